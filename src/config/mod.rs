@@ -1,0 +1,1 @@
+//! Files become a topology, every problem with its place.

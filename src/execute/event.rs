@@ -1,0 +1,132 @@
+//! The one ordered stream of what happens in a run. The human view, the JSON lines, the progress bars and the history
+//! are equal readers of it.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Address, ByteCount, RegionId, Timestamp, units};
+use crate::plan::document::{Action, Kind};
+
+/// How an action ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Carried out.
+    Done,
+    /// Was at its result already.
+    Unchanged,
+    /// Tried and failed.
+    Failed,
+    /// Stopped by safety.
+    Blocked,
+    /// Not tried: something that it depends on did not succeed.
+    Skipped,
+    /// Stopped by a signal; what was received is kept.
+    Interrupted,
+}
+
+/// What happens.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// An action begins.
+    ActionStarted {
+        /// When.
+        at: Timestamp,
+        /// The change's id in the plan.
+        id: String,
+        /// Its object.
+        address: Address,
+        /// Of what kind.
+        kind: Kind,
+        /// What is done.
+        action: Action,
+        /// Where.
+        regions: Vec<RegionId>,
+    },
+    /// A sync goes on.
+    Progress {
+        /// When.
+        at: Timestamp,
+        /// The change's id in the plan.
+        id: String,
+        /// Its object.
+        address: Address,
+        /// In what stage: `reading`, `comparing`, `copying` or `publishing`.
+        stage: Stage,
+        /// Bytes done.
+        bytes_done: ByteCount,
+        /// Bytes in all, where known.
+        bytes_total: Option<ByteCount>,
+    },
+    /// An action ended.
+    ActionFinished {
+        /// When.
+        at: Timestamp,
+        /// The change's id in the plan.
+        id: String,
+        /// Its object.
+        address: Address,
+        /// Of what kind.
+        kind: Kind,
+        /// What was done.
+        action: Action,
+        /// Where.
+        regions: Vec<RegionId>,
+        /// How it ended.
+        outcome: Outcome,
+        /// Bytes that travelled.
+        bytes: ByteCount,
+        /// How long it took.
+        #[serde(with = "units::duration")]
+        #[schemars(with = "String")]
+        duration: Duration,
+        /// In words: the error, the refusal, or what was noticed.
+        message: Option<String>,
+    },
+    /// The run ended.
+    Summary {
+        /// When.
+        at: Timestamp,
+        /// Actions carried out.
+        done: u32,
+        /// Actions that were at their result already.
+        unchanged: u32,
+        /// Actions that failed.
+        failed: u32,
+        /// Actions that safety stopped.
+        blocked: u32,
+        /// Actions not tried.
+        skipped: u32,
+        /// Actions stopped by a signal.
+        interrupted: u32,
+        /// Bytes that travelled.
+        bytes: ByteCount,
+        /// How long the run took.
+        #[serde(with = "units::duration")]
+        #[schemars(with = "String")]
+        duration: Duration,
+    },
+}
+
+/// What a sync is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// The source hashes what may have changed.
+    Reading,
+    /// Hashes are compared.
+    Comparing,
+    /// Blocks travel.
+    Copying,
+    /// The point is made the newest.
+    Publishing,
+}
+
+/// Takes events. Implementations must not block: the run waits for them.
+pub trait EventSink: Send + Sync {
+    /// Takes one event, in order.
+    fn emit(&self, event: &Event);
+}

@@ -1,0 +1,3 @@
+//! A plan becomes effects, in dependency order.
+
+pub mod event;

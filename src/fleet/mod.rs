@@ -1,0 +1,1 @@
+//! `MultiRegionManager`, the front door of the library.

@@ -1,0 +1,1 @@
+//! The machine under us, handed in: clock, ids, disk, database, lock.

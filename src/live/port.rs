@@ -1,0 +1,188 @@
+//! The port to a region: all that planning, execution and the operational commands may ask of it. What stands behind
+//! it, a directory of this machine or a server elsewhere, is the port's own business.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::observed::RegionStatus;
+use crate::model::point::Point;
+use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot};
+use crate::model::{ByteCount, Digest, RegionId, ResourceKey};
+use crate::replica::port::{Source, Target};
+
+/// Why a region could not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PortError {
+    /// No answer: the region may be dead, or only out of reach.
+    #[error("{reason}")]
+    Unreachable {
+        /// Unreachable, or unknown where it may well be alive (a TLS or DNS error).
+        status: RegionStatus,
+        /// In words.
+        reason: String,
+        /// What to do next.
+        help: Option<String>,
+    },
+    /// Another program has the region's directory.
+    #[error("{0}")]
+    Busy(String),
+    /// The region's record is not what the order presumed: nothing was changed.
+    #[error("{address} is not as it was: {detail}")]
+    Conflict {
+        /// The object.
+        address: String,
+        /// What differs.
+        detail: String,
+        /// The fingerprint that it has.
+        current: Option<Digest>,
+    },
+    /// The order comes from a state file that does not control this region.
+    #[error("{region} is controlled by {place} (lineage {lineage}, term {term})")]
+    NotController {
+        /// The region.
+        region: RegionId,
+        /// The controller's lineage.
+        lineage: crate::model::Lineage,
+        /// Its term.
+        term: u64,
+        /// Where it is.
+        place: String,
+    },
+    /// Nothing of that name is there.
+    #[error("{0}")]
+    NotFound(String),
+    /// The order is refused for the reason given.
+    #[error("{reason}")]
+    Refused {
+        /// Why.
+        reason: String,
+        /// What to do next.
+        help: Option<String>,
+    },
+    /// The region's own machine failed it: a disk, a database.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// How a file of a replica or a source compares with the newest point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FileVerdict {
+    /// Every byte is as the point says.
+    Identical,
+    /// The file's metadata says that it changed since; so do its bytes.
+    Changed,
+    /// The metadata says unchanged, the bytes differ: what a writer through `mmap`, a failing disk or a hand did.
+    Mismatch,
+    /// Not there.
+    Missing,
+}
+
+/// One file's verification.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FileCheck {
+    /// The file, below the resource's directory.
+    pub path: String,
+    /// The verdict.
+    pub verdict: FileVerdict,
+    /// How many blocks differ.
+    pub blocks: u64,
+    /// Bytes read.
+    pub read: ByteCount,
+    /// The content's root hash as read now.
+    pub root: Option<Digest>,
+}
+
+/// The verification of one region's files by content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ContentCheck {
+    /// The region.
+    pub region: RegionId,
+    /// The root hash over all files as read now.
+    pub data_hash: Option<Digest>,
+    /// File by file.
+    pub files: Vec<FileCheck>,
+}
+
+/// Which of a resource's points.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PointSelector {
+    /// The newest complete one.
+    Newest,
+    /// By its sequence.
+    Sequence(u64),
+    /// By its name (set-aside points have one).
+    Name(String),
+}
+
+/// A region, wherever it is.
+#[async_trait]
+pub trait RegionPort: Source + Target + std::fmt::Debug {
+    /// The region's declared id.
+    fn region(&self) -> &RegionId;
+
+    /// All that planning needs, in one call. Takes no lock and writes nothing.
+    ///
+    /// # Errors
+    /// [`PortError::Unreachable`] where nothing can be said of the region.
+    async fn snapshot(&self) -> Result<RegionSnapshot, PortError>;
+
+    /// Founds the region where there is none yet: gives it its identity and its store. Done twice, it answers with
+    /// the identity that is there.
+    ///
+    /// # Errors
+    /// Where another region's identity is there, or the place cannot be written.
+    async fn found(&self, authority: &Authority) -> Result<Identity, PortError>;
+
+    /// Writes records, all or none, each only if it is as the change expects. A repeat of the same operation
+    /// answers as the first time and does nothing twice.
+    ///
+    /// # Errors
+    /// [`PortError::Conflict`] naming the first object that is not as expected; [`PortError::NotController`].
+    async fn record(&self, authority: &Authority, changes: &[RecordChange]) -> Result<(), PortError>;
+
+    /// A replica's points, newest first, set-aside ones last.
+    ///
+    /// # Errors
+    /// [`PortError::NotFound`] where the region keeps none of it.
+    async fn points(&self, resource: &ResourceKey) -> Result<Vec<Point>, PortError>;
+
+    /// Reads every byte of the resource's files and compares it with the newest point (at a replica) or with what
+    /// was remembered of the last reading (at the holder).
+    ///
+    /// # Errors
+    /// Where a file cannot be read.
+    async fn verify(&self, resource: &ResourceKey) -> Result<ContentCheck, PortError>;
+
+    /// Writes one point's files into the directory `into` of the machine that the region runs on, which must be
+    /// empty or not exist.
+    ///
+    /// # Errors
+    /// [`PortError::NotFound`] for an unknown point; [`PortError::Refused`] for a damaged one or a full directory.
+    async fn export(&self, resource: &ResourceKey, point: &PointSelector, into: &Path) -> Result<Point, PortError>;
+
+    /// Puts the files of `from` (an exported point of this resource) in place of the holder's own, which are set
+    /// aside under a name that is returned; none where there were no files.
+    ///
+    /// # Errors
+    /// [`PortError::Refused`] where the resource runs, or may run, here.
+    async fn replace_files(
+        &self,
+        authority: &Authority,
+        resource: &ResourceKey,
+        from: &Path,
+    ) -> Result<Option<String>, PortError>;
+
+    /// Discards a set-aside copy by its name.
+    ///
+    /// # Errors
+    /// [`PortError::NotFound`] for an unknown name.
+    async fn discard(&self, authority: &Authority, resource: &ResourceKey, name: &str) -> Result<(), PortError>;
+
+    /// Stops running transfers at the next durable place.
+    fn interrupt(&self);
+}

@@ -1,0 +1,20 @@
+//! The vocabulary that every other room speaks: names, units, what people declare, what regions hold, what was
+//! applied. Plain data with its invariants in its constructors; no files, no network, no clock of its own.
+
+pub mod id;
+pub mod units;
+pub mod time;
+pub mod digest;
+pub mod topology;
+pub mod policy;
+pub mod point;
+pub mod region;
+pub mod recorded;
+pub mod observed;
+
+pub use digest::Digest;
+pub use id::{
+    Address, Lineage, OperationId, PairId, RegionId, ResourceId, ResourceKey, ResourceType, RunId, Seat, StoreId,
+};
+pub use time::{Clock, IdSource, Timestamp, World};
+pub use units::{BitRate, ByteCount};

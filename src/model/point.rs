@@ -1,0 +1,193 @@
+//! Recovery points: one complete copy of all of a resource's files, what is known of it, and how far a source or a
+//! replica is from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::digest::Digest;
+use super::id::RegionId;
+use super::region::Epoch;
+use super::time::Timestamp;
+use super::units::ByteCount;
+
+/// What a point's copy is worth to a running machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PointKind {
+    /// The machine was stopped.
+    Cold,
+    /// All disks were paused, snapshotted or cloned within one freeze: crash-consistent across disks.
+    Frozen,
+    /// No file of the set changed from before the first read to after the last. Writers through `mmap` don't show.
+    Quiet,
+}
+
+impl PointKind {
+    /// The name in files and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cold => "cold",
+            Self::Frozen => "frozen",
+            Self::Quiet => "quiet",
+        }
+    }
+}
+
+/// Whether all bytes of a point can still be given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PointState {
+    /// Yes.
+    Complete,
+    /// No: bytes that only this point had were overwritten at the replica by somebody else.
+    Damaged,
+    /// Not of the chain of copies: what was found written at the replica, set aside until somebody discards it.
+    SetAside,
+}
+
+/// One point, as listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Point {
+    /// Its number at this replica; grows, is never reused.
+    pub sequence: u64,
+    /// Its name where it has one (set-aside points do).
+    pub name: Option<String>,
+    /// The root hash over all files: paths, kinds, modes, sizes and bytes.
+    pub data_hash: Digest,
+    /// When its copy was begun at the source: what it is dated by.
+    pub read_at: Timestamp,
+    /// The last time that the source was seen unchanged since.
+    pub verified_at: Timestamp,
+    /// The region it was read from.
+    pub source: RegionId,
+    /// The epoch of the holder that it was read from.
+    pub epoch: Epoch,
+    /// What the copy is worth.
+    pub kind: PointKind,
+    /// Whether it is whole.
+    pub state: PointState,
+    /// All files together, holes included.
+    pub bytes: ByteCount,
+    /// How many files.
+    pub files: u64,
+}
+
+/// A cheap picture of a resource's files, enough to see that something was lost without reading a byte.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Outline {
+    /// How many regular files.
+    pub files: u64,
+    /// Their sizes together, holes included.
+    pub bytes: ByteCount,
+    /// Of a VM: the files that define it.
+    pub definitions: BTreeSet<String>,
+    /// Of a VM: its disk images and their sizes.
+    pub disks: BTreeMap<String, ByteCount>,
+}
+
+/// A file or name that cannot be replicated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FileRefusal {
+    /// The file, below the resource's directory.
+    pub path: String,
+    /// Why not.
+    pub reason: String,
+}
+
+/// A resource's own files as a region sees them now, by their metadata alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Content {
+    /// What there is.
+    pub outline: Outline,
+    /// A digest over every file's path, kind, inode, size, mode, mtime and ctime.
+    pub stamp: Digest,
+    /// What stands in the way of copying them.
+    pub refused: Option<FileRefusal>,
+}
+
+/// Why a sync was stopped before it changed anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BlockReason {
+    /// The source lost its definition, a disk or half of its bytes, or changed more than it may at once.
+    Suspicious,
+    /// The source was written all the while and offers no way to freeze it.
+    SourceBusy,
+    /// The replica's disk lacks room.
+    NoSpace,
+    /// The source holds something that cannot be copied: a link that leads out, a device, a name not UTF-8.
+    Unsupported,
+    /// Nothing that both sides have to start from.
+    NoCommonBase,
+    /// Both sides were written apart from each other.
+    Diverged,
+    /// A disk became smaller.
+    Shrunk,
+    /// The object is no longer declared; removing its protection takes `--prune`.
+    NotDeclared,
+    /// It feeds from something that is itself blocked.
+    Dependency,
+}
+
+impl BlockReason {
+    /// The name in every format.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Suspicious => "suspicious",
+            Self::SourceBusy => "source_busy",
+            Self::NoSpace => "no_space",
+            Self::Unsupported => "unsupported",
+            Self::NoCommonBase => "no_common_base",
+            Self::Diverged => "diverged",
+            Self::Shrunk => "shrunk",
+            Self::NotDeclared => "not_declared",
+            Self::Dependency => "dependency",
+        }
+    }
+}
+
+/// The last refusal of a sync at a replica; kept until a sync succeeds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Refusal {
+    /// Why.
+    pub reason: BlockReason,
+    /// In words, with the figure.
+    pub detail: String,
+    /// The source's stamp that was refused; the same one is refused again.
+    pub source_stamp: Option<Digest>,
+    /// For `no_space`: what was needed.
+    pub needed: Option<ByteCount>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A replica's newest complete point as planning sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NewestPoint {
+    /// The point.
+    #[serde(flatten)]
+    pub point: Point,
+    /// The source's stamp when the copy was read; none where a file had changed too recently to be trusted.
+    pub source_stamp: Option<Digest>,
+    /// What it holds.
+    pub outline: Outline,
+}
+
+/// What a region holds of a resource as a replica.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Replica {
+    /// The newest complete point.
+    pub newest: Option<NewestPoint>,
+    /// How the replica's files differ from that point, by their metadata; none: they don't.
+    pub damage: Option<String>,
+    /// How many points can be given back.
+    pub points: u32,
+    /// How many copies were set aside.
+    pub set_aside: u32,
+    /// Bytes of an unfinished sync that the next one goes on from.
+    pub received: ByteCount,
+    /// The last refusal, where no sync succeeded since.
+    pub refusal: Option<Refusal>,
+}

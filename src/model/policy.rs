@@ -1,0 +1,169 @@
+//! Policies that hold for a whole topology: what is retained, how health is judged, how failover may happen.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::id::RegionId;
+use super::units;
+
+/// How many recovery points each replica keeps. A point stays when any of the three rules wants it; the newest
+/// complete one always stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Retention {
+    /// The newest so many points.
+    pub last: u32,
+    /// The newest point of each of the last so many hours that have one.
+    pub hourly: u32,
+    /// The newest point of each of the last so many days that have one.
+    pub daily: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { last: 3, hourly: 24, daily: 7 }
+    }
+}
+
+/// When a region counts as degraded, and when as a candidate for down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HealthPolicy {
+    /// How long one probe waits for its answer.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "String")]
+    pub timeout: Duration,
+    /// An answer slower than this shows the region as degraded.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "String")]
+    pub degraded_latency: Duration,
+    /// An answer slower than this is displayed as unreachable; it is never counted as down.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "String")]
+    pub unreachable_latency: Duration,
+    /// The time between two probes.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "String")]
+    pub probe_interval: Duration,
+    /// So many probes in a row must have met silence.
+    pub failures: u32,
+    /// And the silence must have lasted at least this long.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "String")]
+    pub detect_for: Duration,
+}
+
+impl Default for HealthPolicy {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(2),
+            degraded_latency: Duration::from_millis(100),
+            unreachable_latency: Duration::from_millis(500),
+            probe_interval: Duration::from_secs(5),
+            failures: 3,
+            detect_for: Duration::from_secs(15),
+        }
+    }
+}
+
+/// How a failover goes about its work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// `reconcile` fails over by itself when its evidence suffices.
+    Automatic,
+    /// A person asks.
+    #[default]
+    Manual,
+    /// A person asks, both sides answer, nothing is lost.
+    Graceful,
+    /// Automatic, and on to the next candidate when one refuses.
+    Cascading,
+}
+
+impl Strategy {
+    /// The name in files and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Automatic => "automatic",
+            Self::Manual => "manual",
+            Self::Graceful => "graceful",
+            Self::Cascading => "cascading",
+        }
+    }
+}
+
+/// Who returns a workload to its region of birth.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Failback {
+    /// A person, with `failover back`.
+    #[default]
+    Manual,
+    /// `reconcile`, when the home region is healthy and in sync.
+    Automatic,
+}
+
+/// Programs run around a failover, each one command as argv; empty means none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Hooks {
+    /// Cuts the old side off and prints `fenced REGION EPOCH`.
+    pub fence: Vec<String>,
+    /// Run before the first change.
+    pub before: Vec<String>,
+    /// Run after the last promotion.
+    pub after: Vec<String>,
+    /// How long each may take.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "String")]
+    pub timeout: Duration,
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Self { fence: Vec::new(), before: Vec::new(), after: Vec::new(), timeout: Duration::from_secs(60) }
+    }
+}
+
+/// When and where a workload may be promoted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FailoverPolicy {
+    /// How.
+    pub strategy: Strategy,
+    /// Where to, in this order; empty: every replica's region, freshest first.
+    pub candidates: Vec<RegionId>,
+    /// Observers that must agree on a loss; none: the majority rule alone.
+    pub quorum: Option<u32>,
+    /// The pause between two automatic failovers.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "String")]
+    pub cooldown: Duration,
+    /// The way home.
+    pub failback: Failback,
+    /// What runs around it.
+    pub hooks: Hooks,
+}
+
+impl Default for FailoverPolicy {
+    fn default() -> Self {
+        Self {
+            strategy: Strategy::default(),
+            candidates: Vec::new(),
+            quorum: None,
+            cooldown: Duration::from_secs(3600),
+            failback: Failback::default(),
+            hooks: Hooks::default(),
+        }
+    }
+}
+
+/// All that holds for a topology as a whole; every region keeps a copy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Policy {
+    /// Recovery points kept.
+    pub retention: Retention,
+    /// Health thresholds.
+    pub health: HealthPolicy,
+    /// Failover rules.
+    pub failover: FailoverPolicy,
+}

@@ -1,0 +1,1 @@
+//! What a region is: its store, roles, points, and the port served in-process.

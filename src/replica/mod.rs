@@ -1,0 +1,4 @@
+//! The block engine: how the files of a resource become a recovery point at another region, and stay one.
+
+pub mod port;
+pub mod manifest;
