@@ -1,1 +1,24 @@
-//! `MultiRegionManager`, the front door of the library.
+//! `MultiRegionManager`, the front door of the library: every command that reads or changes live regions goes through
+//! one of its methods, and every one that changes something takes the same road: lock, observe, plan and guards,
+//! journal, execute, history.
+//!
+//! It owns the order of those steps and what is reported at the end. What is different is `plan`'s to say, how an
+//! effect is carried out is `execute`'s, and a region's own business is its port's.
+
+mod options;
+mod report;
+mod status;
+mod error;
+mod manager;
+
+pub use error::{FleetError, Gate};
+pub use manager::MultiRegionManager;
+pub use options::{
+    Allowed, Desired, OnLocked, PlanOptions, ReconcileOptions, Review, SavedOptions, Settings, Verdict, Watch,
+};
+pub use report::{
+    ChangeOutcome, Counts, ExitClass, Planned, Rebuilt, Restored, Round, RunReport, Skipped, SyncReport, Verification,
+};
+pub use status::{
+    LastRun, RegionState, ReplicaHealth, ReplicaState, ReplicationStatus, StateView, StatusReport, Trouble, TroubleKind,
+};

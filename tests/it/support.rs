@@ -199,7 +199,12 @@ pub(crate) fn assert_same_tree(expected: &Path, actual: &Path) {
 #[track_caller]
 pub(crate) fn assert_same_bytes(expected: &Path, actual: &Path) {
     let same = Command::new("cmp").arg(expected).arg(actual).output().unwrap();
-    assert!(same.status.success(), "{}{}", String::from_utf8_lossy(&same.stdout), String::from_utf8_lossy(&same.stderr));
+    assert!(
+        same.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&same.stdout),
+        String::from_utf8_lossy(&same.stderr)
+    );
 }
 
 /// Every path below `root` with its kind, mode and, of links, target.

@@ -106,8 +106,7 @@ fn rooms_import_only_from_rooms_above() {
 #[test]
 fn the_list_of_rooms_is_that_of_the_crate() {
     let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
-    let declared: Vec<&str> =
-        lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let declared: Vec<&str> = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
     assert_eq!(declared, ROOMS);
 }
 
