@@ -58,7 +58,8 @@ fn sources() -> Vec<(String, PathBuf, String)> {
         .filter(|path| !path.ends_with("tests.rs") && !path.components().any(|part| part.as_os_str() == "tests"))
         .filter_map(|path| {
             let inside = path.strip_prefix(root().join("src")).unwrap().to_owned();
-            let room = inside.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
+            let room =
+                inside.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
             let text = fs::read_to_string(&path).unwrap();
             let text = text.split("#[cfg(test)]").next().unwrap().to_owned();
             (room != "main" && room != "lib").then(|| (room, inside, text))
