@@ -2,3 +2,5 @@
 
 pub mod port;
 pub mod manifest;
+pub mod place;
+pub mod catalog;
