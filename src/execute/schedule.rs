@@ -1,0 +1,350 @@
+//! Which change may start now. Pure: it knows changes, limits and what ended how; no time, no effects.
+//!
+//! It owns the order. Invariants: a change starts only after everything that it depends on succeeded; of those that
+//! may start, the first in the plan does; a change that did not succeed takes with it exactly those that depend on
+//! it, however far; after [`Schedule::stop`] nothing starts; every change is handed out or given up exactly once.
+//!
+//! Changes of records are handed out in batches, because a region writes many of them in one transaction as cheaply
+//! as one. One batch runs at a time; copies run beside it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::RegionId;
+use crate::plan::document::{Action, Change};
+
+/// How much may run at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Effects at once; a batch of records is one.
+    pub parallelism: usize,
+    /// Copies at once that read from or write to one region.
+    pub per_region: usize,
+    /// Changes of records in one batch.
+    pub batch: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { parallelism: 10, per_region: 4, batch: 256 }
+    }
+}
+
+/// Where a change stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Waits for so many others.
+    Waiting(usize),
+    /// May start.
+    Ready,
+    Running,
+    /// Ended, or given up.
+    Over,
+}
+
+#[derive(Debug)]
+struct Item {
+    stage: Stage,
+    /// Written as a record, in a batch; else a copy.
+    record: bool,
+    /// A copy's two ends.
+    ends: BTreeSet<RegionId>,
+    dependants: Vec<usize>,
+}
+
+/// The changes of one run and where each stands. A change is known by its place in the plan.
+#[derive(Debug)]
+pub struct Schedule {
+    items: Vec<Item>,
+    limits: Limits,
+    ready: BTreeSet<usize>,
+    /// Copies under way, by region.
+    busy: BTreeMap<RegionId, usize>,
+    copies: usize,
+    /// Members of the batch under way that have not ended.
+    batch: usize,
+    stopped: bool,
+}
+
+/// Whether the action writes records; the others move bytes or roles.
+pub const fn is_record(action: Action) -> bool {
+    match action {
+        Action::Create | Action::Update | Action::Delete => true,
+        Action::Sync | Action::Repair | Action::Failover | Action::Fence => false,
+    }
+}
+
+impl Schedule {
+    /// Takes the changes in the plan's order. A dependency that is not among them is taken for met: a targeted plan
+    /// leaves out what is in place.
+    pub fn new(changes: &[&Change], limits: Limits) -> Self {
+        let places: BTreeMap<&str, usize> = changes.iter().enumerate().map(|(at, c)| (c.id.as_str(), at)).collect();
+        let mut items: Vec<Item> = Vec::with_capacity(changes.len());
+        let mut dependants = vec![Vec::new(); changes.len()];
+        for (at, change) in changes.iter().enumerate() {
+            let needed: BTreeSet<usize> =
+                change.depends_on.iter().filter_map(|id| places.get(id.as_str()).copied()).collect();
+            for need in &needed {
+                dependants[*need].push(at);
+            }
+            items.push(Item {
+                stage: if needed.is_empty() { Stage::Ready } else { Stage::Waiting(needed.len()) },
+                record: is_record(change.action),
+                ends: change.regions.iter().chain(&change.source).cloned().collect(),
+                dependants: Vec::new(),
+            });
+        }
+        for (item, dependants) in items.iter_mut().zip(dependants) {
+            item.dependants = dependants;
+        }
+        let ready = items.iter().enumerate().filter(|(_, i)| i.stage == Stage::Ready).map(|(at, _)| at).collect();
+        Self { items, limits, ready, busy: BTreeMap::new(), copies: 0, batch: 0, stopped: false }
+    }
+
+    /// What may start now, as one effect: a batch of records or one copy. Empty: nothing, until something ends.
+    pub fn start(&mut self) -> Vec<usize> {
+        let running = self.copies + usize::from(self.batch > 0);
+        if self.stopped || running >= self.limits.parallelism.max(1) {
+            return Vec::new();
+        }
+        let Some(first) = self.ready.iter().copied().find(|at| self.has_room(*at)) else { return Vec::new() };
+        let started: Vec<usize> = if self.items[first].record {
+            let members = self.ready.range(first..).copied().filter(|at| self.items[*at].record);
+            members.take(self.limits.batch.max(1)).collect()
+        } else {
+            vec![first]
+        };
+        for at in &started {
+            self.ready.remove(at);
+            self.items[*at].stage = Stage::Running;
+        }
+        if self.items[first].record {
+            self.batch = started.len();
+        } else {
+            self.copies += 1;
+            for end in &self.items[first].ends {
+                *self.busy.entry(end.clone()).or_default() += 1;
+            }
+        }
+        started
+    }
+
+    fn has_room(&self, at: usize) -> bool {
+        let item = &self.items[at];
+        if item.record {
+            return self.batch == 0;
+        }
+        item.ends.iter().all(|end| self.busy.get(end).copied().unwrap_or(0) < self.limits.per_region.max(1))
+    }
+
+    /// Notes that a running change ended. Where it did not succeed, what depends on it is given up and returned, in
+    /// the plan's order.
+    pub fn end(&mut self, at: usize, succeeded: bool) -> Vec<usize> {
+        debug_assert_eq!(self.items[at].stage, Stage::Running);
+        self.items[at].stage = Stage::Over;
+        if self.items[at].record {
+            self.batch -= 1;
+        } else {
+            self.copies -= 1;
+            for end in &self.items[at].ends {
+                if let Some(count) = self.busy.get_mut(end) {
+                    *count -= 1;
+                }
+            }
+        }
+        if !succeeded {
+            return self.give_up_dependants(at);
+        }
+        for dependant in self.items[at].dependants.clone() {
+            if let Stage::Waiting(count) = self.items[dependant].stage {
+                if count == 1 {
+                    self.items[dependant].stage = Stage::Ready;
+                    self.ready.insert(dependant);
+                } else {
+                    self.items[dependant].stage = Stage::Waiting(count - 1);
+                }
+            }
+        }
+        Vec::new()
+    }
+
+    fn give_up_dependants(&mut self, at: usize) -> Vec<usize> {
+        let mut given_up = BTreeSet::new();
+        let mut todo = self.items[at].dependants.clone();
+        while let Some(next) = todo.pop() {
+            if let Stage::Waiting(_) = self.items[next].stage {
+                self.items[next].stage = Stage::Over;
+                given_up.insert(next);
+                todo.extend(&self.items[next].dependants);
+            }
+        }
+        given_up.into_iter().collect()
+    }
+
+    /// Starts nothing more; what will never start now is returned, in the plan's order.
+    pub fn stop(&mut self) -> Vec<usize> {
+        self.stopped = true;
+        self.ready.clear();
+        let mut left = Vec::new();
+        for (at, item) in self.items.iter_mut().enumerate() {
+            match item.stage {
+                Stage::Waiting(_) | Stage::Ready => {
+                    item.stage = Stage::Over;
+                    left.push(at);
+                }
+                Stage::Running | Stage::Over => {}
+            }
+        }
+        left
+    }
+
+    /// Whether something runs.
+    pub const fn is_running(&self) -> bool {
+        self.copies > 0 || self.batch > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::plan::document::{Kind, Precondition};
+
+    fn change(at: usize, action: Action, needs: &[usize], regions: &[&str]) -> Change {
+        Change {
+            id: format!("c{at}"),
+            address: format!("vm.v{at}").parse().unwrap(),
+            kind: if is_record(action) { Kind::Resource } else { Kind::Sync },
+            action,
+            regions: regions.iter().map(|r| r.parse().unwrap()).collect(),
+            source: None,
+            before: None,
+            after: None,
+            reason: String::new(),
+            depends_on: needs.iter().map(|n| format!("c{n}")).collect(),
+            precondition: Precondition::default(),
+        }
+    }
+
+    /// A plan of up to 40 changes that depend on earlier ones, with the fate of each.
+    fn plans() -> impl Strategy<Value = Vec<(Change, bool)>> {
+        let one = (any::<bool>(), prop::collection::vec(any::<prop::sample::Index>(), 0..3), 0..4_usize, 0..10_u8);
+        prop::collection::vec(one, 1..40).prop_map(|raw| {
+            let regions = ["a", "b", "c", "d"];
+            raw.into_iter()
+                .enumerate()
+                .map(|(at, (record, needs, region, fate))| {
+                    let needs: Vec<usize> =
+                        if at == 0 { Vec::new() } else { needs.iter().map(|index| index.index(at)).collect() };
+                    let action = if record { Action::Create } else { Action::Sync };
+                    (change(at, action, &needs, &[regions[region]]), fate > 0)
+                })
+                .collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_change_starts_after_its_needs_or_is_given_up_with_one(
+            plan in plans(),
+            parallelism in 1..5_usize,
+            per_region in 1..3_usize,
+            batch in 1..6_usize,
+            order in prop::collection::vec(any::<prop::sample::Index>(), 200),
+            stop_after in prop::option::of(0..40_usize),
+        ) {
+            let changes: Vec<&Change> = plan.iter().map(|(change, _)| change).collect();
+            let limits = Limits { parallelism, per_region, batch };
+            let mut schedule = Schedule::new(&changes, limits);
+            let mut running: Vec<Vec<usize>> = Vec::new();
+            let mut succeeded = BTreeSet::new();
+            let mut seen = BTreeSet::new();
+            let mut given_up = BTreeSet::new();
+            let mut stopped = false;
+            let mut picks = order.into_iter();
+            let needs = |at: usize| -> Vec<usize> {
+                changes[at].depends_on.iter().map(|id| id[1..].parse().unwrap()).collect()
+            };
+            loop {
+                if !stopped && stop_after.is_some_and(|n| seen.len() >= n) {
+                    stopped = true;
+                    for at in schedule.stop() {
+                        prop_assert!(given_up.insert(at));
+                    }
+                }
+                loop {
+                    let started = schedule.start();
+                    if started.is_empty() { break; }
+                    prop_assert!(!stopped);
+                    prop_assert!(started.len() <= batch);
+                    prop_assert!(started.is_sorted());
+                    for at in &started {
+                        prop_assert!(seen.insert(*at), "started twice");
+                        prop_assert!(needs(*at).iter().all(|n| succeeded.contains(n)));
+                    }
+                    // No earlier change of the same kind and place was passed over.
+                    for earlier in 0..started[0] {
+                        let alike = changes[earlier].action == changes[started[0]].action
+                            && changes[earlier].regions == changes[started[0]].regions;
+                        let could = !seen.contains(&earlier) && !given_up.contains(&earlier)
+                            && needs(earlier).iter().all(|n| succeeded.contains(n));
+                        prop_assert!(!(alike && could), "{earlier} was passed over for {}", started[0]);
+                    }
+                    running.push(started);
+                    prop_assert!(running.len() <= parallelism);
+                    let batches = running.iter().filter(|r| is_record(changes[r[0]].action)).count();
+                    prop_assert!(batches <= 1);
+                    for region in ["a", "b", "c", "d"] {
+                        let copies = running.iter().flatten()
+                            .filter(|at| !is_record(changes[**at].action) && changes[**at].regions[0].as_str() == region);
+                        prop_assert!(copies.count() <= per_region);
+                    }
+                }
+                if running.is_empty() { break; }
+                let pick = picks.next().map_or(0, |index| index.index(running.len()));
+                for at in running.remove(pick) {
+                    let fate = plan[at].1;
+                    if fate { succeeded.insert(at); }
+                    for lost in schedule.end(at, fate) {
+                        prop_assert!(!fate);
+                        prop_assert!(given_up.insert(lost));
+                    }
+                }
+            }
+            prop_assert!(!schedule.is_running());
+            for (at, change) in changes.iter().enumerate() {
+                prop_assert!(seen.contains(&at) != given_up.contains(&at), "{} is lost or double", change.id);
+                if given_up.contains(&at) && !stopped {
+                    prop_assert!(needs(at).iter().any(|n| !succeeded.contains(n)), "{} was given up for nothing", change.id);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_takes_all_records_that_may_start_and_copies_run_beside_it() {
+        let plan = [
+            change(0, Action::Create, &[], &["a"]),
+            change(1, Action::Sync, &[], &["b"]),
+            change(2, Action::Create, &[], &["b"]),
+            change(3, Action::Create, &[0], &["a"]),
+        ];
+        let mut schedule = Schedule::new(&plan.iter().collect::<Vec<_>>(), Limits::default());
+        assert_eq!(schedule.start(), [0, 2]);
+        assert_eq!(schedule.start(), [1]);
+        assert!(schedule.start().is_empty());
+        schedule.end(0, true);
+        assert!(schedule.start().is_empty(), "the batch is not over");
+        schedule.end(2, false);
+        assert_eq!(schedule.start(), [3]);
+    }
+
+    #[test]
+    fn changes_that_wait_for_each_other_never_start_and_are_left_when_it_stops() {
+        let plan = [change(0, Action::Create, &[1], &["a"]), change(1, Action::Create, &[0], &["a"])];
+        let mut schedule = Schedule::new(&plan.iter().collect::<Vec<_>>(), Limits::default());
+        assert!(schedule.start().is_empty());
+        assert!(!schedule.is_running());
+        assert_eq!(schedule.stop(), [0, 1]);
+    }
+}
