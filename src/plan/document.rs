@@ -89,7 +89,8 @@ pub struct Precondition {
     /// Of a sync: the point that the target has as its newest; null: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<BasePoint>,
-    /// Of a sync: the region that holds the resource, and since which epoch.
+    /// Of a sync, and of the record of a resource that already lives: the region that holds it, and since which
+    /// epoch. None: it is born by this plan, or is no resource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holder: Option<Holder>,
 }
@@ -125,6 +126,9 @@ pub struct Change {
     pub action: Action,
     /// Where: the regions that record it, or the target of a sync.
     pub regions: Vec<RegionId>,
+    /// Of an update: those of `regions` that keep the object no longer; their record is removed, their data stays.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drops: Vec<RegionId>,
     /// Of a sync: where it is read from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<RegionId>,

@@ -4,3 +4,4 @@ pub mod port;
 pub mod manifest;
 pub mod place;
 pub mod catalog;
+pub mod suspicion;
