@@ -217,6 +217,7 @@ mod tests {
             kind: if is_record(action) { Kind::Resource } else { Kind::Sync },
             action,
             regions: regions.iter().map(|r| r.parse().unwrap()).collect(),
+            drops: Vec::new(),
             source: None,
             before: None,
             after: None,
