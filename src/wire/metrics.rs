@@ -1,0 +1,251 @@
+//! The metrics file: plain numbers in, Prometheus's text format out.
+//!
+//! Owns the names, which are a promise to dashboards and alerts, and the format. Leaves to others where the numbers
+//! come from and how the file is replaced. Every value is a gauge: a run writes what it saw, it does not live long
+//! enough to count. The same numbers give the same text.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::model::{RegionId, ResourceKey, Timestamp};
+
+/// What is known of one resource at one target.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SyncMetrics {
+    /// Now minus the newest point's `verified_at`; none where there is no point.
+    pub lag: Option<Duration>,
+    /// The recovery point that it is promised.
+    pub max_lag: Option<Duration>,
+    /// Bytes that travelled in the last sync of this run.
+    pub last_sync_bytes: Option<u64>,
+    /// How long that sync took.
+    pub last_sync_duration: Option<Duration>,
+    /// Points that can be given back.
+    pub points: Option<u64>,
+}
+
+/// What is known of one region.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RegionMetrics {
+    /// Whether it answered.
+    pub up: bool,
+    /// How long its answer took.
+    pub latency: Option<Duration>,
+    /// Room left for points.
+    pub free_bytes: Option<u64>,
+}
+
+/// All numbers of one run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Metrics {
+    /// By resource and target.
+    pub syncs: BTreeMap<(ResourceKey, RegionId), SyncMetrics>,
+    /// By region.
+    pub regions: BTreeMap<RegionId, RegionMetrics>,
+    /// When the last reconcile ended.
+    pub reconciled_at: Option<Timestamp>,
+    /// Whether all of it succeeded.
+    pub reconcile_succeeded: bool,
+    /// How long it took.
+    pub reconcile_duration: Duration,
+    /// Changes never applied.
+    pub changes: u64,
+    /// Objects that differ from what was applied.
+    pub drift: u64,
+    /// Syncs that safety stops.
+    pub blocked: u64,
+    /// Objects where an emergency put them.
+    pub held: u64,
+    /// Regions that gave no answer.
+    pub unobserved: u64,
+    /// Actions of this run that failed.
+    pub failed: u64,
+}
+
+impl Metrics {
+    /// The numbers in Prometheus's text format, as a textfile collector reads it.
+    pub fn to_text(&self) -> String {
+        let mut registry = Registry::with_prefix("debvisor_region");
+        registry.register_collector(Box::new(Numbers(self.families())));
+        let mut written = String::new();
+        // Writing to a string cannot fail; what was written is the better answer if it ever did.
+        if let Err(error) = text::encode(&mut written, &registry) {
+            let _ = writeln!(written, "# {error}");
+        }
+        written
+    }
+
+    /// Name, help and values of every metric, in the order in which they stand in the file.
+    fn families(&self) -> Vec<Family> {
+        let Self {
+            syncs,
+            regions,
+            reconciled_at,
+            reconcile_succeeded,
+            reconcile_duration,
+            changes,
+            drift,
+            blocked,
+            held,
+            unobserved,
+            failed,
+        } = self;
+        let per_sync = |name, help, value: fn(&SyncMetrics) -> Option<f64>| {
+            let values = syncs.iter().filter_map(|((resource, target), sync)| {
+                let labels = vec![
+                    ("resource", resource.id.to_string()),
+                    ("type", resource.kind.to_string()),
+                    ("target", target.to_string()),
+                ];
+                value(sync).map(|value| (labels, value))
+            });
+            Family { name, help, values: values.collect() }
+        };
+        let per_region = |name, help, value: fn(&RegionMetrics) -> Option<f64>| {
+            let values = regions.iter().filter_map(|(region, metrics)| {
+                value(metrics).map(|value| (vec![("region", region.to_string())], value))
+            });
+            Family { name, help, values: values.collect() }
+        };
+        let single = |name, help, value| Family { name, help, values: vec![(Vec::new(), value)] };
+        let seconds = |duration: Duration| duration.as_secs_f64();
+        let mut families = vec![
+            per_sync("replication_lag_seconds", "Time since the replica was last known to equal its source", |sync| {
+                sync.lag.map(|lag| lag.as_secs_f64())
+            }),
+            per_sync("replication_max_lag_seconds", "The lag that the resource is promised at most", |sync| {
+                sync.max_lag.map(|lag| lag.as_secs_f64())
+            }),
+            per_sync("last_sync_bytes", "Bytes that travelled in the last sync", |sync| {
+                sync.last_sync_bytes.map(|bytes| bytes as f64)
+            }),
+            per_sync("last_sync_duration_seconds", "How long the last sync took", |sync| {
+                sync.last_sync_duration.map(|duration| duration.as_secs_f64())
+            }),
+            per_sync("recovery_points", "Points that can be given back", |sync| {
+                sync.points.map(|points| points as f64)
+            }),
+            per_region("up", "Whether the region answered", |region| Some(f64::from(u8::from(region.up)))),
+            per_region("latency_seconds", "How long the region's answer took", |region| {
+                region.latency.map(|latency| latency.as_secs_f64())
+            }),
+            per_region("free_bytes", "Room left for the region's points", |region| {
+                region.free_bytes.map(|bytes| bytes as f64)
+            }),
+            single("changes", "Changes that were never applied", *changes as f64),
+            single("drift", "Objects whose live state differs from what was applied", *drift as f64),
+            single("blocked", "Syncs that safety stops", *blocked as f64),
+            single("held", "Objects that an emergency put where they are", *held as f64),
+            single("unobserved_regions", "Regions of which nothing can be said", *unobserved as f64),
+            single("failed_actions", "Actions of the last reconcile that failed", *failed as f64),
+        ];
+        if let Some(at) = reconciled_at {
+            families.extend([
+                single("reconcile_timestamp_seconds", "When the last reconcile ended", at.as_micros() as f64 / 1e6),
+                single(
+                    "reconcile_success",
+                    "Whether everything in the last reconcile succeeded",
+                    f64::from(u8::from(*reconcile_succeeded)),
+                ),
+                single("reconcile_duration_seconds", "How long the last reconcile took", seconds(*reconcile_duration)),
+            ]);
+        }
+        families
+    }
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+#[derive(Debug)]
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    values: Vec<(Labels, f64)>,
+}
+
+/// Encodes in the order given; the crate's own families keep their values in hash maps.
+#[derive(Debug)]
+struct Numbers(Vec<Family>);
+
+impl Collector for Numbers {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        for Family { name, help, values } in self.0.iter().filter(|family| !family.values.is_empty()) {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (labels, value) in values {
+                let gauge = ConstGauge::new(*value);
+                if labels.is_empty() {
+                    metric.encode_gauge(value)?;
+                } else {
+                    gauge.encode(metric.encode_family(labels)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_is_what_dashboards_read() {
+        let sync = SyncMetrics {
+            lag: Some(Duration::from_millis(1500)),
+            max_lag: Some(Duration::from_secs(900)),
+            last_sync_bytes: Some(1 << 40),
+            last_sync_duration: Some(Duration::from_secs(2)),
+            points: Some(3),
+        };
+        let never = SyncMetrics { max_lag: Some(Duration::from_secs(900)), ..SyncMetrics::default() };
+        let metrics = Metrics {
+            syncs: BTreeMap::from([
+                (("vm.web-1".parse().unwrap(), "west".parse().unwrap()), sync),
+                (("vm.db".parse().unwrap(), "west".parse().unwrap()), never),
+            ]),
+            regions: BTreeMap::from([
+                (
+                    "west".parse().unwrap(),
+                    RegionMetrics { up: true, latency: Some(Duration::from_micros(1200)), free_bytes: Some(10) },
+                ),
+                ("east".parse().unwrap(), RegionMetrics::default()),
+            ]),
+            reconciled_at: Some(Timestamp::from_micros(1_700_000_000_500_000)),
+            reconcile_succeeded: true,
+            reconcile_duration: Duration::from_secs(4),
+            drift: 2,
+            ..Metrics::default()
+        };
+        let text = metrics.to_text();
+        for line in [
+            "# HELP debvisor_region_replication_lag_seconds Time since the replica was last known to equal its source",
+            "# TYPE debvisor_region_replication_lag_seconds gauge",
+            r#"debvisor_region_replication_lag_seconds{resource="web-1",type="vm",target="west"} 1.5"#,
+            r#"debvisor_region_replication_max_lag_seconds{resource="db",type="vm",target="west"} 900.0"#,
+            r#"debvisor_region_last_sync_bytes{resource="web-1",type="vm",target="west"} 1099511627776.0"#,
+            r#"debvisor_region_up{region="east"} 0.0"#,
+            r#"debvisor_region_latency_seconds{region="west"} 0.0012"#,
+            "debvisor_region_drift 2.0",
+            "debvisor_region_reconcile_timestamp_seconds 1700000000.5",
+            "debvisor_region_reconcile_success 1.0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n---\n{text}");
+        }
+        assert!(!text.contains(r#"lag_seconds{resource="db",type="vm",target="west"} 0"#), "no point is no lag");
+        assert_eq!(text, metrics.to_text());
+    }
+
+    #[test]
+    fn nothing_known_is_still_a_file() {
+        let text = Metrics::default().to_text();
+        assert!(text.contains("debvisor_region_changes 0.0\n"), "{text}");
+        assert!(!text.contains("reconcile_timestamp"), "a reconcile that never ended has no time: {text}");
+    }
+}
