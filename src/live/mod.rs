@@ -1,3 +1,13 @@
 //! The port to a region and those who use it: the fan-out that observes, the client for regions served elsewhere.
 
 pub mod port;
+pub mod observe;
+pub mod silence;
+pub mod http;
+
+pub use http::HttpRegion;
+pub use observe::observe;
+pub use port::{PortError, RegionPort};
+
+#[cfg(test)]
+mod tests;

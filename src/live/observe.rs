@@ -1,0 +1,53 @@
+//! Asks all regions at once what they hold.
+//!
+//! Owns the fan-out, the deadline of each question and the measured latency. A region that does not answer is part of
+//! the result, never an error of the whole. Leaves to planning what an answer means, and to the port what it is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::port::{PortError, RegionPort};
+use crate::model::observed::{Observation, Observed, RegionStatus, Unobserved};
+use crate::model::time::Clock;
+use crate::model::{RegionId, units};
+
+/// Asks every region for its snapshot, all at once, and waits at most `deadline` for each.
+pub async fn observe(
+    clock: &dyn Clock,
+    ports: &BTreeMap<RegionId, Arc<dyn RegionPort>>,
+    deadline: Duration,
+) -> Observed {
+    let questions = ports.iter().map(|(region, port)| async move {
+        let asked = clock.since_boot();
+        let answer = tokio::time::timeout(deadline, port.snapshot()).await;
+        let latency = clock.since_boot().saturating_sub(asked);
+        let observation = match answer {
+            Ok(Ok(snapshot)) => Observation::Answered { snapshot: Box::new(snapshot), latency },
+            Ok(Err(error)) => Observation::Silent(silent(error)),
+            Err(_) => Observation::Silent(Unobserved {
+                status: RegionStatus::Unreachable,
+                reason: format!("no answer within {}", units::format_duration(deadline)),
+                help: None,
+            }),
+        };
+        (region.clone(), observation)
+    });
+    Observed { regions: join_all(questions).await.into_iter().collect() }
+}
+
+/// What an error says of the region: anything but [`PortError::Unreachable`] is an answer of sorts, which says nothing
+/// of what the region holds.
+fn silent(error: PortError) -> Unobserved {
+    match error {
+        PortError::Unreachable { status, reason, help } => Unobserved { status, reason, help },
+        PortError::Refused { reason, help } => Unobserved { status: RegionStatus::Unknown, reason, help },
+        error @ (PortError::Busy(_)
+        | PortError::Conflict { .. }
+        | PortError::NotController { .. }
+        | PortError::NotFound(_)
+        | PortError::Failed(_)) => Unobserved { status: RegionStatus::Unknown, reason: error.to_string(), help: None },
+    }
+}

@@ -1,0 +1,104 @@
+//! What a failed request says of the region behind it.
+//!
+//! Only silence counts as unreachable: refused, reset, no route, no answer in time. A name that does not resolve, a
+//! TLS failure, and any answer, even a senseless one, say nothing of the region: it may well be alive, so its status
+//! is unknown. Confusing the two would let a broken certificate look like a lost region.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use super::port::PortError;
+use crate::model::observed::RegionStatus;
+use crate::model::units;
+
+/// The longest piece of an answer that is shown.
+const SHOWN: usize = 120;
+
+/// A request that brought no answer.
+pub(super) fn no_answer(origin: &str, error: &reqwest::Error, deadline: Duration) -> PortError {
+    let first: &(dyn Error + 'static) = error;
+    let causes: Vec<_> = std::iter::successors(Some(first), |cause| (*cause).source()).collect();
+    let kinds: Vec<io::ErrorKind> =
+        causes.iter().filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind).collect();
+    // The innermost is the cause; those around it say that something went wrong.
+    let innermost = causes.last().map_or_else(String::new, ToString::to_string);
+    if error.is_dns() {
+        let reason = format!("the name in {origin} does not resolve: {innermost}");
+        return unknown(reason, Some("check the region's api_endpoint and this machine's DNS"));
+    }
+    if error.is_timeout() {
+        return unreachable(format!("no answer from {origin} within {}", units::format_duration(deadline)));
+    }
+    let silent = kinds.iter().find(|kind| {
+        matches!(
+            kind,
+            io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable
+                | io::ErrorKind::NetworkDown
+                | io::ErrorKind::TimedOut
+        )
+    });
+    match silent {
+        Some(kind) => unreachable(format!("{origin}: {kind}")),
+        // The connection stood and was closed without a word: the program behind it died or hung up.
+        None if !error.is_connect() && innermost.contains("connection closed") => {
+            unreachable(format!("{origin} closed the connection without an answer"))
+        }
+        None if origin.starts_with("https:") && error.is_connect() => unknown(
+            format!("no TLS connection to {origin}: {innermost}"),
+            Some("check the region's certificate and the `ca` of its credentials"),
+        ),
+        None => {
+            unknown(format!("{origin} did not answer in HTTP: {innermost}"), Some("check the region's api_endpoint"))
+        }
+    }
+}
+
+/// An answer that is not what was asked for.
+pub(super) fn senseless(origin: &str, status: reqwest::StatusCode, body: &[u8]) -> PortError {
+    let line = first_line(body);
+    let said = if line.is_empty() { String::new() } else { format!(": {line}") };
+    let code = status.as_u16();
+    let (reason, help) = match code {
+        200..=299 => (
+            format!("{origin} answered with something else than a region's snapshot{said}"),
+            "a proxy may answer in its place, or the api_endpoint is another service's",
+        ),
+        300..=399 => (
+            format!("{origin} sends elsewhere ({code})"),
+            "set api_endpoint to the region itself; redirects are not followed",
+        ),
+        401 | 403 => (
+            format!("{origin} refused the request ({code}){said}"),
+            "give a token for this origin in the credentials file",
+        ),
+        404 => (
+            format!("{origin} knows no snapshot ({code}){said}"),
+            "the api_endpoint may be another service's, or an older program's",
+        ),
+        _ => (format!("{origin} answered {code}{said}"), "look at the region's own log"),
+    };
+    unknown(reason, Some(help))
+}
+
+/// The first line of an answer that says anything, without control characters.
+fn first_line(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(4096)]).into_owned();
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let shown: String = line.chars().filter(|c| !c.is_control()).take(SHOWN).collect();
+    if shown.len() < line.len() { format!("{shown}…") } else { shown }
+}
+
+fn unreachable(reason: String) -> PortError {
+    PortError::Unreachable { status: RegionStatus::Unreachable, reason, help: None }
+}
+
+/// Of a region that says nothing about itself, though it may well be alive.
+pub(super) fn unknown(reason: String, help: Option<&str>) -> PortError {
+    PortError::Unreachable { status: RegionStatus::Unknown, reason, help: help.map(str::to_owned) }
+}
