@@ -1,0 +1,317 @@
+//! A disk that fails on purpose: the test double for everything that writes.
+//!
+//! It wraps a real disk, so what a test finds afterwards is what the calls before the fault truly did. It counts the
+//! calls that change something, from 1 on. A crash stops at such a call and fails every later call, reading ones
+//! too, as a killed process makes none; a write that is hit leaves its first half behind, other calls nothing. What
+//! it does not model is the loss of power: bytes that were written and not synced stay. The order of writes and
+//! syncs is checked with [`FaultyDisk::calls`] instead.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::port::{Disk, DiskFile, FileStat, Open};
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// The process is killed in the n-th changing call.
+    Crash {
+        /// Which, from 1 on.
+        at: u64,
+    },
+    /// The n-th changing call fails with this error number; those before and after work.
+    Fail {
+        /// Which, from 1 on.
+        at: u64,
+        /// Such as 28 for "no space left on device" and 5 for "input/output error".
+        errno: i32,
+    },
+    /// Every changing call from the n-th on fails with this error number; reading goes on. A disk that is full.
+    FailFrom {
+        /// From which on, counted from 1.
+        at: u64,
+        /// The error number.
+        errno: i32,
+    },
+}
+
+/// The error number of a full disk.
+pub const ENOSPC: i32 = 28;
+/// The error number of a failing disk.
+pub const EIO: i32 = 5;
+
+/// A call that changes something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Op {
+    /// A file was opened so that it is made where it is not there.
+    Create,
+    /// [`DiskFile::write_at`]
+    Write,
+    /// [`DiskFile::set_len`]
+    SetLen,
+    /// [`DiskFile::sync_data`] or [`DiskFile::sync_all`]
+    Sync,
+    /// [`DiskFile::punch_hole`]
+    Punch,
+    /// [`Disk::create_dir_all`]
+    CreateDir,
+    /// [`Disk::rename`]; the path is the new one.
+    Rename,
+    /// [`Disk::remove_file`]
+    Remove,
+    /// [`Disk::remove_dir`] or [`Disk::remove_dir_all`]
+    RemoveDir,
+    /// [`Disk::symlink`]
+    Link,
+    /// [`Disk::sync_dir`]
+    SyncDir,
+    /// [`Disk::set_mode`], [`Disk::set_owner`] or [`Disk::set_mtime`]
+    SetMetadata,
+    /// [`Disk::clone_file`]; the path is the new one.
+    Clone,
+}
+
+/// One changing call that was asked for, whether it worked or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// What.
+    pub op: Op,
+    /// Of which path.
+    pub path: PathBuf,
+}
+
+#[derive(Debug)]
+struct Script {
+    fault: Fault,
+    calls: Vec<Call>,
+    crashed: bool,
+}
+
+/// What becomes of a changing call.
+enum Verdict {
+    Go,
+    /// Do half of it and fail with this.
+    Half(io::Error),
+    /// Do nothing of it and fail with this.
+    Fail(io::Error),
+}
+
+/// A disk that fails on purpose.
+#[derive(Debug, Clone)]
+pub struct FaultyDisk {
+    disk: Arc<dyn Disk>,
+    script: Arc<Mutex<Script>>,
+}
+
+fn killed() -> io::Error {
+    io::Error::other("the process was killed (test)")
+}
+
+impl Script {
+    fn judge(&mut self, op: Op, path: &Path) -> Verdict {
+        if self.crashed {
+            return Verdict::Fail(killed());
+        }
+        self.calls.push(Call { op, path: path.to_owned() });
+        let now = self.calls.len() as u64;
+        match self.fault {
+            Fault::Crash { at } if now >= at => {
+                self.crashed = true;
+                Verdict::Half(killed())
+            }
+            Fault::Fail { at, errno } if now == at => Verdict::Half(io::Error::from_raw_os_error(errno)),
+            Fault::FailFrom { at, errno } if now >= at => Verdict::Half(io::Error::from_raw_os_error(errno)),
+            Fault::None | Fault::Crash { .. } | Fault::Fail { .. } | Fault::FailFrom { .. } => Verdict::Go,
+        }
+    }
+}
+
+impl FaultyDisk {
+    /// Wraps `disk`.
+    pub fn new(disk: Arc<dyn Disk>, fault: Fault) -> Self {
+        Self { disk, script: Arc::new(Mutex::new(Script { fault, calls: Vec::new(), crashed: false })) }
+    }
+
+    /// How many changing calls were asked for, the failed one included. After a run without a fault: the number of
+    /// places at which to crash.
+    pub fn count(&self) -> u64 {
+        self.script().calls.len() as u64
+    }
+
+    /// The changing calls in order.
+    pub fn calls(&self) -> Vec<Call> {
+        self.script().calls.clone()
+    }
+
+    /// Whether the crash has happened.
+    pub fn crashed(&self) -> bool {
+        self.script().crashed
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn alive(&self) -> io::Result<()> {
+        if self.script().crashed { Err(killed()) } else { Ok(()) }
+    }
+
+    fn change<T>(&self, op: Op, path: &Path, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        match self.script().judge(op, path) {
+            Verdict::Go => {}
+            Verdict::Half(error) | Verdict::Fail(error) => return Err(error),
+        }
+        act()
+    }
+}
+
+/// A file of a disk that fails on purpose.
+#[derive(Debug)]
+struct FaultyFile {
+    file: Box<dyn DiskFile>,
+    path: PathBuf,
+    disk: FaultyDisk,
+}
+
+impl DiskFile for FaultyFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.disk.alive()?;
+        self.file.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let verdict = self.disk.script().judge(Op::Write, &self.path);
+        match verdict {
+            Verdict::Go => self.file.write_at(bytes, offset),
+            Verdict::Half(error) => {
+                self.file.write_at(&bytes[..bytes.len() / 2], offset)?;
+                Err(error)
+            }
+            Verdict::Fail(error) => Err(error),
+        }
+    }
+
+    fn stat(&self) -> io::Result<FileStat> {
+        self.disk.alive()?;
+        self.file.stat()
+    }
+
+    fn set_len(&self, size: u64) -> io::Result<()> {
+        self.disk.change(Op::SetLen, &self.path, || self.file.set_len(size))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.disk.change(Op::Sync, &self.path, || self.file.sync_data())
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.disk.change(Op::Sync, &self.path, || self.file.sync_all())
+    }
+
+    fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.disk.change(Op::Punch, &self.path, || self.file.punch_hole(offset, len))
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<(u64, u64)>> {
+        self.disk.alive()?;
+        self.file.next_data(offset)
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn DiskFile>> {
+        let file = match how {
+            Open::Read | Open::ReadWrite => {
+                self.alive()?;
+                self.disk.open(path, how)?
+            }
+            Open::CreateNew | Open::Create => self.change(Op::Create, path, || self.disk.open(path, how))?,
+        };
+        Ok(Box::new(FaultyFile { file, path: path.to_owned(), disk: self.clone() }))
+    }
+
+    fn symlink_metadata(&self, path: &Path) -> io::Result<FileStat> {
+        self.alive()?;
+        self.disk.symlink_metadata(path)
+    }
+
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        self.alive()?;
+        self.disk.read_dir(path)
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.change(Op::CreateDir, path, || self.disk.create_dir_all(path))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change(Op::Rename, to, || self.disk.rename(from, to))
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.change(Op::Remove, path, || self.disk.remove_file(path))
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.change(Op::RemoveDir, path, || self.disk.remove_dir(path))
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        let verdict = self.script().judge(Op::RemoveDir, path);
+        match verdict {
+            Verdict::Go => self.disk.remove_dir_all(path),
+            Verdict::Half(error) => {
+                let names = self.disk.read_dir(path)?;
+                for name in names.iter().take(names.len() / 2) {
+                    let inside = path.join(name);
+                    match self.disk.symlink_metadata(&inside)?.kind {
+                        super::FileKind::Directory => self.disk.remove_dir_all(&inside)?,
+                        super::FileKind::File | super::FileKind::Link | super::FileKind::Other => {
+                            self.disk.remove_file(&inside)?;
+                        }
+                    }
+                }
+                Err(error)
+            }
+            Verdict::Fail(error) => Err(error),
+        }
+    }
+
+    fn symlink(&self, to: &Path, path: &Path) -> io::Result<()> {
+        self.change(Op::Link, path, || self.disk.symlink(to, path))
+    }
+
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        self.alive()?;
+        self.disk.read_link(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.change(Op::SyncDir, path, || self.disk.sync_dir(path))
+    }
+
+    fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
+        self.change(Op::SetMetadata, path, || self.disk.set_mode(path, mode))
+    }
+
+    fn set_owner(&self, path: &Path, uid: u32, gid: u32) -> io::Result<()> {
+        self.change(Op::SetMetadata, path, || self.disk.set_owner(path, uid, gid))
+    }
+
+    fn set_mtime(&self, path: &Path, mtime_ns: i64) -> io::Result<()> {
+        self.change(Op::SetMetadata, path, || self.disk.set_mtime(path, mtime_ns))
+    }
+
+    fn free_space(&self, path: &Path) -> io::Result<u64> {
+        self.alive()?;
+        self.disk.free_space(path)
+    }
+
+    fn clone_file(&self, from: &Path, to: &Path) -> io::Result<bool> {
+        self.change(Op::Clone, to, || self.disk.clone_file(from, to))
+    }
+}

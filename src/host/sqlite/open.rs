@@ -1,0 +1,121 @@
+//! Opening a database, and bringing an older one up to date.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::error::DatabaseError;
+
+/// What a database is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Reading. Makes and changes no file, with one exception: a write that a killed run left half done is taken
+    /// back, which changes nothing that was ever committed.
+    ReadOnly,
+    /// Writing; it must be there.
+    ReadWrite,
+    /// Writing; made where it is not there.
+    Create,
+}
+
+/// How long one waits for another process's commit. Commits take milliseconds; a slow disk's sync, seconds.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Opens the database at `path`, checks that it is ours, and applies the migrations that it lacks.
+///
+/// `migrations[n]` is the SQL that leads from version `n` to version `n + 1`; those that were ever released never
+/// change. All missing ones are applied in one transaction: a crash leaves the former version.
+///
+/// # Errors
+/// One [`DatabaseError`] for each thing that can be wrong. [`DatabaseError::Missing`] where there is no file, or, for
+/// reading, one that nothing was ever written to.
+pub fn open(path: &Path, application_id: i32, migrations: &[&str], mode: Mode) -> Result<Connection, DatabaseError> {
+    match open_as(path, application_id, migrations, mode) {
+        Err(DatabaseError::HalfWritten { source, .. }) if mode == Mode::ReadOnly => {
+            // Opening it for writing takes back what a killed run left half done.
+            match open_as(path, application_id, migrations, Mode::ReadWrite) {
+                Ok(mended) => drop(mended),
+                Err(DatabaseError::ReadOnly { .. } | DatabaseError::Other { .. }) => {
+                    return Err(DatabaseError::HalfWritten { path: path.to_owned(), source });
+                }
+                Err(error) => return Err(error),
+            }
+            open_as(path, application_id, migrations, mode)
+        }
+        done => done,
+    }
+}
+
+fn open_as(path: &Path, application_id: i32, migrations: &[&str], mode: Mode) -> Result<Connection, DatabaseError> {
+    let of = |error| DatabaseError::of(path, error);
+    if mode != Mode::Create && matches!(path.try_exists(), Ok(false)) {
+        return Err(DatabaseError::Missing { path: path.to_owned() });
+    }
+    let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | match mode {
+            Mode::ReadOnly => OpenFlags::SQLITE_OPEN_READ_ONLY,
+            Mode::ReadWrite => OpenFlags::SQLITE_OPEN_READ_WRITE,
+            Mode::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+        };
+    // Names such as `:memory:` mean a file here.
+    let place = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut connection = Connection::open_with_flags(&place, flags).map_err(of)?;
+    connection.busy_timeout(BUSY).map_err(of)?;
+    connection.pragma_update(None, "foreign_keys", true).map_err(of)?;
+    let version = examine(&connection, path, application_id, migrations.len())?;
+    if mode == Mode::ReadOnly {
+        return match version {
+            0 => Err(DatabaseError::Missing { path: path.to_owned() }),
+            version if version == migrations.len() => Ok(connection),
+            version => {
+                let detail = format!("its version {version} can only be read once a command has brought it up to date");
+                Err(DatabaseError::Damaged { path: path.to_owned(), detail })
+            }
+        };
+    }
+    // Both answer with the mode that is in force; a database that somebody put in WAL mode leaves it here.
+    connection.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(())).map_err(of)?;
+    connection.pragma_update(None, "synchronous", "EXTRA").map_err(of)?;
+    if version < migrations.len() {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(of)?;
+        // Another process may have been quicker.
+        let version = examine(&transaction, path, application_id, migrations.len())?;
+        apply(&transaction, application_id, migrations, version).map_err(of)?;
+        transaction.commit().map_err(of)?;
+    }
+    Ok(connection)
+}
+
+/// The database's version, after a look at whose it is.
+fn examine(connection: &Connection, path: &Path, expected: i32, known: usize) -> Result<usize, DatabaseError> {
+    let of = |error| DatabaseError::of(path, error);
+    // One statement, so that all three are of one moment.
+    let seen = "SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version), \
+                (SELECT count(*) FROM sqlite_schema)";
+    let (found, version, tables): (i64, i64, i64) =
+        connection.query_row(seen, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).map_err(of)?;
+    if found == 0 && version == 0 && tables == 0 {
+        return Ok(0);
+    }
+    if found != i64::from(expected) {
+        let found = i32::try_from(found).unwrap_or(0);
+        return Err(DatabaseError::Foreign { path: path.to_owned(), found, expected });
+    }
+    match usize::try_from(version) {
+        Ok(version) if version <= known => Ok(version),
+        Ok(_) => {
+            let supported = i64::try_from(known).unwrap_or(i64::MAX);
+            Err(DatabaseError::Newer { path: path.to_owned(), found: version, supported })
+        }
+        Err(_) => Err(DatabaseError::Damaged { path: path.to_owned(), detail: format!("its version is {version}") }),
+    }
+}
+
+fn apply(connection: &Connection, application_id: i32, migrations: &[&str], version: usize) -> rusqlite::Result<()> {
+    for migration in &migrations[version..] {
+        connection.execute_batch(migration)?;
+    }
+    connection.pragma_update(None, "application_id", application_id)?;
+    connection.pragma_update(None, "user_version", i64::try_from(migrations.len()).unwrap_or(i64::MAX))
+}
