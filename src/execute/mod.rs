@@ -2,3 +2,7 @@
 
 pub mod event;
 pub mod schedule;
+pub mod outcome;
+pub mod journal;
+pub mod records;
+mod batch;

@@ -9,6 +9,9 @@ mod options;
 mod report;
 mod status;
 mod error;
+mod view;
+mod compare;
+mod metrics;
 mod manager;
 
 pub use error::{FleetError, Gate};
@@ -17,7 +20,8 @@ pub use options::{
     Allowed, Desired, OnLocked, PlanOptions, ReconcileOptions, Review, SavedOptions, Settings, Verdict, Watch,
 };
 pub use report::{
-    ChangeOutcome, Counts, ExitClass, Planned, Rebuilt, Restored, Round, RunReport, Skipped, SyncReport, Verification,
+    ChangeOutcome, Counts, ExitClass, FileComparison, Planned, Rebuilt, ReplicaVerification, Restored, Round,
+    RunReport, Side, Skipped, SyncReport, Verification,
 };
 pub use status::{
     LastRun, RegionState, ReplicaHealth, ReplicaState, ReplicationStatus, StateView, StatusReport, Trouble, TroubleKind,

@@ -3,18 +3,20 @@
 //! A run of which some changes failed is a report, not an error: what stands is recorded, and a second run goes on
 //! from there.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::execute::event::Outcome;
-use crate::live::port::ContentCheck;
+pub use crate::execute::outcome::ChangeOutcome;
+use crate::execute::outcome::{Executed, Tally};
+use crate::live::port::{ContentCheck, FileVerdict};
 use crate::model::observed::Observed;
 use crate::model::point::Point;
 use crate::model::recorded::Recorded;
-use crate::model::{Address, ByteCount, Lineage, RegionId, ResourceKey, RunId};
-use crate::plan::document::{Action, Kind, Plan};
+use crate::model::{ByteCount, Lineage, RegionId, ResourceKey, RunId};
+use crate::plan::document::Plan;
 use crate::replica::port::Published;
 
 /// A plan and what it was made from.
@@ -54,35 +56,6 @@ impl ExitClass {
     }
 }
 
-/// How one change ended.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct ChangeOutcome {
-    /// The change's id in the plan.
-    pub id: String,
-    /// Its object.
-    pub address: Address,
-    /// Of what kind.
-    pub kind: Kind,
-    /// What was done.
-    pub action: Action,
-    /// Where.
-    pub regions: Vec<RegionId>,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// In words: the error, the refusal, or what was noticed.
-    pub message: Option<String>,
-    /// What to do next, where the region said so.
-    pub help: Option<String>,
-    /// The region that answered in anger.
-    pub region: Option<RegionId>,
-    /// Bytes that travelled.
-    pub bytes: ByteCount,
-    /// How long it took.
-    #[serde(with = "crate::model::units::duration")]
-    #[schemars(with = "String")]
-    pub duration: Duration,
-}
-
 /// Outcomes counted, and what the plan could not even try.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
@@ -100,6 +73,40 @@ pub struct Counts {
     pub interrupted: u32,
     /// Objects with work that waits for a region that does not answer.
     pub deferred: u32,
+}
+
+impl Counts {
+    /// Counts what was tried, and what the plan could not even try.
+    pub(super) fn of(plan: &Plan, executed: &Executed) -> Self {
+        let tally = Tally::of(&executed.outcomes);
+        let deferred: BTreeSet<_> = plan.unobserved.iter().flat_map(|region| &region.deferred).collect();
+        Self {
+            done: tally.done,
+            unchanged: tally.unchanged,
+            failed: tally.failed,
+            blocked: tally.blocked + u32::try_from(plan.blocked.len()).unwrap_or(u32::MAX),
+            skipped: tally.skipped,
+            interrupted: tally.interrupted,
+            deferred: u32::try_from(deferred.len()).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// The class of a run with these counts. `one_thing`: particular objects were asked for, so that what stands
+    /// beside them is no comfort.
+    pub(super) const fn class(self, one_thing: bool) -> ExitClass {
+        let stands = self.done + self.unchanged > 0;
+        let failed = self.failed + self.skipped > 0;
+        if self.interrupted > 0 {
+            ExitClass::Interrupted
+        } else if !failed && self.blocked + self.deferred == 0 {
+            ExitClass::Done
+        } else if stands || !(failed || one_thing) {
+            // Where nothing was tried, all but what is blocked or deferred is as it should be.
+            ExitClass::Partial
+        } else {
+            ExitClass::Failed
+        }
+    }
 }
 
 /// What became of a run.
@@ -150,23 +157,69 @@ pub struct SyncReport {
     pub published: Option<Published>,
 }
 
-/// Both sides of a resource, read byte by byte.
-#[derive(Debug, Clone)]
+/// One side's file, compared with the newest point (at a replica) or with what was remembered of the last reading (at
+/// the holder).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Side {
+    /// How it compares.
+    pub verdict: FileVerdict,
+    /// How many blocks differ.
+    pub blocks: u64,
+}
+
+/// One file on both sides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FileComparison {
+    /// The file, below the resource's directory.
+    pub path: String,
+    /// Whether both sides hold the same bytes now.
+    pub equal: bool,
+    /// The holder's.
+    pub source: Side,
+    /// The replica's.
+    pub target: Side,
+}
+
+/// A replica that was read byte by byte and compared with its source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReplicaVerification {
+    /// The replica's region.
+    pub region_id: RegionId,
+    /// Whether both sides hold the same bytes now.
+    pub equal: bool,
+    /// Whether the replica is what its newest point says; false: its files are damaged.
+    pub intact: bool,
+    /// File by file; empty where it could not be read.
+    pub files: Vec<FileComparison>,
+    /// Why it could not be read.
+    pub error: Option<String>,
+}
+
+/// A resource whose sides were read byte by byte.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Verification {
+    /// The run's name in history.
+    pub run: RunId,
     /// The resource.
     pub resource: ResourceKey,
+    /// Who holds it.
+    pub holder: RegionId,
     /// The holder's side.
     pub source: ContentCheck,
-    /// Each replica's side, or why it could not be read.
-    pub targets: Vec<(RegionId, Result<ContentCheck, String>)>,
-    /// Files of the holder that differ from a replica's, by replica.
-    pub differing: Vec<(RegionId, Vec<String>)>,
+    /// The replicas.
+    pub replicas: Vec<ReplicaVerification>,
 }
 
 impl Verification {
-    /// Whether every replica could be read and is equal to the source.
+    /// Whether every replica could be read and holds the same bytes as the source.
     pub fn all_equal(&self) -> bool {
-        self.targets.iter().all(|(_, check)| check.is_ok()) && self.differing.iter().all(|(_, files)| files.is_empty())
+        self.replicas.iter().all(|replica| replica.equal)
+    }
+
+    /// Whether every replica could be read and is what its newest point says. A source that was written since then
+    /// makes sides unequal, and nothing is wrong.
+    pub fn all_intact(&self) -> bool {
+        self.replicas.iter().all(|replica| replica.intact)
     }
 }
 
@@ -200,4 +253,23 @@ pub struct Rebuilt {
     pub regions: Vec<RegionId>,
     /// The regions that did not answer, and why; what only they know is missing.
     pub missing: Vec<(RegionId, String)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_class_says_what_stands() {
+        let class = |counts: Counts| (counts.class(false), counts.class(true));
+        let none = Counts::default();
+        assert_eq!(class(none), (ExitClass::Done, ExitClass::Done));
+        assert_eq!(class(Counts { done: 1, unchanged: 1, ..none }), (ExitClass::Done, ExitClass::Done));
+        assert_eq!(class(Counts { done: 1, failed: 1, ..none }), (ExitClass::Partial, ExitClass::Partial));
+        assert_eq!(class(Counts { failed: 1, skipped: 3, ..none }), (ExitClass::Failed, ExitClass::Failed));
+        assert_eq!(class(Counts { blocked: 1, ..none }), (ExitClass::Partial, ExitClass::Failed));
+        assert_eq!(class(Counts { deferred: 1, ..none }), (ExitClass::Partial, ExitClass::Failed));
+        assert_eq!(class(Counts { done: 1, deferred: 1, ..none }), (ExitClass::Partial, ExitClass::Partial));
+        assert_eq!(class(Counts { done: 9, interrupted: 1, ..none }), (ExitClass::Interrupted, ExitClass::Interrupted));
+    }
 }

@@ -1,0 +1,63 @@
+//! The numbers of a reconcile round, for the metrics file. Pure; the caller replaces the file.
+
+use std::time::Duration;
+
+use super::report::{ExitClass, RunReport};
+use super::view::{View, record_changes};
+use crate::execute::event::Outcome;
+use crate::model::observed::Observation;
+use crate::model::{Address, ResourceKey};
+use crate::plan::document::Kind;
+use crate::wire::metrics::{Metrics, RegionMetrics, SyncMetrics};
+
+/// Fills the metrics from what the regions answer after the round and from the round's report.
+pub(super) fn metrics(view: View<'_>, report: &RunReport) -> Metrics {
+    let regions = view.topology.regions.keys().map(|id| {
+        let metrics = match view.observed.regions.get(id) {
+            Some(Observation::Answered { snapshot, latency }) => {
+                RegionMetrics { up: true, latency: Some(*latency), free_bytes: Some(snapshot.free.0) }
+            }
+            Some(Observation::Silent(_)) | None => RegionMetrics::default(),
+        };
+        (id.clone(), metrics)
+    });
+    let mut metrics = Metrics {
+        syncs: std::collections::BTreeMap::new(),
+        regions: regions.collect(),
+        reconciled_at: Some(view.now),
+        reconcile_succeeded: report.class == ExitClass::Done,
+        reconcile_duration: report.duration,
+        changes: record_changes(&report.plan) as u64,
+        drift: report.plan.drift.len() as u64,
+        blocked: u64::from(report.counts.blocked),
+        held: report.plan.held.len() as u64,
+        unobserved: view.observed.regions.values().filter(|o| matches!(o, Observation::Silent(_))).count() as u64,
+        failed: u64::from(report.counts.failed),
+    };
+    for (key, spec) in &view.topology.resources {
+        for (region, replica) in view.resource(key, spec).replicas {
+            let known = view.observed.snapshot(&region).is_some();
+            let (last_sync_bytes, last_sync_duration) = last_sync(report, key, &region).unzip();
+            let sync = SyncMetrics {
+                lag: replica.lag,
+                max_lag: Some(replica.promise),
+                last_sync_bytes,
+                last_sync_duration,
+                points: known.then(|| u64::from(replica.points)),
+            };
+            metrics.syncs.insert((key.clone(), region), sync);
+        }
+    }
+    metrics
+}
+
+/// What the round's copy of the resource to the region moved, and how long it took.
+fn last_sync(report: &RunReport, key: &ResourceKey, region: &crate::model::RegionId) -> Option<(u64, Duration)> {
+    let copied = report.outcomes.iter().find(|ended| {
+        ended.kind == Kind::Sync
+            && ended.address == Address::Resource(key.clone())
+            && ended.regions.contains(region)
+            && matches!(ended.outcome, Outcome::Done | Outcome::Unchanged)
+    })?;
+    Some((copied.bytes.0, copied.duration))
+}

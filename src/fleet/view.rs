@@ -1,0 +1,261 @@
+//! What the regions answered, as the reading commands show it. Pure: topology, answers, plan and the present moment
+//! in, tables and troubles out.
+
+use std::time::Duration;
+
+use super::status::{RegionState, ReplicaHealth, ReplicaState, ReplicationStatus, Trouble, TroubleKind};
+use crate::execute::records;
+use crate::model::observed::{Observation, Observed, RegionStatus};
+use crate::model::point::{BlockReason, Replica};
+use crate::model::policy::HealthPolicy;
+use crate::model::region::Role;
+use crate::model::topology::{PairSpec, ResourceSpec, Topology};
+use crate::model::{Address, RegionId, ResourceKey, ResourceType, Timestamp};
+use crate::plan::document::{Action, Plan};
+
+/// What the reading commands look at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) topology: &'a Topology,
+    pub(super) observed: &'a Observed,
+    pub(super) now: Timestamp,
+}
+
+/// The health that an answer's time says. Slow is never counted as down; it is only displayed so.
+const fn status_of(latency: Duration, policy: &HealthPolicy) -> RegionStatus {
+    if latency.as_nanos() > policy.unreachable_latency.as_nanos() {
+        RegionStatus::Unreachable
+    } else if latency.as_nanos() > policy.degraded_latency.as_nanos() {
+        RegionStatus::Degraded
+    } else {
+        RegionStatus::Healthy
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+impl View<'_> {
+    /// One declared region; none where it is not declared.
+    pub(super) fn region(&self, id: &RegionId) -> Option<RegionState> {
+        let spec = self.topology.regions.get(id)?;
+        let mut state = RegionState {
+            region_id: id.clone(),
+            name: spec.name.clone(),
+            location: spec.location.clone(),
+            api_endpoint: spec.api_endpoint.clone(),
+            is_primary: spec.primary,
+            status: RegionStatus::Unknown,
+            reason: None,
+            help: None,
+            latency_ms: None,
+            capacity_vms: spec.capacity_vms,
+            current_vms: None,
+            resources_primary: None,
+            resources_replica: None,
+            free_bytes: None,
+            replication_lag_seconds: None,
+            controller: None,
+            labels: spec.labels.clone(),
+        };
+        match self.observed.regions.get(id) {
+            Some(Observation::Answered { snapshot, latency }) => {
+                let held = || snapshot.resources.iter().filter(|(_, record)| record.role == Role::Holder);
+                let kept = snapshot.resources.values().filter(|record| record.role == Role::Replica).count();
+                let verified = snapshot.replicas.values().filter_map(|replica| replica.newest.as_ref());
+                let oldest = verified.map(|newest| newest.point.verified_at).min();
+                state.status = status_of(*latency, &self.topology.policy.health);
+                state.latency_ms = Some(latency.as_secs_f64() * 1000.0);
+                state.current_vms = Some(count(held().filter(|(key, _)| key.kind == ResourceType::Vm).count()));
+                state.resources_primary = Some(count(held().count()));
+                state.resources_replica = Some(count(kept));
+                state.free_bytes = Some(snapshot.free);
+                state.replication_lag_seconds = oldest.map(|at| self.now.since(at).as_secs_f64());
+                state.controller = snapshot.controller.clone();
+            }
+            Some(Observation::Silent(silence)) => {
+                state.status = silence.status;
+                state.reason = Some(silence.reason.clone());
+                state.help.clone_from(&silence.help);
+            }
+            None => {}
+        }
+        Some(state)
+    }
+
+    /// All declared regions, the primary one first.
+    pub(super) fn regions(&self) -> Vec<RegionState> {
+        let mut states: Vec<_> = self.topology.regions.keys().filter_map(|id| self.region(id)).collect();
+        states.sort_by_key(|state| !state.is_primary);
+        states
+    }
+
+    /// One declared resource with its replicas.
+    pub(super) fn resource(&self, key: &ResourceKey, spec: &ResourceSpec) -> ReplicationStatus {
+        let holder = records::holder(self.observed, key);
+        let at = holder.as_ref().map_or(&spec.primary, |holder| &holder.region);
+        // After a failover the region of birth is a replica like the others.
+        let replicas = spec.regions().filter(|region| *region != at);
+        let replicas: std::collections::BTreeMap<_, _> =
+            replicas.map(|region| (region.clone(), self.replica(key, spec, at, region))).collect();
+        ReplicationStatus {
+            resource_id: key.id.clone(),
+            resource_type: key.kind,
+            version: replicas.values().filter_map(|replica| replica.sequence).max(),
+            last_sync: replicas.values().filter_map(|replica| replica.verified_at).max(),
+            epoch: holder.as_ref().map(|holder| holder.epoch),
+            primary_region: holder.map(|holder| holder.region),
+            replicas,
+        }
+    }
+
+    /// The lag that the replica is promised: the resource's own, else three intervals of the pair that feeds it.
+    pub(super) fn promise(&self, key: &ResourceKey, spec: &ResourceSpec, holder: &RegionId, at: &RegionId) -> Duration {
+        let interval = self.topology.feeding_pair(holder, at, key.kind).map(|(_, pair)| pair.sync_interval);
+        spec.max_lag.unwrap_or_else(|| interval.unwrap_or(PairSpec::DEFAULT_INTERVAL) * 3)
+    }
+
+    fn replica(&self, key: &ResourceKey, spec: &ResourceSpec, holder: &RegionId, at: &RegionId) -> ReplicaState {
+        let promise = self.promise(key, spec, holder, at);
+        let Some(snapshot) = self.observed.snapshot(at) else {
+            return ReplicaState {
+                status: ReplicaHealth::Unknown,
+                detail: Some(format!("{at} does not answer")),
+                replica_id: key.id.clone(),
+                sequence: None,
+                verified_at: None,
+                lag: None,
+                promise,
+                points: 0,
+                set_aside: 0,
+            };
+        };
+        let none = Replica::default();
+        let replica = snapshot.replicas.get(key).unwrap_or(&none);
+        let newest = replica.newest.as_ref();
+        let lag = newest.map(|newest| self.now.since(newest.point.verified_at));
+        let (status, detail) = self.judge(key, holder, replica, lag, promise);
+        ReplicaState {
+            status,
+            detail,
+            replica_id: snapshot.former_ids.get(key).unwrap_or(&key.id).clone(),
+            sequence: newest.map(|newest| newest.point.sequence),
+            verified_at: newest.map(|newest| newest.point.verified_at),
+            lag,
+            promise,
+            points: replica.points,
+            set_aside: replica.set_aside,
+        }
+    }
+
+    /// How well a replica does, the worst that is true of it.
+    fn judge(
+        &self,
+        key: &ResourceKey,
+        holder: &RegionId,
+        replica: &Replica,
+        lag: Option<Duration>,
+        promise: Duration,
+    ) -> (ReplicaHealth, Option<String>) {
+        let source = self.observed.snapshot(holder);
+        let content = source.and_then(|snapshot| snapshot.contents.get(key));
+        if let Some(damage) = &replica.damage {
+            return (ReplicaHealth::Damaged, Some(damage.clone()));
+        }
+        if let Some(refusal) = &replica.refusal {
+            return (ReplicaHealth::Blocked, Some(format!("{}: {}", refusal.reason.as_str(), refusal.detail)));
+        }
+        if lag.is_some_and(|lag| lag > promise) {
+            let silent = source.is_none().then(|| format!("{holder}, which holds it, does not answer"));
+            return (ReplicaHealth::Late, silent);
+        }
+        if source.is_none() {
+            return (ReplicaHealth::Unknown, Some(format!("{holder}, which holds it, does not answer")));
+        }
+        let Some(newest) = &replica.newest else {
+            let waiting = content.is_none_or(|content| content.outline.files == 0);
+            return if waiting {
+                (ReplicaHealth::Waiting, Some(format!("no files at {holder} yet")))
+            } else {
+                (ReplicaHealth::Pending, Some("no complete point yet".to_owned()))
+            };
+        };
+        if content.map(|content| content.stamp) == newest.source_stamp && newest.source_stamp.is_some() {
+            (ReplicaHealth::InSync, None)
+        } else {
+            (ReplicaHealth::Behind, None)
+        }
+    }
+
+    /// What is wrong, the worst first, and within one kind by object.
+    pub(super) fn troubles(&self, resources: &[ReplicationStatus], plan: Option<&Plan>) -> Vec<Trouble> {
+        let mut troubles = Vec::new();
+        for state in self.regions().into_iter().filter(|state| self.observed.snapshot(&state.region_id).is_none()) {
+            troubles.push(Trouble {
+                kind: TroubleKind::Unobserved,
+                address: Address::Region(state.region_id.clone()),
+                region_id: Some(state.region_id),
+                reason: state.reason.unwrap_or_else(|| "was not asked".to_owned()),
+                help: state.help,
+            });
+        }
+        for resource in resources {
+            let address = || Address::Resource(ResourceKey::new(resource.resource_type, resource.resource_id.clone()));
+            for (region, replica) in &resource.replicas {
+                let (kind, words, help) = match replica.status {
+                    ReplicaHealth::Damaged => {
+                        (TroubleKind::Damaged, "its files are damaged", Some("the next `apply` repairs it"))
+                    }
+                    ReplicaHealth::Late => (TroubleKind::Late, "older than promised", None),
+                    ReplicaHealth::Pending => {
+                        (TroubleKind::Pending, "has no point", Some("`apply` makes the first one"))
+                    }
+                    // Blocked is told by the plan, which knows more; unknown by the region that is silent.
+                    ReplicaHealth::Blocked
+                    | ReplicaHealth::Unknown
+                    | ReplicaHealth::InSync
+                    | ReplicaHealth::Behind
+                    | ReplicaHealth::Waiting => continue,
+                };
+                let detail = replica.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+                troubles.push(Trouble {
+                    kind,
+                    address: address(),
+                    region_id: Some(region.clone()),
+                    reason: format!("{words}{detail}"),
+                    help: help.map(str::to_owned),
+                });
+            }
+        }
+        for blocked in plan.iter().flat_map(|plan| &plan.blocked) {
+            let help = match blocked.reason {
+                BlockReason::Suspicious | BlockReason::Shrunk => {
+                    Some("look at the source; if it is as it should be, `replication sync --accept-change`")
+                }
+                BlockReason::NotDeclared => Some("`apply --prune` removes its protection, never its data"),
+                BlockReason::SourceBusy
+                | BlockReason::NoSpace
+                | BlockReason::Unsupported
+                | BlockReason::NoCommonBase
+                | BlockReason::Diverged
+                | BlockReason::Dependency => None,
+            };
+            troubles.push(Trouble {
+                kind: TroubleKind::Blocked,
+                address: blocked.address.clone(),
+                region_id: blocked.region_id.clone(),
+                reason: format!("{}: {}", blocked.reason.as_str(), blocked.detail),
+                help: help.map(str::to_owned),
+            });
+        }
+        troubles.sort_by(|a, b| (a.kind, &a.address, &a.region_id).cmp(&(b.kind, &b.address, &b.region_id)));
+        troubles
+    }
+}
+
+/// How many changes a plan has that are no copies.
+pub(super) fn record_changes(plan: &Plan) -> usize {
+    let copies = |action: Action| matches!(action, Action::Sync | Action::Repair);
+    plan.changes.iter().filter(|change| !copies(change.action)).count()
+}
