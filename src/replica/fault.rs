@@ -1,0 +1,70 @@
+//! How the system's errors become the engine's: with what was tried, and on which file.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::catalog::CatalogError;
+use super::port::TransferError;
+
+/// Turns the system's error into the engine's.
+pub(super) fn cannot<'a>(action: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> TransferError + 'a {
+    move |error| TransferError::Io {
+        action: format!("cannot {action}"),
+        path: path.display().to_string(),
+        detail: error.to_string(),
+    }
+}
+
+/// A mistake of whoever drives the transfer.
+pub(super) fn misuse(what: impl Into<String>) -> TransferError {
+    TransferError::Corrupt(what.into())
+}
+
+impl From<CatalogError> for TransferError {
+    fn from(error: CatalogError) -> Self {
+        match error {
+            CatalogError::Stale { ordered, recorded } => Self::Stale { ordered, recorded },
+            error @ (CatalogError::Store(_) | CatalogError::NoPoint { .. }) => Self::Region(error.to_string()),
+        }
+    }
+}
+
+/// Stops what runs. What begins later is not stopped by an earlier call.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stop(Arc<AtomicU64>);
+
+/// One piece of work's view of a [`Stop`].
+#[derive(Debug, Clone)]
+pub(super) struct StopCheck {
+    stop: Stop,
+    began: u64,
+}
+
+impl Stop {
+    /// Stops all that runs.
+    pub(super) fn now(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// For work that begins.
+    pub(super) fn check(&self) -> StopCheck {
+        StopCheck { stop: self.clone(), began: self.0.load(Ordering::SeqCst) }
+    }
+}
+
+impl StopCheck {
+    /// Whether to stop.
+    pub(super) fn stopped(&self) -> bool {
+        self.stop.0.load(Ordering::SeqCst) != self.began
+    }
+
+    /// An error where to stop.
+    ///
+    /// # Errors
+    /// [`TransferError::Interrupted`].
+    pub(super) fn go_on(&self) -> Result<(), TransferError> {
+        if self.stopped() { Err(TransferError::Interrupted) } else { Ok(()) }
+    }
+}
