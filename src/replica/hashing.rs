@@ -1,0 +1,160 @@
+//! Hashing files with all cores.
+//!
+//! Groups are handed out by a counter, so that a sparse file keeps no core waiting; holes are asked for and never
+//! read. Memory: one group per core, and 32 bytes for each group of a window.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use super::block::{GROUP_BYTES, RootHasher, blocks_in_group, groups_in, hash_blocks, root_of};
+use super::fault::{StopCheck, cannot};
+use super::index::{Index, Record};
+use super::layer::read_group;
+use super::port::{BLOCK_BYTES, Hash, TransferError, ZERO};
+use crate::host::disk::DiskFile;
+use crate::model::Digest;
+
+/// Groups whose hashes are held in memory at once.
+const WINDOW_GROUPS: u64 = 8192;
+
+/// How many threads to hash with.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(16)
+}
+
+/// Runs `work` on all cores for each number below `count`, until one fails; the first failure is returned.
+///
+/// # Errors
+/// Those of `work`.
+pub(super) fn on_all_cores<S>(
+    count: usize,
+    state: impl Fn() -> S + Sync,
+    work: impl Fn(usize, &mut S) -> Result<(), TransferError> + Sync,
+) -> Result<(), TransferError> {
+    let threads = cores().min(count);
+    if threads <= 1 {
+        let mut own = state();
+        return (0..count).try_for_each(|at| work(at, &mut own));
+    }
+    let next = AtomicUsize::new(0);
+    let failure: Mutex<Option<TransferError>> = Mutex::new(None);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let mut own = state();
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    if at >= count {
+                        break;
+                    }
+                    if let Err(error) = work(at, &mut own) {
+                        next.store(count, Ordering::Relaxed);
+                        lock(&failure).get_or_insert(error);
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    match failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// Locks; a thread that panicked while it held the lock changes nothing about what is in it.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Hashes a file of `size` bytes, writes its index where one is given, and says its root and how many bytes were
+/// read.
+///
+/// # Errors
+/// I/O errors; [`TransferError::Interrupted`].
+pub(super) fn hash_file(
+    file: &dyn DiskFile,
+    path: &Path,
+    size: u64,
+    index: Option<&Index>,
+    stop: &StopCheck,
+) -> Result<(Digest, u64), TransferError> {
+    let read = AtomicU64::new(0);
+    let root = hash_with(
+        size,
+        stop,
+        |group, bytes| {
+            // A hole is seen without reading.
+            let start = group * GROUP_BYTES;
+            let data = file.next_data(start).map_err(cannot("read", path))?;
+            if data.is_none_or(|(from, _)| from >= start + bytes.len() as u64) {
+                return Ok(false);
+            }
+            read_group(file, path, group, bytes)?;
+            read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            Ok(true)
+        },
+        |group, record, _| match index {
+            Some(index) if *record != Record::EMPTY => index.write(group, record),
+            Some(_) | None => Ok(()),
+        },
+    )?;
+    Ok((root, read.into_inner()))
+}
+
+/// Hashes whatever `read` delivers: it fills a group's bytes, or says that they are all zeros. `seen` gets each
+/// group's hashes and bytes (none where it is zeros). Both are called from several threads, groups in no order.
+///
+/// # Errors
+/// Those of `read` and `seen`; [`TransferError::Interrupted`].
+pub(super) fn hash_with(
+    size: u64,
+    stop: &StopCheck,
+    read: impl Fn(u64, &mut [u8]) -> Result<bool, TransferError> + Sync,
+    seen: impl Fn(u64, &Record, Option<&[u8]>) -> Result<(), TransferError> + Sync,
+) -> Result<Digest, TransferError> {
+    let groups = groups_in(size);
+    let mut root = RootHasher::new(size);
+    let mut first = 0;
+    while first < groups {
+        let count = (groups - first).min(WINDOW_GROUPS);
+        let hashes: Mutex<Vec<Hash>> = Mutex::new(vec![ZERO; count as usize]);
+        on_all_cores(count as usize, Vec::new, |at, buffer: &mut Vec<u8>| {
+            stop.go_on()?;
+            let group = first + at as u64;
+            let len = (size - group * GROUP_BYTES).min(GROUP_BYTES) as usize;
+            buffer.resize(len, 0);
+            if !read(group, buffer)? {
+                return seen(group, &Record::EMPTY, None);
+            }
+            let blocks = hash_blocks(buffer);
+            debug_assert_eq!(blocks.len(), blocks_in_group(size, group));
+            let record = Record::of_blocks(&blocks);
+            lock(&hashes)[at] = record.group;
+            seen(group, &record, Some(buffer))
+        })?;
+        root.add(&hashes.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner));
+        first += count;
+    }
+    Ok(root.finish())
+}
+
+/// Reads a file of at most one group and hashes it: its bytes and its root.
+///
+/// # Errors
+/// I/O errors.
+pub(super) fn read_small(file: &dyn DiskFile, path: &Path, size: u64) -> Result<(Vec<u8>, Digest), TransferError> {
+    debug_assert!(size <= GROUP_BYTES);
+    let mut bytes = vec![0; size as usize];
+    read_group(file, path, 0, &mut bytes)?;
+    let root = root_of(size, &hash_blocks(&bytes));
+    Ok((bytes, root))
+}
+
+/// How many bytes the blocks with these hashes have that are not zeros.
+pub(super) fn data_bytes(size: u64, group: u64, blocks: &[Hash]) -> u64 {
+    let first = group * super::port::GROUP_BLOCKS;
+    let len = |at: usize| size.saturating_sub((first + at as u64) * BLOCK_BYTES).min(BLOCK_BYTES);
+    blocks.iter().enumerate().filter(|(_, hash)| **hash != ZERO).map(|(at, _)| len(at)).sum()
+}

@@ -1,0 +1,237 @@
+//! Hashing a resource's files at their holder, and remembering it: a file that did not change since is not read.
+//!
+//! The cache is a directory with `scan.json` (for each path the file's identity, its root, when it was read) and one
+//! index per large file. It is written whole: new indexes first and synced, then `scan.json` by renaming, then what
+//! nobody refers to any more is removed. A crash leaves the former cache, or the new one and a few files too many. A
+//! cache that is lost or unreadable costs reading everything again, never a wrong copy: the target checks the hashes
+//! that it is given against the roots, and every block against its hash.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+
+use super::block::GROUP_BYTES;
+use super::catalog::FileIdentity;
+use super::fault::{StopCheck, cannot};
+use super::hashing::{hash_file, lock, on_all_cores, read_small};
+use super::index::Index;
+use super::layer::{make_dir, remove_if_there};
+use super::port::TransferError;
+use super::tree::{Found, FoundNode, Tree, identity};
+use crate::host::disk::{Disk, FileKind, Open, replace_file};
+use crate::model::{Digest, Timestamp};
+
+/// The clock's grain on a local file system: a file that was read less than this after its last change may have
+/// changed again without showing it.
+pub(super) const GRAIN_NS: i64 = 20_000_000;
+
+const CACHE: &str = "scan.json";
+const VERSION: u32 = 1;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Remembered {
+    #[serde(flatten)]
+    identity: FileIdentity,
+    root: Digest,
+    /// The name of its index, of a large file.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    index: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Cache {
+    version: u32,
+    /// The number that the next index is named by.
+    next: u64,
+    files: BTreeMap<String, Remembered>,
+}
+
+/// A file as it was read.
+#[derive(Debug, Clone)]
+pub(super) struct Scanned {
+    /// Its name in the resource.
+    pub(super) path: String,
+    /// Where its bytes were read, and are.
+    pub(super) at: PathBuf,
+    /// Its size as it was read.
+    pub(super) size: u64,
+    /// Its root.
+    pub(super) root: Digest,
+    /// Its index, of a large file.
+    pub(super) index: Option<PathBuf>,
+}
+
+/// What to hash.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ScanOrder<'a> {
+    /// The cache's directory.
+    pub(super) cache: &'a Path,
+    /// The files as they lie, looked at before any of them is read or copied: what the cache knows them by.
+    pub(super) live: &'a Tree,
+    /// The files to read, where these are copies of the former.
+    pub(super) copy: Option<&'a Tree>,
+    /// When the reading began.
+    pub(super) began: Timestamp,
+    /// Whether to read every byte.
+    pub(super) full: bool,
+}
+
+fn load(disk: &dyn Disk, directory: &Path) -> Cache {
+    let empty = Cache { version: VERSION, ..Cache::default() };
+    let path = directory.join(CACHE);
+    let Ok(file) = disk.open(&path, Open::Read) else { return empty };
+    let Ok(size) = file.len() else { return empty };
+    let mut bytes = vec![0; size as usize];
+    match file.read_at(&mut bytes, 0) {
+        Ok(read) if read == bytes.len() => {}
+        Ok(_) | Err(_) => return empty,
+    }
+    serde_json::from_slice::<Cache>(&bytes).ok().filter(|cache| cache.version == VERSION).unwrap_or(empty)
+}
+
+/// Whether a file that was looked at when a reading began can have changed later without showing it.
+pub(super) fn settled(ctime_ns: i64, began: Timestamp) -> bool {
+    began.as_micros().saturating_mul(1000).saturating_sub(ctime_ns) > GRAIN_NS
+}
+
+/// Hashes all files of an order. `in_use` are indexes that other readings still refer to.
+///
+/// # Errors
+/// I/O errors; [`TransferError::Interrupted`].
+pub(super) fn scan(
+    disk: &dyn Disk,
+    order: &ScanOrder<'_>,
+    in_use: &BTreeSet<PathBuf>,
+    stop: &StopCheck,
+) -> Result<Vec<Scanned>, TransferError> {
+    make_dir(disk, order.cache)?;
+    let mut cache = load(disk, order.cache);
+    let live: BTreeMap<&str, &Found> = order.live.found.iter().map(|found| (found.path.as_str(), found)).collect();
+    let files: Vec<&Found> =
+        order.copy.unwrap_or(order.live).found.iter().filter(|found| found.node == FoundNode::File).collect();
+    let before = cache.clone();
+
+    let known = |found: &Found| -> Option<Scanned> {
+        let was = before.files.get(&found.path).filter(|_| !order.full)?;
+        let now = live.get(found.path.as_str())?;
+        let same = was.identity == identity(&now.stat) && found.stat.size == now.stat.size;
+        same.then(|| Scanned {
+            path: found.path.clone(),
+            at: found.at.clone(),
+            size: was.identity.size,
+            root: was.root,
+            index: was.index.as_ref().map(|name| order.cache.join(name)),
+        })
+    };
+    let mut done: BTreeMap<String, Scanned> = BTreeMap::new();
+    let mut small: Vec<&Found> = Vec::new();
+    let mut large: Vec<&Found> = Vec::new();
+    for found in files {
+        match known(found) {
+            Some(scanned) if scanned.index.as_ref().is_none_or(|index| disk.symlink_metadata(index).is_ok()) => {
+                done.insert(found.path.clone(), scanned);
+            }
+            Some(_) | None if found.stat.size <= GROUP_BYTES => small.push(found),
+            Some(_) | None => large.push(found),
+        }
+    }
+
+    let fresh: Mutex<Vec<Scanned>> = Mutex::new(Vec::new());
+    on_all_cores(
+        small.len(),
+        || (),
+        |at, ()| {
+            stop.go_on()?;
+            let found = small[at];
+            let file = disk.open(&found.at, Open::Read).map_err(cannot("open", &found.at))?;
+            let (_, root) = read_small(&*file, &found.at, found.stat.size)?;
+            lock(&fresh).push(Scanned {
+                path: found.path.clone(),
+                at: found.at.clone(),
+                size: found.stat.size,
+                root,
+                index: None,
+            });
+            Ok(())
+        },
+    )?;
+    let mut fresh = fresh.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    for found in large {
+        let name = format!("{}.idx", cache.next);
+        cache.next += 1;
+        let path = order.cache.join(&name);
+        remove_if_there(disk, &path)?;
+        let index = Index::create(disk, &path)?;
+        let file = disk.open(&found.at, Open::Read).map_err(cannot("open", &found.at))?;
+        let (root, _) = hash_file(&*file, &found.at, found.stat.size, Some(&index), stop)?;
+        index.sync()?;
+        fresh.push(Scanned {
+            path: found.path.clone(),
+            at: found.at.clone(),
+            size: found.stat.size,
+            root,
+            index: Some(path),
+        });
+    }
+
+    for scanned in &fresh {
+        let name = scanned.index.as_ref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into());
+        let remembered = live.get(scanned.path.as_str()).filter(|found| {
+            // A file that changed while it was read, or just before, is not remembered.
+            let still = order.copy.is_some()
+                || disk.symlink_metadata(&found.at).is_ok_and(|stat| identity(&stat) == identity(&found.stat));
+            still && settled(found.stat.ctime_ns, order.began)
+        });
+        match remembered {
+            Some(found) => {
+                let remembered = Remembered { identity: identity(&found.stat), root: scanned.root, index: name };
+                cache.files.insert(scanned.path.clone(), remembered);
+            }
+            None => {
+                cache.files.remove(&scanned.path);
+            }
+        }
+    }
+    cache.files.retain(|path, _| live.contains_key(path.as_str()));
+    done.extend(fresh.into_iter().map(|scanned| (scanned.path.clone(), scanned)));
+    if cache != before {
+        store(disk, order.cache, &cache)?;
+    }
+    let mut referred: BTreeSet<PathBuf> = in_use.clone();
+    referred.extend(cache.files.values().filter_map(|file| file.index.as_ref()).map(|name| order.cache.join(name)));
+    referred.extend(done.values().filter_map(|scanned| scanned.index.clone()));
+    sweep(disk, order.cache, &referred)?;
+    Ok(done.into_values().collect())
+}
+
+fn store(disk: &dyn Disk, directory: &Path, cache: &Cache) -> Result<(), TransferError> {
+    let path = directory.join(CACHE);
+    let bytes = serde_json::to_vec(cache).expect("plain data with text keys converts to JSON");
+    disk.sync_dir(directory).map_err(cannot("sync", directory))?;
+    replace_file(disk, &path, &bytes).map_err(cannot("write", &path))
+}
+
+/// Removes indexes that nobody refers to.
+fn sweep(disk: &dyn Disk, directory: &Path, referred: &BTreeSet<PathBuf>) -> Result<(), TransferError> {
+    for name in disk.read_dir(directory).map_err(cannot("read the directory", directory))? {
+        let path = directory.join(&name);
+        let is_index = path.extension().is_some_and(|suffix| suffix == "idx");
+        if is_index && !referred.contains(&path) {
+            remove_if_there(disk, &path)?;
+        }
+    }
+    Ok(())
+}
+
+/// What is remembered of a file: its identity and root; none where nothing is.
+pub(super) fn remembered(disk: &dyn Disk, directory: &Path) -> BTreeMap<String, (FileIdentity, Digest, Option<PathBuf>)> {
+    if !disk.symlink_metadata(directory).is_ok_and(|stat| stat.kind == FileKind::Directory) {
+        return BTreeMap::new();
+    }
+    let files = load(disk, directory).files.into_iter();
+    files
+        .map(|(path, file)| (path, (file.identity, file.root, file.index.map(|name| directory.join(name)))))
+        .collect()
+}

@@ -1,0 +1,316 @@
+//! The source's end: readings of a resource's files.
+//!
+//! Owns open readings, their hashes and their bytes. Leaves to the region who may read, quiescing, and where the
+//! files are (the live ones, or copies made within one freeze).
+//!
+//! | step | guarantee | a crash here leaves behind |
+//! | --- | --- | --- |
+//! | open | the manifest says what was read; nothing of the resource is written | a scan cache as it was, or newer |
+//! | hashes, blocks | reads only; a file that changed shows when the reading is closed | nothing |
+//! | close | looks at every file again; anything else than before the first read is named | nothing |
+//!
+//! Memory is one group per core while hashing, and what a request asks for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::block::{blocks_in_group, groups_in, hash_blocks, hash_group};
+use super::fault::{Stop, StopCheck, cannot, misuse};
+use super::hashing::{lock, read_small};
+use super::index::Index;
+use super::manifest::{Entry, Manifest, Node};
+use super::place::Place;
+use super::port::{BLOCK_BYTES, BlockAddress, GROUP_BLOCKS, Hash, Reading, ReadingEnd, SessionId, TransferError};
+use super::scan::{GRAIN_NS, ScanOrder, Scanned, scan, settled};
+use super::tree::{FoundNode, Tree, check_images, walk};
+use crate::host::disk::{Disk, Open};
+use crate::model::point::{BlockReason, PointKind};
+use crate::model::{ByteCount, ResourceKey, World};
+
+/// The most bytes that one request may ask for.
+const REQUEST_BYTES: u64 = 4 << 20;
+/// The most groups or blocks that one request may ask about.
+const REQUEST_HASHES: u64 = 1 << 16;
+
+/// What to read, and how.
+#[derive(Debug, Clone)]
+pub struct ReadingPlan {
+    /// Of what.
+    pub resource: ResourceKey,
+    /// Where the files live.
+    pub live: Place,
+    /// Copies of them, made within one freeze, with the same names; none: the live files are read.
+    pub copy: Option<Place>,
+    /// The live files as they lay before the freeze. Needed with `copy`: what is looked at later may be newer than
+    /// the copy, and would be taken for copied.
+    pub before: Option<Tree>,
+    /// Where this region remembers what it has hashed of the resource.
+    pub cache: PathBuf,
+    /// What the copy is worth.
+    pub kind: PointKind,
+    /// Whether to read every byte, whatever is remembered.
+    pub full: bool,
+}
+
+/// Readings of this machine's files.
+#[derive(Debug)]
+pub struct LocalSource {
+    disk: Arc<dyn Disk>,
+    world: World,
+    stop: Stop,
+    sessions: Mutex<BTreeMap<SessionId, Arc<Session>>>,
+    /// One scan of a resource at a time: the second finds what the first has hashed.
+    scans: Mutex<BTreeMap<ResourceKey, Arc<Mutex<()>>>>,
+}
+
+/// An open reading.
+#[derive(Debug)]
+struct Session {
+    live: Place,
+    before: Tree,
+    copied: bool,
+    /// By place in the manifest; none for what is no file.
+    files: Vec<Option<Scanned>>,
+    stop: StopCheck,
+}
+
+impl LocalSource {
+    /// Reads through `disk`.
+    pub fn new(disk: Arc<dyn Disk>, world: World) -> Self {
+        Self {
+            disk,
+            world,
+            stop: Stop::default(),
+            sessions: Mutex::new(BTreeMap::new()),
+            scans: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// Opens a reading: looks at all files, hashes what may have changed.
+    ///
+    /// # Errors
+    /// [`TransferError::Blocked`] for what cannot be copied; I/O errors; [`TransferError::Interrupted`].
+    pub fn open_reading(&self, plan: &ReadingPlan) -> Result<Reading, TransferError> {
+        let stop = self.stop.check();
+        let disk = &*self.disk;
+        let lane = Arc::clone(lock(&self.scans).entry(plan.resource.clone()).or_default());
+        let _alone = lock(&lane);
+        let mut before = match &plan.before {
+            Some(tree) => tree.clone(),
+            None => walk(disk, &plan.live)?,
+        };
+        if plan.before.is_none() && self.wait_out_the_grain(&before) {
+            before = walk(disk, &plan.live)?;
+        }
+        let read_at = self.world.clock.now();
+        let mut copy = match &plan.copy {
+            Some(place) => Some(walk(disk, place)?),
+            None => None,
+        };
+        let read = copy.as_mut().unwrap_or(&mut before);
+        check_images(disk, plan.resource.kind, read)?;
+        if let Some(refused) = &read.refused {
+            let detail = format!("{} {}", refused.path, refused.reason);
+            return Err(TransferError::blocked(BlockReason::Unsupported, detail, Some(before.stamp()), read_at));
+        }
+        if read.is_empty() {
+            return Err(TransferError::Region(format!("{} has no files here", plan.resource)));
+        }
+        let in_use: BTreeSet<PathBuf> = lock(&self.sessions)
+            .values()
+            .flat_map(|open| open.files.iter().flatten().filter_map(|file| file.index.clone()))
+            .collect();
+        let order = ScanOrder { cache: &plan.cache, live: &before, copy: copy.as_ref(), began: read_at, full: plan.full };
+        let scanned = scan(disk, &order, &in_use, &stop)?;
+
+        let mut by_path: BTreeMap<&str, &Scanned> =
+            scanned.iter().map(|scanned| (scanned.path.as_str(), scanned)).collect();
+        let read = copy.as_ref().unwrap_or(&before);
+        let mut manifest = Manifest::default();
+        let mut files = Vec::with_capacity(read.found.len());
+        for found in &read.found {
+            let scanned = by_path.remove(found.path.as_str());
+            let node = match (&found.node, scanned) {
+                (FoundNode::Directory, _) => Node::Directory,
+                (FoundNode::Link(to), _) => Node::Link { to: to.clone() },
+                (FoundNode::File, Some(scanned)) => Node::File { size: ByteCount(scanned.size), root: scanned.root },
+                (FoundNode::File, None) => return Err(misuse(format!("{} was not hashed", found.path))),
+            };
+            files.push(scanned.cloned());
+            manifest.entries.push(Entry {
+                path: found.path.clone(),
+                node,
+                mode: found.stat.mode,
+                mtime_ns: found.stat.mtime_ns,
+                owner: (found.stat.uid, found.stat.gid),
+            });
+        }
+        let outline = read.outline(plan.resource.kind);
+        let trusted = settled(before.latest_change_ns(), read_at);
+        let stamp = trusted.then(|| before.stamp());
+        let session = self.world.ids.random();
+        let copied = copy.is_some();
+        let open = Session { live: plan.live.clone(), before, copied, files, stop };
+        lock(&self.sessions).insert(session, Arc::new(open));
+        Ok(Reading { session, manifest, outline, read_at, kind: plan.kind, stamp })
+    }
+
+    /// Waits, once and not for long, until every file's last change is old enough to show a later one.
+    fn wait_out_the_grain(&self, tree: &Tree) -> bool {
+        let now_ns = self.world.clock.now().as_micros().saturating_mul(1000);
+        let age = now_ns.saturating_sub(tree.latest_change_ns());
+        // Clocks that are far apart are not mended by waiting.
+        if !(-GRAIN_NS..=GRAIN_NS).contains(&age) {
+            return false;
+        }
+        let wait = GRAIN_NS.saturating_sub(age).saturating_add(2_000_000);
+        std::thread::sleep(Duration::from_nanos(u64::try_from(wait).unwrap_or(0)));
+        true
+    }
+
+    fn session(&self, session: SessionId) -> Result<Arc<Session>, TransferError> {
+        let open = lock(&self.sessions).get(&session).cloned();
+        let open = open.ok_or_else(|| TransferError::Region("the reading is not open any more".to_owned()))?;
+        open.stop.go_on()?;
+        Ok(open)
+    }
+
+    /// The hashes of `count` groups of a file, from group `first`.
+    ///
+    /// # Errors
+    /// Where the session or the file is gone.
+    pub fn group_hashes(
+        &self,
+        session: SessionId,
+        file: u32,
+        first: u64,
+        count: u64,
+    ) -> Result<Vec<Hash>, TransferError> {
+        let open = self.session(session)?;
+        let scanned = open.file(file)?;
+        let groups = groups_in(scanned.size);
+        if count > REQUEST_HASHES || first.checked_add(count).is_none_or(|end| end > groups) {
+            return Err(misuse(format!("{} has no groups {first} to {}", scanned.path, first.saturating_add(count))));
+        }
+        match self.index(scanned)? {
+            Some(index) => {
+                let mut hashes = Vec::with_capacity(count as usize);
+                let mut at = first;
+                while at < first + count {
+                    let some = (first + count - at).min(64);
+                    hashes.extend(index.read(at, some as usize)?.iter().map(|record| record.group));
+                    at += some;
+                }
+                Ok(hashes)
+            }
+            None => Ok(self.small(scanned)?.chunks(GROUP_BLOCKS as usize).map(hash_group).take(count as usize).collect()),
+        }
+    }
+
+    /// The hashes of all blocks of the named groups of a file, in the groups' order.
+    ///
+    /// # Errors
+    /// Where the session or the file is gone.
+    pub fn block_hashes(&self, session: SessionId, file: u32, groups: &[u64]) -> Result<Vec<Hash>, TransferError> {
+        let open = self.session(session)?;
+        let scanned = open.file(file)?;
+        if groups.len() as u64 * GROUP_BLOCKS > REQUEST_HASHES {
+            return Err(misuse("too many groups in one request"));
+        }
+        let index = self.index(scanned)?;
+        let small = if index.is_none() { self.small(scanned)? } else { Vec::new() };
+        let mut hashes = Vec::new();
+        for group in groups {
+            let count = blocks_in_group(scanned.size, *group);
+            match &index {
+                Some(index) => hashes.extend_from_slice(&index.record(*group)?.blocks[..count]),
+                None => hashes.extend(small.iter().skip((group * GROUP_BLOCKS) as usize).take(count)),
+            }
+        }
+        Ok(hashes)
+    }
+
+    /// The bytes of the named blocks, in order; neighbours are read together.
+    ///
+    /// # Errors
+    /// Where a file cannot be read or became shorter.
+    pub fn blocks(&self, session: SessionId, wanted: &[BlockAddress]) -> Result<Vec<Vec<u8>>, TransferError> {
+        let open = self.session(session)?;
+        if wanted.len() as u64 * BLOCK_BYTES > REQUEST_BYTES {
+            return Err(misuse("too many blocks in one request"));
+        }
+        let mut answer = Vec::with_capacity(wanted.len());
+        for run in wanted.chunk_by(|a, b| a.file == b.file && a.block + 1 == b.block) {
+            let scanned = open.file(run[0].file)?;
+            let start = run[0].block.saturating_mul(BLOCK_BYTES);
+            let end = start.saturating_add(run.len() as u64 * BLOCK_BYTES).min(scanned.size);
+            if start >= end || end.div_ceil(BLOCK_BYTES) != run[0].block + run.len() as u64 {
+                return Err(misuse(format!("{} has no block {}", scanned.path, run[run.len() - 1].block)));
+            }
+            let mut bytes = vec![0; (end - start) as usize];
+            let file = self.disk.open(&scanned.at, Open::Read).map_err(cannot("open", &scanned.at))?;
+            let read = file.read_at(&mut bytes, start).map_err(cannot("read", &scanned.at))?;
+            if read != bytes.len() {
+                let shorter = std::io::Error::other("the file became shorter while it was read");
+                return Err(cannot("read", &scanned.at)(shorter));
+            }
+            answer.extend(bytes.chunks(BLOCK_BYTES as usize).map(<[u8]>::to_vec));
+        }
+        Ok(answer)
+    }
+
+    /// Ends the reading and says whether what was read is one moment's content.
+    ///
+    /// # Errors
+    /// Where a file cannot be looked at again.
+    pub fn close_reading(&self, session: SessionId) -> Result<ReadingEnd, TransferError> {
+        let open = lock(&self.sessions).remove(&session);
+        let open = open.ok_or_else(|| TransferError::Region("the reading is not open any more".to_owned()))?;
+        if open.copied {
+            return Ok(ReadingEnd::Consistent);
+        }
+        let now = walk(&*self.disk, &open.live)?;
+        let changed = changed(&open.before, &now);
+        Ok(if changed.is_empty() { ReadingEnd::Consistent } else { ReadingEnd::Changed(changed) })
+    }
+
+    /// Stops what runs.
+    pub fn interrupt(&self) {
+        self.stop.now();
+    }
+
+    fn index(&self, scanned: &Scanned) -> Result<Option<Index>, TransferError> {
+        let Some(path) = &scanned.index else { return Ok(None) };
+        let gone = || TransferError::Corrupt(format!("the index {} is damaged", path.display()));
+        Index::open(&*self.disk, path, Open::Read)?.ok_or_else(gone).map(Some)
+    }
+
+    fn small(&self, scanned: &Scanned) -> Result<Vec<Hash>, TransferError> {
+        let file = self.disk.open(&scanned.at, Open::Read).map_err(cannot("open", &scanned.at))?;
+        let (bytes, _) = read_small(&*file, &scanned.at, scanned.size)?;
+        Ok(hash_blocks(&bytes))
+    }
+}
+
+impl Session {
+    fn file(&self, file: u32) -> Result<&Scanned, TransferError> {
+        let scanned = self.files.get(file as usize).and_then(Option::as_ref);
+        scanned.ok_or_else(|| misuse(format!("the reading has no file {file}")))
+    }
+}
+
+/// The paths at which two looks at the same files differ.
+fn changed(before: &Tree, now: &Tree) -> Vec<String> {
+    let keys = |tree: &Tree| -> BTreeMap<String, (FoundNode, u32, Option<super::catalog::FileIdentity>)> {
+        let figures = |found: &super::tree::Found| {
+            let identity = (found.node == FoundNode::File).then(|| super::tree::identity(&found.stat));
+            (found.node.clone(), found.stat.mode, identity)
+        };
+        tree.found.iter().map(|found| (found.path.clone(), figures(found))).collect()
+    };
+    let (before, now) = (keys(before), keys(now));
+    let paths: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    paths.into_iter().filter(|path| before.get(*path) != now.get(*path)).cloned().collect()
+}
