@@ -31,11 +31,7 @@ pub(super) fn hash_block(bytes: &[u8]) -> Hash {
 
 /// A group's hash, from its blocks'.
 pub(super) fn hash_group(blocks: &[Hash]) -> Hash {
-    if blocks.iter().all(|hash| *hash == ZERO) {
-        ZERO
-    } else {
-        *blake3::hash(blocks.as_flattened()).as_bytes()
-    }
+    if blocks.iter().all(|hash| *hash == ZERO) { ZERO } else { *blake3::hash(blocks.as_flattened()).as_bytes() }
 }
 
 /// How a hash is written into an overlay's slot.

@@ -85,9 +85,7 @@ impl Manifest {
             match node {
                 Node::Directory => hasher.update(b"d"),
                 Node::File { size, root } => hasher.update(b"f").update(&size.0.to_le_bytes()).update(&root.0),
-                Node::Link { to } => {
-                    hasher.update(b"l").update(&(to.len() as u64).to_le_bytes()).update(to.as_bytes())
-                }
+                Node::Link { to } => hasher.update(b"l").update(&(to.len() as u64).to_le_bytes()).update(to.as_bytes()),
             };
         }
         Digest(*hasher.finalize().as_bytes())

@@ -33,7 +33,8 @@ fn u64_at(head: &[u8], at: usize) -> Option<u64> {
 
 fn text(head: &[u8], at: usize, len: usize) -> String {
     let end = at.saturating_add(len.min(NAME_MAX)).min(head.len());
-    head.get(at..end).map_or_else(|| "(beyond the header)".to_owned(), |name| String::from_utf8_lossy(name).into_owned())
+    head.get(at..end)
+        .map_or_else(|| "(beyond the header)".to_owned(), |name| String::from_utf8_lossy(name).into_owned())
 }
 
 /// What the image that begins with `head` names outside itself; none where it is no qcow2 image.

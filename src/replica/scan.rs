@@ -226,12 +226,13 @@ fn sweep(disk: &dyn Disk, directory: &Path, referred: &BTreeSet<PathBuf>) -> Res
 }
 
 /// What is remembered of a file: its identity and root; none where nothing is.
-pub(super) fn remembered(disk: &dyn Disk, directory: &Path) -> BTreeMap<String, (FileIdentity, Digest, Option<PathBuf>)> {
+pub(super) fn remembered(
+    disk: &dyn Disk,
+    directory: &Path,
+) -> BTreeMap<String, (FileIdentity, Digest, Option<PathBuf>)> {
     if !disk.symlink_metadata(directory).is_ok_and(|stat| stat.kind == FileKind::Directory) {
         return BTreeMap::new();
     }
     let files = load(disk, directory).files.into_iter();
-    files
-        .map(|(path, file)| (path, (file.identity, file.root, file.index.map(|name| directory.join(name)))))
-        .collect()
+    files.map(|(path, file)| (path, (file.identity, file.root, file.index.map(|name| directory.join(name))))).collect()
 }

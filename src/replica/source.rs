@@ -122,7 +122,8 @@ impl LocalSource {
             .values()
             .flat_map(|open| open.files.iter().flatten().filter_map(|file| file.index.clone()))
             .collect();
-        let order = ScanOrder { cache: &plan.cache, live: &before, copy: copy.as_ref(), began: read_at, full: plan.full };
+        let order =
+            ScanOrder { cache: &plan.cache, live: &before, copy: copy.as_ref(), began: read_at, full: plan.full };
         let scanned = scan(disk, &order, &in_use, &stop)?;
 
         let mut by_path: BTreeMap<&str, &Scanned> =
@@ -205,7 +206,9 @@ impl LocalSource {
                 }
                 Ok(hashes)
             }
-            None => Ok(self.small(scanned)?.chunks(GROUP_BLOCKS as usize).map(hash_group).take(count as usize).collect()),
+            None => {
+                Ok(self.small(scanned)?.chunks(GROUP_BLOCKS as usize).map(hash_group).take(count as usize).collect())
+            }
         }
     }
 

@@ -197,7 +197,8 @@ fn look(disk: &dyn Disk, at: &Path, path: String, tree: &mut Tree) -> Result<(),
             return enter(disk, at, &path, tree);
         }
         FileKind::File => FoundNode::File,
-        FileKind::Link => match disk.read_link(at).map_err(cannot("read the link", at))?.into_os_string().into_string() {
+        FileKind::Link => match disk.read_link(at).map_err(cannot("read the link", at))?.into_os_string().into_string()
+        {
             Ok(to) if stays_inside(&path, &to) => FoundNode::Link(to),
             Ok(to) => {
                 tree.refuse(path, format!("is a link that leads outside, to {to}"));
