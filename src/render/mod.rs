@@ -1,1 +1,18 @@
-//! The only room that knows colour, width and glyphs.
+//! The only room that knows colour, width and glyphs. It turns plans, events, records and errors into text: for
+//! people at a terminal, for pull requests, for programs. It has no effects beside writing what it is told to write.
+//!
+//! A [`terminal::Look`] says what a stream can show; every drawing function takes one and returns text, so that
+//! golden files can hold what a person sees.
+
+pub mod terminal;
+pub mod paint;
+pub mod text;
+mod table;
+pub mod printer;
+pub mod document;
+pub mod diff;
+pub mod report;
+
+pub use printer::{Printer, Talk};
+pub use report::Report;
+pub use terminal::{ColorChoice, Look, Streams, Terminal};

@@ -1,0 +1,203 @@
+//! The two streams and who may write to them: results on standard output, everything else on standard error.
+//!
+//! A closed pipe (`plan | head`) is no failure: what follows is dropped and the command ends with the code that it
+//! earned. Any other failure to write a result is kept and ends the command with 1.
+
+use std::io::{self, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anstream::AutoStream;
+use indicatif::ProgressDrawTarget;
+
+use super::terminal::{ColorChoice, Look, Streams, Terminal};
+
+type Writer = Box<dyn Write + Send>;
+
+struct Stream {
+    to: AutoStream<Writer>,
+    closed: bool,
+    failure: Option<io::Error>,
+}
+
+impl Stream {
+    fn new(to: Writer, look: Look) -> Self {
+        let choice = if look.color { anstream::ColorChoice::AlwaysAnsi } else { anstream::ColorChoice::Never };
+        Self { to: AutoStream::new(to, choice), closed: false, failure: None }
+    }
+
+    fn write(&mut self, text: &str) {
+        if self.closed || self.failure.is_some() {
+            return;
+        }
+        if let Err(error) = self.to.write_all(text.as_bytes()).and_then(|()| self.to.flush()) {
+            if error.kind() == io::ErrorKind::BrokenPipe {
+                self.closed = true;
+            } else {
+                self.failure = Some(error);
+            }
+        }
+    }
+}
+
+/// How much is said beside the result.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Talk {
+    /// Errors only: `--quiet`, or a machine that reads JSON.
+    Errors,
+    /// What a person wants to know.
+    #[default]
+    Normal,
+    /// More of it: `--verbose`.
+    More,
+}
+
+/// Writes for one command.
+pub struct Printer {
+    output: Mutex<Stream>,
+    error: Mutex<Stream>,
+    terminal: Terminal,
+    output_look: Look,
+    error_look: Look,
+    talk: Talk,
+}
+
+impl std::fmt::Debug for Printer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Printer").field("terminal", &self.terminal).field("talk", &self.talk).finish_non_exhaustive()
+    }
+}
+
+fn lock(stream: &Mutex<Stream>) -> MutexGuard<'_, Stream> {
+    stream.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Printer {
+    /// Takes over the output streams; the input stays with the caller.
+    pub fn new(streams: Streams, color: ColorChoice, talk: Talk) -> (Self, Box<dyn io::BufRead + Send>) {
+        let Streams { input, output, error, terminal } = streams;
+        let output_look = terminal.output_look(color);
+        let error_look = terminal.error_look(color);
+        let printer = Self {
+            output: Mutex::new(Stream::new(output, output_look)),
+            error: Mutex::new(Stream::new(error, error_look)),
+            terminal,
+            output_look,
+            error_look,
+            talk,
+        };
+        (printer, input)
+    }
+
+    /// How results may look.
+    pub const fn output_look(&self) -> &Look {
+        &self.output_look
+    }
+
+    /// How words for people may look.
+    pub const fn error_look(&self) -> &Look {
+        &self.error_look
+    }
+
+    /// What is known of the streams.
+    pub const fn terminal(&self) -> &Terminal {
+        &self.terminal
+    }
+
+    /// How much is said.
+    pub const fn talk(&self) -> Talk {
+        self.talk
+    }
+
+    /// A part of the result, as it is.
+    pub fn result(&self, text: &str) {
+        lock(&self.output).write(text);
+    }
+
+    /// Words for people; one line, or several. Not said with `--quiet`.
+    pub fn note(&self, text: &str) {
+        if self.talk >= Talk::Normal {
+            self.error(text);
+        }
+    }
+
+    /// What must be said whatever the options.
+    pub fn error(&self, text: &str) {
+        let mut stream = lock(&self.error);
+        stream.write(text);
+        if !text.ends_with('\n') {
+            stream.write("\n");
+        }
+    }
+
+    /// A question, left open for the answer on the same line.
+    pub fn ask(&self, text: &str) {
+        lock(&self.error).write(text);
+    }
+
+    /// Where progress bars may be drawn.
+    pub fn draw_target(&self) -> ProgressDrawTarget {
+        if self.terminal.error.tty && !self.terminal.dumb && self.talk >= Talk::Normal {
+            ProgressDrawTarget::stderr_with_hz(10)
+        } else {
+            ProgressDrawTarget::hidden()
+        }
+    }
+
+    /// Whether standard output was closed by its reader.
+    pub fn output_closed(&self) -> bool {
+        lock(&self.output).closed
+    }
+
+    /// The failure that a result was lost to, once.
+    pub fn take_failure(&self) -> Option<io::Error> {
+        lock(&self.output).failure.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[derive(Clone)]
+    struct Fails(io::ErrorKind, Arc<Mutex<u32>>);
+
+    impl Write for Fails {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            *self.1.lock().unwrap() += 1;
+            Err(self.0.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn printer(kind: io::ErrorKind) -> (Printer, Arc<Mutex<u32>>) {
+        let calls = Arc::new(Mutex::new(0));
+        let streams = Streams {
+            input: Box::new(io::empty()),
+            output: Box::new(Fails(kind, Arc::clone(&calls))),
+            error: Box::new(io::sink()),
+            terminal: Terminal::default(),
+        };
+        (Printer::new(streams, ColorChoice::Auto, Talk::Normal).0, calls)
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_failure_and_is_left_alone() {
+        let (printer, calls) = printer(io::ErrorKind::BrokenPipe);
+        printer.result("one\n");
+        printer.result("two\n");
+        assert!(printer.output_closed());
+        assert!(printer.take_failure().is_none());
+        assert_eq!(*calls.lock().unwrap(), 1);
+    }
+
+    #[test]
+    fn a_full_disk_is_a_failure() {
+        let (printer, _) = printer(io::ErrorKind::StorageFull);
+        printer.result("one\n");
+        assert_eq!(printer.take_failure().map(|error| error.kind()), Some(io::ErrorKind::StorageFull));
+    }
+}

@@ -1,0 +1,320 @@
+//! Tables that fit: laid out by comfy-table in columns of widths that are decided here.
+//!
+//! A table that is too wide first wraps its running text, then leaves out what it can do without, then becomes one
+//! block per row. Names and numbers are never broken, and without a width nothing is wrapped or left out.
+
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table as Layout, TableStyle, Width};
+
+use super::paint::Tone;
+use super::terminal::Look;
+use super::text;
+
+/// How a column gives way where there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Give {
+    /// It does not: names, states.
+    Never,
+    /// It is wrapped: running text.
+    Wrap,
+    /// It is left out; the highest first.
+    Drop(u8),
+}
+
+/// A column.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Column {
+    title: &'static str,
+    give: Give,
+    right: bool,
+}
+
+impl Column {
+    pub(super) const fn name(title: &'static str) -> Self {
+        Self { title, give: Give::Never, right: false }
+    }
+
+    pub(super) const fn text(title: &'static str) -> Self {
+        Self { title, give: Give::Wrap, right: false }
+    }
+
+    pub(super) const fn number(title: &'static str) -> Self {
+        Self { title, give: Give::Never, right: true }
+    }
+
+    /// Can be done without; columns of a higher rank go first.
+    pub(super) const fn optional(self, rank: u8) -> Self {
+        Self { give: Give::Drop(rank), ..self }
+    }
+}
+
+/// A cell.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Cell {
+    text: String,
+    tone: Tone,
+}
+
+impl Cell {
+    pub(super) fn toned(tone: Tone, text: impl Into<String>) -> Self {
+        Self { text: text.into(), tone }
+    }
+}
+
+impl<T: Into<String>> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self { text: text.into(), tone: Tone::Plain }
+    }
+}
+
+/// A table.
+#[derive(Debug, Clone)]
+pub(super) struct Table {
+    columns: Vec<Column>,
+    rows: Vec<Vec<Cell>>,
+    indent: usize,
+    titled: bool,
+}
+
+/// Spaces between two columns.
+const GAP: usize = 2;
+/// Running text is not squeezed below this.
+const TEXT_MIN: usize = 20;
+
+impl Table {
+    pub(super) fn new(columns: impl Into<Vec<Column>>) -> Self {
+        Self { columns: columns.into(), rows: Vec::new(), indent: 0, titled: true }
+    }
+
+    /// Moves the whole table to the right.
+    pub(super) const fn indented(mut self, columns: usize) -> Self {
+        self.indent = columns;
+        self
+    }
+
+    /// Leaves out the line of titles; they are still used where rows become blocks.
+    pub(super) const fn untitled(mut self) -> Self {
+        self.titled = false;
+        self
+    }
+
+    pub(super) fn row(&mut self, cells: impl Into<Vec<Cell>>) {
+        let cells = cells.into();
+        debug_assert_eq!(cells.len(), self.columns.len(), "a cell for each column");
+        self.rows.push(cells);
+    }
+
+    /// The table as lines, each ending in a line break.
+    pub(super) fn render(&self, look: &Look) -> String {
+        let rows: Vec<Vec<Cell>> = self
+            .rows
+            .iter()
+            .map(|row| row.iter().map(|cell| Cell { text: look.clean(&cell.text), tone: cell.tone }).collect())
+            .collect();
+        match self.fit(&rows, look) {
+            Some(kept) => self.lay_out(&rows, &kept, look),
+            None => self.stack(&rows, look),
+        }
+    }
+
+    /// The columns that stay, each with its width; none where even they don't fit.
+    fn fit(&self, rows: &[Vec<Cell>], look: &Look) -> Option<Vec<(usize, usize)>> {
+        let natural = |at: usize| {
+            let title = if self.titled { text::width(self.columns[at].title) } else { 0 };
+            rows.iter().map(|row| text::width(&row[at].text)).max().unwrap_or(0).max(title)
+        };
+        // A column without content says nothing; it is left out, titles and all.
+        let filled = |at: &usize| rows.is_empty() || rows.iter().any(|row| !row[*at].text.is_empty());
+        let mut kept: Vec<(usize, usize)> =
+            (0..self.columns.len()).filter(filled).map(|at| (at, natural(at))).collect();
+        let Some(room) = look.width else { return Some(kept) };
+        let room = room.saturating_sub(self.indent);
+        loop {
+            let taken = |kept: &[(usize, usize)]| {
+                kept.iter().map(|(_, wide)| wide).sum::<usize>() + GAP * kept.len().saturating_sub(1)
+            };
+            if taken(&kept) <= room {
+                return Some(kept);
+            }
+            let mut squeezed = kept.clone();
+            while taken(&squeezed) > room {
+                let widest = squeezed
+                    .iter_mut()
+                    .filter(|(at, wide)| self.columns[*at].give == Give::Wrap && *wide > TEXT_MIN)
+                    .max_by_key(|(_, wide)| *wide);
+                let Some((_, wide)) = widest else { break };
+                *wide -= 1;
+            }
+            if taken(&squeezed) <= room {
+                return Some(squeezed);
+            }
+            let rank = |at: usize| match self.columns[at].give {
+                Give::Drop(rank) => Some(rank),
+                Give::Never | Give::Wrap => None,
+            };
+            let (_, expendable) =
+                kept.iter().enumerate().filter_map(|(place, (at, _))| rank(*at).map(|rank| (rank, place))).max()?;
+            kept.remove(expendable);
+        }
+    }
+
+    fn lay_out(&self, rows: &[Vec<Cell>], kept: &[(usize, usize)], look: &Look) -> String {
+        let mut layout = Layout::new();
+        layout.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Disabled);
+        let marked = |cell: &Cell| mark(cell.tone, &cell.text);
+        if self.titled {
+            layout.set_header(kept.iter().map(|(at, _)| mark(Tone::Faint, &look.clean(self.columns[*at].title))));
+        }
+        for row in rows {
+            layout.add_row(kept.iter().map(|(at, _)| marked(&row[*at])));
+        }
+        for (place, (at, wide)) in kept.iter().enumerate() {
+            let Some(column) = layout.column_mut(place) else { continue };
+            let last = place + 1 == kept.len();
+            let gap = if last { 0 } else { GAP };
+            column.set_padding((0, u16::try_from(gap).unwrap_or(0)));
+            let wide = u16::try_from(wide + gap).unwrap_or(u16::MAX);
+            column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(wide)));
+            if self.columns[*at].right {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        let pad = " ".repeat(self.indent);
+        layout.lines().fold(String::new(), |mut out, line| {
+            out.push_str(format!("{pad}{}", unmark(look, &line)).trim_end());
+            out.push('\n');
+            out
+        })
+    }
+
+    /// One block per row: its first cell, then the others, each with its title.
+    fn stack(&self, rows: &[Vec<Cell>], look: &Look) -> String {
+        let pad = " ".repeat(self.indent);
+        let titles = self.columns.iter().skip(1).map(|column| text::width(column.title)).max().unwrap_or(0);
+        let mut out = String::new();
+        for row in rows {
+            let mut cells = row.iter().zip(&self.columns);
+            if let Some((cell, _)) = cells.next() {
+                out.push_str(&format!("{pad}{}\n", look.paint(cell.tone, &cell.text)));
+            }
+            for (cell, column) in cells.filter(|(cell, _)| !cell.text.is_empty()) {
+                let title = look.paint(Tone::Faint, &text::padded(column.title, titles));
+                let room = look.width.unwrap_or(usize::MAX).saturating_sub(self.indent + 4 + titles).max(12);
+                for (number, line) in text::wrap(&cell.text, room).iter().enumerate() {
+                    let before = if number == 0 { title.clone() } else { " ".repeat(titles) };
+                    out.push_str(&format!("{pad}  {before}  {}\n", look.paint(cell.tone, line)));
+                }
+            }
+        }
+        out
+    }
+}
+
+/// A tone's beginning, as a character without width that cleaned text cannot hold: comfy-table measures plain text,
+/// and colours are put in afterwards.
+const MARK: u32 = 0xE0100;
+const MARK_END: char = '\u{e01ef}';
+
+fn mark(tone: Tone, text: &str) -> String {
+    let number = Tone::ALL.iter().position(|known| *known == tone).unwrap_or(0);
+    match char::from_u32(MARK + number as u32) {
+        Some(begin) if tone != Tone::Plain && !text.is_empty() => format!("{begin}{text}{MARK_END}"),
+        _ => text.to_owned(),
+    }
+}
+
+/// Puts the colours where the marks are. A cell that was wrapped is coloured on its first line only.
+fn unmark(look: &Look, line: &str) -> String {
+    let mut out = String::new();
+    let mut open: Option<(Tone, String)> = None;
+    for c in line.chars() {
+        let tone = (c as u32).checked_sub(MARK).and_then(|number| Tone::ALL.get(number as usize));
+        if c == MARK_END {
+            if let Some((tone, text)) = open.take() {
+                out.push_str(&look.paint(tone, &text));
+            }
+        } else if let Some(tone) = tone {
+            open = Some((*tone, String::new()));
+        } else if let Some((_, text)) = &mut open {
+            text.push(c);
+        } else {
+            out.push(c);
+        }
+    }
+    if let Some((tone, text)) = open {
+        out.push_str(&look.paint(tone, &text));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Table {
+        let mut table = Table::new([
+            Column::name("Region"),
+            Column::name("Status"),
+            Column::number("Latency").optional(1),
+            Column::text("Detail"),
+        ]);
+        table.row([
+            Cell::from("us-east-1"),
+            Cell::toned(Tone::Good, "healthy"),
+            Cell::from("1.2 ms"),
+            Cell::from("answers, and everything that it should hold is there"),
+        ]);
+        table.row([
+            Cell::from("a-region-with-a-long-name"),
+            Cell::toned(Tone::Bad, "unreachable"),
+            Cell::from(""),
+            Cell::from("no route to host"),
+        ]);
+        table
+    }
+
+    fn look(width: Option<usize>) -> Look {
+        Look { color: false, unicode: true, width }
+    }
+
+    #[test]
+    fn without_a_width_nothing_is_wrapped() {
+        let expected = "\
+Region                     Status       Latency  Detail
+us-east-1                  healthy       1.2 ms  answers, and everything that it should hold is there
+a-region-with-a-long-name  unreachable           no route to host
+";
+        assert_eq!(sample().render(&look(None)), expected);
+    }
+
+    #[test]
+    fn text_wraps_first_then_columns_go_then_rows_are_stacked() {
+        for width in [20, 40, 60, 70, 80, 120] {
+            let text = sample().render(&look(Some(width)));
+            assert!(text.contains("a-region-with-a-long-name"), "{width}: {text}");
+            if width >= 40 {
+                assert!(text.lines().all(|line| text::width(line) <= width), "{width}: {text}");
+            }
+        }
+        assert!(sample().render(&look(Some(80))).contains("Latency"));
+        assert!(!sample().render(&look(Some(62))).contains("Latency"));
+        let expected = "\
+us-east-1
+  Status   healthy
+  Latency  1.2 ms
+  Detail   answers, and everything that
+           it should hold is there
+a-region-with-a-long-name
+  Status   unreachable
+  Detail   no route to host
+";
+        assert_eq!(sample().render(&look(Some(40))), expected);
+    }
+
+    #[test]
+    fn colours_take_no_room() {
+        let plain = sample().render(&look(Some(80)));
+        let colored = sample().render(&Look { color: true, ..look(Some(80)) });
+        assert!(colored.contains("\u{1b}[32mhealthy\u{1b}[0m"), "{colored:?}");
+        assert_eq!(anstream::adapter::strip_str(&colored).to_string(), plain);
+    }
+}
