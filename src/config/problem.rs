@@ -37,6 +37,11 @@ impl Label {
         self.source.name()
     }
 
+    /// The file, for whoever draws the lines around it.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
     fn drawn(&self, primary: bool) -> LabeledSpan {
         let text = Some(self.text.clone()).filter(|text| !text.is_empty());
         if primary {

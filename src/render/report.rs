@@ -3,33 +3,13 @@
 //! The words come from `cli::error`; this file only draws them.
 
 use std::fmt;
-use std::sync::Arc;
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode};
 use serde::{Deserialize, Serialize};
 
 use super::document;
 use super::terminal::Look;
-
-/// A text that labels point into.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceFile {
-    /// Its path, as the user gave it.
-    pub path: String,
-    /// All of it.
-    pub text: Arc<str>,
-}
-
-/// A place in a file and what is to be said about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Label {
-    /// The file.
-    pub file: SourceFile,
-    /// The bytes.
-    pub span: std::ops::Range<usize>,
-    /// The words.
-    pub text: String,
-}
+use crate::config::{Label, Problem, Source};
 
 /// One thing that went wrong.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,6 +39,19 @@ impl Report {
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
+    }
+}
+
+impl From<&Problem> for Report {
+    fn from(problem: &Problem) -> Self {
+        Self {
+            code: problem.code.to_owned(),
+            message: problem.message.clone(),
+            causes: problem.reason.iter().map(ToString::to_string).collect(),
+            help: problem.help.clone(),
+            labels: problem.labels.clone(),
+            warning: false,
+        }
     }
 }
 
@@ -92,23 +85,14 @@ impl Report {
     /// As programs read it.
     pub fn object(&self) -> ErrorObject {
         let message = std::iter::once(&self.message).chain(&self.causes).cloned().collect::<Vec<_>>().join(": ");
-        let labels = self.labels.iter().map(|label| {
-            let (line, column) = position(&label.file.text, label.span.start);
-            ErrorLabel { file: label.file.path.clone(), line, column, text: label.text.clone() }
+        let labels = self.labels.iter().map(|label| ErrorLabel {
+            file: label.file().to_owned(),
+            line: label.line,
+            column: label.column,
+            text: label.text.clone(),
         });
         ErrorObject { code: self.code.clone(), message, help: self.help.clone(), labels: labels.collect() }
     }
-}
-
-/// The line and character of a byte, both from 1.
-fn position(text: &str, at: usize) -> (usize, usize) {
-    let mut at = at.min(text.len());
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
-    let before = &text[..at];
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
 /// One line: `{"error": …}`, or `{"errors": […]}` where there are several.
@@ -189,16 +173,16 @@ struct Drawn {
 
 impl Drawn {
     fn new(report: &Report, look: &Look) -> Self {
-        let mut files: Vec<(&SourceFile, Vec<LabeledSpan>)> = Vec::new();
+        let mut files: Vec<(&Source, Vec<LabeledSpan>)> = Vec::new();
         for label in &report.labels {
             let span = LabeledSpan::new(
                 Some(look.clean(&label.text)).filter(|text| !text.is_empty()),
                 label.span.start,
                 label.span.len(),
             );
-            match files.iter_mut().find(|(file, _)| file.path == label.file.path) {
+            match files.iter_mut().find(|(file, _)| file.name() == label.file()) {
                 Some((_, spans)) => spans.push(span),
-                None => files.push((&label.file, vec![span])),
+                None => files.push((label.source(), vec![span])),
             }
         }
         let severity = if report.warning { Severity::Warning } else { Severity::Error };
@@ -230,9 +214,9 @@ impl Drawn {
 
 /// The file as it is shown. Every byte keeps its place, so that labels still point at it: a character that could act
 /// on the terminal becomes as many `?` as it has bytes.
-fn named(file: &SourceFile, look: &Look) -> NamedSource<String> {
-    let mut text = String::with_capacity(file.text.len());
-    for c in file.text.chars() {
+fn named(file: &Source, look: &Look) -> NamedSource<String> {
+    let mut text = String::with_capacity(file.text().len());
+    for c in file.text().chars() {
         if c == '\n' || c == '\t' || (!c.is_control() && (look.unicode || c.is_ascii())) {
             text.push(c);
         } else if c == '\r' {
@@ -241,7 +225,7 @@ fn named(file: &SourceFile, look: &Look) -> NamedSource<String> {
             text.extend(std::iter::repeat_n('?', c.len_utf8()));
         }
     }
-    NamedSource::new(look.clean(&file.path), text)
+    NamedSource::new(look.clean(file.name()), text)
 }
 
 #[derive(Debug)]
@@ -295,5 +279,54 @@ impl Diagnostic for Drawn {
     }
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
         (!self.related.is_empty()).then(|| Box::new(self.related.iter().map(|part| part as &dyn Diagnostic)) as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn report() -> Report {
+        let one = Arc::new(Source::new(
+            "topology/10-regions.toml",
+            "schema_version = 1\n\n[regions.us-east-1]\ncapcity_vms = 10\n",
+        ));
+        let two = Arc::new(Source::new("topology/20-vms.toml", "[regions.us-east-1]\nevil = \"\u{1b}[2J\"\n"));
+        Report {
+            code: "config::duplicate".to_owned(),
+            message: "`regions.us-east-1` stands in two files".to_owned(),
+            causes: vec!["only lists are put together".to_owned()],
+            help: Some("Keep one of them".to_owned()),
+            labels: vec![Label::new(&one, 20..39, "first here"), Label::new(&two, 0..19, "and again")],
+            warning: false,
+        }
+    }
+
+    #[test]
+    fn programs_get_every_field() {
+        let value: serde_json::Value = serde_json::from_str(&json(&[report()])).unwrap();
+        let label = &value["error"]["labels"][0];
+        assert_eq!(label["file"], "topology/10-regions.toml");
+        assert_eq!((label["line"].as_u64(), label["column"].as_u64()), (Some(3), Some(1)));
+        assert_eq!(value["error"]["message"], "`regions.us-east-1` stands in two files: only lists are put together");
+        let value: serde_json::Value = serde_json::from_str(&json(&[report(), report()])).unwrap();
+        assert_eq!(value["errors"].as_array().map(Vec::len), Some(2));
+        assert_eq!(json(&[report()]).lines().count(), 1);
+    }
+
+    #[test]
+    fn people_get_the_lines_of_both_files() {
+        let look = Look { color: false, unicode: true, width: Some(80) };
+        let text = people(&[report()], &look);
+        for part in ["10-regions.toml:3:1", "20-vms.toml:1:1", "first here", "and again", "Keep one of them"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+        let ascii = people(&[report()], &Look { unicode: false, ..look });
+        assert!(ascii.is_ascii(), "{ascii}");
+        let colored = people(&[report()], &Look { color: true, ..look });
+        assert_eq!(anstream::adapter::strip_str(&colored).to_string(), text);
     }
 }
