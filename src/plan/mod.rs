@@ -1,3 +1,4 @@
 //! Desired, observed and recorded become a plan. Synchronous and pure.
 
 pub mod document;
+pub mod delta;

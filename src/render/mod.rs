@@ -12,6 +12,10 @@ pub mod printer;
 pub mod document;
 pub mod diff;
 pub mod report;
+pub mod plan;
+
+#[cfg(test)]
+pub(crate) mod golden;
 
 pub use printer::{Printer, Talk};
 pub use report::Report;

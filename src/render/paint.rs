@@ -71,6 +71,8 @@ pub enum Glyph {
     Same,
     /// Between two small facts.
     Dot,
+    /// Before one of several things.
+    Bullet,
     /// Something was left out.
     Ellipsis,
 }
@@ -102,6 +104,7 @@ impl Look {
             Glyph::Stop => ("!", "!"),
             Glyph::Same => ("=", "="),
             Glyph::Dot => ("·", "-"),
+            Glyph::Bullet => ("·", "."),
             Glyph::Ellipsis => ("…", "..."),
         };
         if self.unicode { unicode } else { ascii }

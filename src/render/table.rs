@@ -78,7 +78,7 @@ pub(super) struct Table {
 /// Spaces between two columns.
 const GAP: usize = 2;
 /// Running text is not squeezed below this.
-const TEXT_MIN: usize = 20;
+const TEXT_MIN: usize = 24;
 
 impl Table {
     pub(super) fn new(columns: impl Into<Vec<Column>>) -> Self {
@@ -296,7 +296,7 @@ a-region-with-a-long-name  unreachable           no route to host
             }
         }
         assert!(sample().render(&look(Some(80))).contains("Latency"));
-        assert!(!sample().render(&look(Some(62))).contains("Latency"));
+        assert!(!sample().render(&look(Some(66))).contains("Latency"));
         let expected = "\
 us-east-1
   Status   healthy
