@@ -13,6 +13,7 @@ pub mod document;
 pub mod diff;
 pub mod report;
 pub mod plan;
+pub mod event;
 
 #[cfg(test)]
 pub(crate) mod golden;

@@ -1,0 +1,151 @@
+//! Events as lines: what ended, and of a long copy now and then how far it is. For logs, and for the lines above the
+//! bars of a terminal.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::feed::View;
+use crate::execute::event::{Event, Outcome, Stage};
+use crate::model::{Address, ByteCount, RegionId, Timestamp};
+use crate::plan::document::Kind;
+use crate::render::paint::{Glyph, Tone};
+use crate::render::printer::Printer;
+use crate::render::terminal::Look;
+use crate::render::text;
+
+/// A copy says how far it is every so often.
+const PROGRESS_EVERY: Duration = Duration::from_secs(30);
+/// The columns of an object's name, so that what follows stands in line.
+const NAME: usize = 38;
+
+/// Lines on standard error.
+#[derive(Debug)]
+pub struct Lines {
+    printer: Arc<Printer>,
+    said: BTreeMap<String, Timestamp>,
+}
+
+impl Lines {
+    /// Writes through `printer`.
+    pub const fn new(printer: Arc<Printer>) -> Self {
+        Self { printer, said: BTreeMap::new() }
+    }
+}
+
+impl View for Lines {
+    fn event(&mut self, event: &Event) {
+        let look = *self.printer.error_look();
+        match event {
+            Event::ActionStarted { at, id, .. } => {
+                self.said.insert(id.clone(), *at);
+            }
+            Event::Progress { at, id, address, stage, bytes_done, bytes_total } => {
+                let last = self.said.entry(id.clone()).or_insert(*at);
+                if at.since(*last) >= PROGRESS_EVERY {
+                    *last = *at;
+                    let far = far(*bytes_done, *bytes_total);
+                    let line = format!("  {} {address}  {} {far}", look.glyph(Glyph::Ellipsis), stage_word(*stage));
+                    self.printer.note(&line);
+                }
+            }
+            Event::ActionFinished { id, .. } => {
+                self.said.remove(id);
+                if let Some(line) = finished(event, &look) {
+                    self.printer.note(&line);
+                }
+            }
+            Event::Summary { .. } => {}
+        }
+    }
+
+    fn say(&mut self, line: &str) {
+        self.printer.note(line);
+    }
+
+    fn end(&mut self) {}
+}
+
+/// What a copy is doing, in a word.
+pub(super) const fn stage_word(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Reading => "reading",
+        Stage::Comparing => "comparing",
+        Stage::Copying => "copying",
+        Stage::Publishing => "publishing",
+    }
+}
+
+fn far(done: ByteCount, total: Option<ByteCount>) -> String {
+    match total.filter(|total| total.0 > 0) {
+        Some(total) => {
+            let percent = u128::from(done.0) * 100 / u128::from(total.0);
+            format!("{done} of {total} ({percent} %)")
+        }
+        None => done.to_string(),
+    }
+}
+
+/// `vm.web-vm-1 → us-west-1` for a copy, the address alone for a record.
+pub(super) fn name(address: &Address, kind: Kind, regions: &[RegionId], look: &Look) -> String {
+    match kind {
+        Kind::Sync | Kind::Failover | Kind::Fence if !regions.is_empty() => {
+            let regions = regions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            format!("{address} {} {regions}", look.glyph(Glyph::Arrow))
+        }
+        Kind::Sync | Kind::Failover | Kind::Fence | Kind::Region | Kind::Replication | Kind::Resource => {
+            address.to_string()
+        }
+    }
+}
+
+/// The sign and the tone of an outcome, and its word where the sign does not say enough.
+pub(super) const fn outcome(outcome: Outcome) -> (Glyph, Tone, Option<&'static str>) {
+    match outcome {
+        Outcome::Done => (Glyph::Done, Tone::Good, None),
+        Outcome::Unchanged => (Glyph::Same, Tone::Faint, Some("unchanged")),
+        Outcome::Failed => (Glyph::Cross, Tone::Bad, Some("failed")),
+        Outcome::Blocked => (Glyph::Stop, Tone::Warn, Some("blocked")),
+        Outcome::Skipped => (Glyph::Bullet, Tone::Faint, Some("skipped")),
+        Outcome::Interrupted => (Glyph::Stop, Tone::Warn, Some("interrupted")),
+    }
+}
+
+/// The line of an action that ended; none for any other event.
+pub(super) fn finished(event: &Event, look: &Look) -> Option<String> {
+    let Event::ActionFinished {
+        at: _,
+        id: _,
+        address,
+        kind,
+        action,
+        regions,
+        outcome: ended,
+        bytes,
+        duration,
+        message,
+    } = event
+    else {
+        return None;
+    };
+    let (glyph, tone, word) = outcome(*ended);
+    let sign = look.paint(tone, &text::padded(look.glyph(glyph), if look.unicode { 1 } else { 2 }));
+    let name = text::padded(&name(address, *kind, regions, look), NAME);
+    let mut facts: Vec<String> = word.map(str::to_owned).into_iter().collect();
+    if *kind == Kind::Sync && (*ended == Outcome::Done || bytes.0 > 0) {
+        facts.push(format!("{bytes} in {}", text::brief(*duration)));
+    }
+    let facts = look.paint(if *ended == Outcome::Done { Tone::Faint } else { tone }, &facts.join(", "));
+    let mut line = format!("  {sign} {:<6} {name} {facts}", action.as_str()).trim_end().to_owned();
+    if let Some(message) = message {
+        line.push('\n');
+        let indent = if look.unicode { 4 } else { 5 };
+        // Without a width a message stays one line, so that a log can be searched.
+        if look.width.is_some() {
+            line.push_str(look.wrapped(indent, message).trim_end());
+        } else {
+            line.push_str(&format!("{}{}", " ".repeat(indent), look.clean(message)));
+        }
+    }
+    Some(line)
+}
