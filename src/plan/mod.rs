@@ -1,4 +1,3 @@
 //! Desired, observed and recorded become a plan. Synchronous and pure.
 
 pub mod document;
-pub mod delta;
