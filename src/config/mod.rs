@@ -1,11 +1,37 @@
 //! Files become a topology, every problem with its place.
+//!
+//! ```text
+//!  files ──load──▶ sources ──read──▶ document ──lower──▶ Topology + origins
+//!                     └────────────── report ──────────────▶ Problems
+//! ```
+//!
+//! All problems of a run are gathered over all files, and a mistake is reported once: what could not be read is not
+//! missed a second time. Nothing here reaches for the network, and no file is read or program run that a topology
+//! names.
 
 pub mod source;
 pub mod problem;
+mod nearest;
+mod report;
+mod range;
+mod endpoint;
+mod reader;
+mod document;
+pub mod schema;
 pub mod loaded;
+mod load;
+mod read;
+mod lower;
+mod policy;
+mod protect;
+mod depend;
+mod moves;
 pub mod region;
 
+pub use load::load;
 pub use loaded::{Loaded, Origin};
 pub use problem::{Label, Problem, Problems};
 pub use region::RegionConfig;
 pub use source::Source;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! Finds the files of a topology and loads them. Reads only files that are named or lie in the named directory, and
+//! none that a topology names.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use super::loaded::Loaded;
+use super::lower;
+use super::problem::{Problem, Problems};
+use super::read::Reading;
+use super::report::Report;
+use super::source::{Place, Source};
+
+/// The largest file that is read.
+const FILE_MAX: u64 = 8 << 20;
+
+/// Loads the topology at `location`, a file or a directory; without one, `topology.toml` or else `topology/` in the
+/// working directory.
+///
+/// Guarantee: writes nothing, and two loads of the same texts give the same digest wherever they lie.
+///
+/// # Errors
+/// All that is wrong, over all files.
+pub fn load(location: Option<&Path>) -> Result<Loaded, Problems> {
+    let path = match location {
+        Some(path) => path.to_owned(),
+        None => default_location()?,
+    };
+    let mut report = Report::default();
+    let (base, files) = files(&path)?;
+    let mut reading = Reading::default();
+    for file in &files {
+        if let Some(number) = take(&mut report, file) {
+            reading.file(&mut report, number);
+        }
+    }
+    let doc = reading.finish(&mut report);
+    let (topology, origins) = lower::lower(&mut report, &doc, &base);
+    let sources = report.sources().to_vec();
+    match report.into_problems() {
+        Some(problems) => Err(problems),
+        None => Ok(Loaded { topology, sources, origins, path, base }),
+    }
+}
+
+fn default_location() -> Result<PathBuf, Problem> {
+    // A dangling link counts as there, so that the error names it.
+    let found = ["topology.toml", "topology"].into_iter().find(|name| fs::symlink_metadata(name).is_ok());
+    found.map(PathBuf::from).ok_or_else(|| {
+        Problem::new("config::missing", "there is no topology here")
+            .reason("the working directory has neither `topology.toml` nor `topology/`")
+            .help("`debvisor-region init` writes a first one; `--topology PATH` names one that lies elsewhere")
+    })
+}
+
+/// The directory that a topology lies in, and its files in the order of their names.
+fn files(path: &Path) -> Result<(PathBuf, Vec<PathBuf>), Problem> {
+    let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+    if !metadata.is_dir() {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        return Ok((parent.unwrap_or(Path::new(".")).to_owned(), vec![path.to_owned()]));
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path).map_err(|error| unreadable(path, &error))? {
+        let name = entry.map_err(|error| unreadable(path, &error))?.file_name();
+        let hidden = name.as_encoded_bytes().starts_with(b".");
+        if !hidden && name.as_encoded_bytes().ends_with(b".toml") {
+            files.push(path.join(name));
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        return Err(Problem::new("config::empty-directory", format!("`{}` holds no topology", path.display()))
+            .reason("no file in it ends in `.toml` (hidden ones don't count)")
+            .help("put a `.toml` file there, or name another place with `--topology PATH`"));
+    }
+    Ok((path.to_owned(), files))
+}
+
+/// Reads a file as a source; where that fails it is reported.
+pub(super) fn take(report: &mut Report, path: &Path) -> Option<usize> {
+    let bytes = match read(path) {
+        Ok(bytes) => bytes,
+        Err(problem) => {
+            report.add_unread(problem);
+            return None;
+        }
+    };
+    let name = path.display().to_string();
+    match String::from_utf8(bytes) {
+        Ok(text) => Some(report.take_source(Source::new(name, text))),
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            // Lossy, but the same up to the place that matters.
+            let source = Source::new(&name, String::from_utf8_lossy(error.as_bytes()));
+            let place = Place::new(report.take_source(source), at..at + 1);
+            let problem = Problem::new("config::not-utf8", format!("`{name}` is not UTF-8 text"))
+                .reason("a TOML file is UTF-8")
+                .help(format!("convert it, for instance with `iconv -f LATIN1 -t UTF-8 {name}`"));
+            report.add_unread_at(problem, &place, "this byte is no part of a character");
+            None
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Problem> {
+    let failed = |error: &std::io::Error| unreadable(path, error);
+    let metadata = fs::metadata(path).map_err(|error| failed(&error))?;
+    // Before it is opened: opening a pipe would wait for its writer.
+    if !metadata.is_file() {
+        return Err(Problem::new("config::unreadable", format!("`{}` is not a file", path.display()))
+            .help("rename or remove it, or name another place with `--topology PATH`"));
+    }
+    let mut bytes = Vec::new();
+    if metadata.len() <= FILE_MAX {
+        let file = File::open(path).map_err(|error| failed(&error))?;
+        // One byte more than is allowed tells a file that grew.
+        file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+    }
+    if metadata.len() > FILE_MAX || bytes.len() as u64 > FILE_MAX {
+        return Err(Problem::new("config::too-big", format!("`{}` is larger than 8 MiB", path.display()))
+            .reason("so large a topology is more likely a mistaken path than a wish")
+            .help(
+                "say the same with ranges, `[vms.\"web-{1..500}\"]`, or split it into several files in a directory",
+            ));
+    }
+    Ok(bytes)
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
+    let name = path.display();
+    match error.kind() {
+        ErrorKind::NotFound => Problem::new("config::missing", format!("`{name}` does not exist"))
+            .help("check the path; `debvisor-region init` writes a first topology"),
+        ErrorKind::PermissionDenied => Problem::new("config::unreadable", format!("`{name}` cannot be read"))
+            .reason(error.to_string())
+            .help("check who may read it, with `ls -l`"),
+        _ => Problem::new("config::unreadable", format!("`{name}` cannot be read"))
+            .reason(error.to_string())
+            .help("check the path and the disk that it lies on"),
+    }
+}

@@ -1,0 +1,159 @@
+//! The policies of a topology, with their defaults, and what is wrong with them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::RegionId;
+use crate::model::policy::{FailoverPolicy, HealthPolicy, Hooks, Policy, Retention, Strategy};
+use crate::model::topology::Endpoint;
+
+use super::document::{FailoverDoc, HealthDoc, HooksDoc, RetentionDoc, TopologyDoc};
+use super::lower::known_region;
+use super::problem::Problem;
+use super::reader::At;
+use super::report::Report;
+
+/// Automatic failover needs a majority that survives the loss of one region.
+const SERVED_MIN: usize = 3;
+
+fn or<T: Clone>(found: Option<&At<T>>, default: T) -> T {
+    found.map_or(default, |found| found.value.clone())
+}
+
+pub(super) fn lower(
+    report: &mut Report,
+    doc: &TopologyDoc,
+    declared: &BTreeSet<&RegionId>,
+    endpoints: &BTreeMap<RegionId, Endpoint>,
+) -> Policy {
+    let served = endpoints.values().filter(|endpoint| matches!(endpoint, Endpoint::Http(_))).count();
+    // While an endpoint is in doubt, nobody knows how many regions are served.
+    let certain = endpoints.len() == doc.regions.len() && !report.may_hide("regions");
+    if let Some(failover) = &doc.failover {
+        for candidate in &failover.candidates {
+            known_region(report, declared, candidate);
+        }
+        if certain {
+            quorum(report, failover, served);
+        }
+        automatic(report, failover, served, certain);
+    }
+    if let Some(health) = &doc.health {
+        latencies(report, health);
+    }
+    Policy {
+        retention: doc.retention.as_ref().map(retention).unwrap_or_default(),
+        health: doc.health.as_ref().map(health).unwrap_or_default(),
+        failover: doc.failover.as_ref().map(failover).unwrap_or_default(),
+    }
+}
+
+fn retention(doc: &RetentionDoc) -> Retention {
+    let default = Retention::default();
+    let RetentionDoc { last, hourly, daily } = doc;
+    Retention {
+        last: or(last.as_ref(), default.last),
+        hourly: or(hourly.as_ref(), default.hourly),
+        daily: or(daily.as_ref(), default.daily),
+    }
+}
+
+fn health(doc: &HealthDoc) -> HealthPolicy {
+    let default = HealthPolicy::default();
+    let HealthDoc { timeout, degraded_latency, unreachable_latency, probe_interval, failures, detect_for } = doc;
+    HealthPolicy {
+        timeout: or(timeout.as_ref(), default.timeout),
+        degraded_latency: or(degraded_latency.as_ref(), default.degraded_latency),
+        unreachable_latency: or(unreachable_latency.as_ref(), default.unreachable_latency),
+        probe_interval: or(probe_interval.as_ref(), default.probe_interval),
+        failures: or(failures.as_ref(), default.failures),
+        detect_for: or(detect_for.as_ref(), default.detect_for),
+    }
+}
+
+fn failover(doc: &FailoverDoc) -> FailoverPolicy {
+    let default = FailoverPolicy::default();
+    let FailoverDoc { strategy, candidates, quorum, cooldown, failback, hooks } = doc;
+    FailoverPolicy {
+        strategy: or(strategy.as_ref(), default.strategy),
+        candidates: candidates.iter().map(|candidate| candidate.value.clone()).collect(),
+        quorum: quorum.as_ref().map(|quorum| quorum.value),
+        cooldown: or(cooldown.as_ref(), default.cooldown),
+        failback: or(failback.as_ref(), default.failback),
+        hooks: hooks.as_ref().map(self::hooks).unwrap_or_default(),
+    }
+}
+
+fn hooks(doc: &HooksDoc) -> Hooks {
+    let HooksDoc { fence, before, after, timeout, broken: _ } = doc;
+    let default = Hooks::default();
+    Hooks {
+        fence: or(fence.as_ref(), default.fence),
+        before: or(before.as_ref(), default.before),
+        after: or(after.as_ref(), default.after),
+        timeout: or(timeout.as_ref(), default.timeout),
+    }
+}
+
+const fn is_automatic(strategy: Strategy) -> bool {
+    match strategy {
+        Strategy::Automatic | Strategy::Cascading => true,
+        Strategy::Manual | Strategy::Graceful => false,
+    }
+}
+
+/// The majority rule may be raised, never lowered, and not beyond what there is.
+fn quorum(report: &mut Report, doc: &FailoverDoc, served: usize) {
+    let Some(quorum) = &doc.quorum else { return };
+    let majority = served / 2 + 1;
+    let automatic = doc.strategy.as_ref().is_some_and(|strategy| is_automatic(strategy.value));
+    if (quorum.value as usize) < majority {
+        let problem = Problem::new("config::low-quorum", format!("a quorum of {} is no majority", quorum.value))
+            .reason(format!("of {served} regions that observe, {majority} are a majority, which may only be raised"))
+            .help(format!("write `quorum = {majority}` or more, or leave it out"));
+        report.add(problem, &[(&quorum.place, format!("less than {majority}"))]);
+    } else if automatic && quorum.value as usize > served {
+        let problem = Problem::new("config::high-quorum", format!("a quorum of {} is never reached", quorum.value))
+            .reason(format!("only {served} regions have an http(s) endpoint and can observe"))
+            .help(format!("write at most `quorum = {served}`"));
+        report.add(problem, &[(&quorum.place, format!("more than {served}"))]);
+    }
+}
+
+/// What nobody watches must not fail over by itself, nor what nobody can stop.
+fn automatic(report: &mut Report, doc: &FailoverDoc, served: usize, certain: bool) {
+    let Some(strategy) = doc.strategy.as_ref().filter(|strategy| is_automatic(strategy.value)) else { return };
+    let name = strategy.value.as_str();
+    if certain && served < SERVED_MIN {
+        let problem =
+            Problem::new("config::too-few-observers", format!("failover cannot be {name} with so few observers"))
+                .reason(format!(
+                    "a loss must be seen by a majority, and only regions with an http(s) endpoint observe: {served} of \
+                     the {SERVED_MIN} that it takes"
+                ))
+                .help("serve at least three regions, or write `strategy = \"manual\"`");
+        report.add(problem, &[(&strategy.place, format!("{served} observers"))]);
+    }
+    let fence = doc.hooks.as_ref().and_then(|hooks| hooks.fence.as_ref());
+    let broken = doc.hooks.as_ref().is_some_and(|hooks| hooks.broken);
+    if fence.is_none_or(|fence| fence.value.is_empty()) && !broken && !report.may_hide("fence") {
+        let problem = Problem::new("config::no-fence", format!("failover cannot be {name} without a fence hook"))
+            .reason("a region that only fell silent may still be running what would be started elsewhere")
+            .help("name a program that cuts it off: `hooks = { fence = [\"/path/of/program\"] }`");
+        let empty = fence.map(|fence| (&fence.place, "empty".to_owned()));
+        let labels: Vec<_> = [(&strategy.place, "needs a fence hook".to_owned())].into_iter().chain(empty).collect();
+        report.add(problem, &labels);
+    }
+}
+
+fn latencies(report: &mut Report, doc: &HealthDoc) {
+    let policy = health(doc);
+    let Some(place) = doc.unreachable_latency.as_ref().or(doc.degraded_latency.as_ref()).map(|at| &at.place) else {
+        return;
+    };
+    if policy.unreachable_latency < policy.degraded_latency {
+        let problem = Problem::new("config::bad-value", "`unreachable_latency` is below `degraded_latency`")
+            .reason("a region would look unreachable before it looks degraded")
+            .help("make `unreachable_latency` the larger one");
+        report.add(problem, &[(place, "out of order".to_owned())]);
+    }
+}
