@@ -1,0 +1,122 @@
+//! What the seen regions record, by object, with renames resolved; who holds what.
+
+use std::collections::BTreeMap;
+
+use super::compare::RecordRef;
+use super::document::Holder;
+use super::moves::Moves;
+use super::sight::Sight;
+use crate::model::region::{RegionSnapshot, Role};
+use crate::model::{Address, RegionId, ResourceKey};
+
+/// One object as one region records it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sighting<'a> {
+    pub(crate) region: &'a RegionId,
+    pub(crate) record: RecordRef<'a>,
+    /// It is recorded under the address that it had before a rename.
+    pub(crate) former: bool,
+}
+
+/// All records of all seen regions. Sightings of an object are in the order of their regions.
+#[derive(Debug, Default)]
+pub(crate) struct Live<'a> {
+    objects: BTreeMap<Address, Vec<Sighting<'a>>>,
+}
+
+impl<'a> Live<'a> {
+    pub(crate) fn gather(sight: &Sight<'a>, moves: &Moves) -> Self {
+        let mut live = Self::default();
+        for (region, snapshot) in sight.seen() {
+            let mut add = |address: Address, record: RecordRef<'a>| {
+                let (address, former) = match moves.present(&address) {
+                    Some(present) => (present.clone(), true),
+                    None => (address, false),
+                };
+                live.objects.entry(address).or_default().push(Sighting { region, record, former });
+            };
+            for (id, record) in &snapshot.regions {
+                add(Address::Region(id.clone()), RecordRef::Region(record));
+            }
+            for (id, record) in &snapshot.pairs {
+                add(Address::Replication(id.clone()), RecordRef::Replication(record));
+            }
+            for (key, record) in &snapshot.resources {
+                add(Address::Resource(key.clone()), RecordRef::Resource(record));
+            }
+        }
+        live
+    }
+
+    /// Where the object is recorded.
+    pub(crate) fn of(&self, address: &Address) -> &[Sighting<'a>] {
+        self.objects.get(address).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every recorded object.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&Address, &[Sighting<'a>])> {
+        self.objects.iter().map(|(address, sightings)| (address, sightings.as_slice()))
+    }
+}
+
+/// Who holds a resource, as far as the seen regions know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Holding {
+    /// Nobody knows it: it is yet to be born.
+    Unborn,
+    /// One region, seen or not.
+    Held(Holder),
+    /// It lives, and no region may be taken for its holder.
+    Disputed(Holder, String),
+}
+
+/// Judges the records of a resource. What stands at the highest epoch counts; nothing of a lower one does.
+pub(crate) fn holding(sightings: &[Sighting<'_>], sight: &Sight<'_>) -> Holding {
+    let records = || sightings.iter().filter_map(|s| s.record.resource().map(|record| (s.region, record)));
+    let Some(epoch) = records().map(|(_, record)| record.epoch).max() else {
+        return Holding::Unborn;
+    };
+    let newest = || records().filter(|(_, record)| record.epoch == epoch);
+    let claims: Vec<&RegionId> =
+        newest().filter(|(_, record)| record.role == Role::Holder).map(|(region, _)| region).collect();
+    match claims[..] {
+        [region] => return Holding::Held(Holder { region: region.clone(), epoch }),
+        [first, second, ..] => {
+            let reason = format!("{first} and {second} both hold it at epoch {epoch}");
+            return Holding::Disputed(Holder { region: first.clone(), epoch }, reason);
+        }
+        [] => {}
+    }
+    let Some((witness, named)) = newest().next().map(|(region, record)| (region, &record.holder)) else {
+        return Holding::Unborn;
+    };
+    let holder = Holder { region: named.clone(), epoch };
+    match records().find(|(region, _)| *region == named) {
+        Some((_, own)) => {
+            let reason = format!(
+                "{witness} takes {named} for its holder since epoch {epoch}, which is {} there",
+                own.role.as_str()
+            );
+            Holding::Disputed(holder, reason)
+        }
+        // Its record there is missing, or the region was not seen: the others' word stands.
+        None if sight.sees(named) || sight.unseen(named).is_some() => Holding::Held(holder),
+        None => {
+            let reason = format!("{witness} takes {named} for its holder, a region that nobody knows");
+            Holding::Disputed(holder, reason)
+        }
+    }
+}
+
+/// What `get` finds under the resource's key, or under the one that it had before a rename.
+pub(crate) fn under_either<'a, T>(
+    snapshot: &'a RegionSnapshot,
+    key: &ResourceKey,
+    former: Option<&ResourceKey>,
+    get: impl Fn(&'a RegionSnapshot, &ResourceKey) -> Option<&'a T>,
+) -> Option<&'a T> {
+    get(snapshot, key).or_else(|| former.and_then(|former| get(snapshot, former))).or_else(|| {
+        let id = snapshot.former_ids.get(key)?;
+        get(snapshot, &ResourceKey::new(key.kind, id.clone()))
+    })
+}

@@ -1,0 +1,264 @@
+//! The one decision about a declared object's records, whatever its kind: change, drift, nothing, or later.
+//!
+//! - Not recorded by the state: a create, wherever it is wanted and can be seen. Records of this lineage that are there
+//!   already (an apply that was cut off) are met, not refused; those of nobody are taken over.
+//! - Files differ from what was applied, or a region is wanted that has not recorded it yet: an update.
+//! - Files agree with what was applied, live does not: drift.
+//!
+//! One entry per address, whatever the number of regions. What an unseen region should record is deferred; the state
+//! knows afterwards where the object is recorded, so the rest follows when the region answers.
+
+use std::collections::BTreeSet;
+
+use super::compare::SpecRef;
+use super::delta;
+use super::document::{Action, Change, Holder, Kind, Precondition};
+use super::draft::Draft;
+use super::live::Sighting;
+use crate::model::recorded::Applied;
+use crate::model::{Address, Lineage, RegionId};
+
+/// A declared object.
+#[derive(Debug)]
+pub(crate) struct Subject<'a> {
+    pub(crate) address: Address,
+    pub(crate) desired: SpecRef<'a>,
+    /// The regions that should record it, in order.
+    pub(crate) wanted: Vec<&'a RegionId>,
+    /// Of a living resource: who holds it.
+    pub(crate) holder: Option<Holder>,
+}
+
+/// Decides about one object's records.
+pub(crate) fn decide(draft: &mut Draft<'_>, subject: &Subject<'_>) {
+    let view = draft.view;
+    let sightings = view.live.of(&subject.address);
+    let applied = view.applied(&subject.address);
+    let work = Work::find(draft, subject, sightings, applied);
+    for region in &work.deferred {
+        draft.defer(region, &subject.address);
+    }
+    if let Some(change) = work.change {
+        draft.change(change);
+    } else if let Some(change) = work.drift {
+        draft.drift(change);
+    }
+}
+
+/// What is to be done about one object.
+#[derive(Debug, Default)]
+struct Work {
+    change: Option<Change>,
+    drift: Option<Change>,
+    deferred: Vec<RegionId>,
+}
+
+impl Work {
+    fn find(draft: &Draft<'_>, subject: &Subject<'_>, sightings: &[Sighting<'_>], applied: Option<&Applied>) -> Self {
+        match applied {
+            None => Self::first(draft, subject, sightings),
+            Some(applied) => Self::again(draft, subject, sightings, applied),
+        }
+    }
+
+    /// The state does not know the object.
+    fn first(draft: &Draft<'_>, subject: &Subject<'_>, sightings: &[Sighting<'_>]) -> Self {
+        let view = draft.view;
+        let (seen, unseen): (Vec<_>, Vec<_>) =
+            subject.wanted.iter().copied().partition(|region| view.sight.sees(region));
+        let deferred = unseen.into_iter().cloned().collect();
+        if seen.is_empty() {
+            return Self { deferred, ..Self::default() };
+        }
+        let foreign = sightings.iter().find(|sighting| sighting.record.managed_by() != Some(view.lineage()));
+        let surplus = surplus(view.lineage(), subject, sightings, None);
+        let regions: BTreeSet<&RegionId> = seen.into_iter().chain(surplus.iter().map(|(region, _)| *region)).collect();
+        let (action, before, reason) = match (sightings.first(), foreign) {
+            (None, _) => (Action::Create, None, "declared, and not recorded yet".to_owned()),
+            (Some(met), None) => {
+                (Action::Create, None, format!("recorded at {} by an apply that did not finish", met.region))
+            }
+            (Some(_), Some(foreign)) => {
+                let owner = owner(foreign.record.managed_by());
+                let reason = format!("taken over: at {} it is managed by {owner}", foreign.region);
+                (Action::Update, Some(foreign.record.spec()), reason)
+            }
+        };
+        let mut change = change(subject, sightings, action, before, &regions, reason);
+        change.drops = surplus.iter().map(|(region, _)| (*region).clone()).collect();
+        Self { change: Some(change), drift: None, deferred }
+    }
+
+    /// The state knows the object.
+    fn again(draft: &Draft<'_>, subject: &Subject<'_>, sightings: &[Sighting<'_>], applied: &Applied) -> Self {
+        let view = draft.view;
+        let before = SpecRef::from(&applied.spec);
+        let changed = !subject.desired.says(before);
+        let fresh: Vec<&RegionId> =
+            subject.wanted.iter().copied().filter(|region| !applied.regions.contains(*region)).collect();
+        let surplus = surplus(view.lineage(), subject, sightings, Some(applied));
+        let drifted: Vec<&Sighting<'_>> = sightings
+            .iter()
+            .filter(|sighting| applied.regions.contains(sighting.region) && subject.wanted.contains(&sighting.region))
+            .filter(|sighting| {
+                sighting.record.managed_by() != Some(view.lineage()) || !sighting.record.spec().says(before)
+            })
+            .collect();
+        let missing: Vec<&RegionId> = subject
+            .wanted
+            .iter()
+            .copied()
+            .filter(|region| applied.regions.contains(*region) && view.sight.sees(region))
+            .filter(|region| !sightings.iter().any(|sighting| sighting.region == *region))
+            .collect();
+        if !changed && fresh.is_empty() && surplus.is_empty() && drifted.is_empty() && missing.is_empty() {
+            return Self::default();
+        }
+
+        // A change of attributes concerns every region; anything else only those where something is amiss. A region
+        // that is recorded at its own place for the first time has a store that its peers should learn.
+        let founded = matches!(&subject.address, Address::Region(id) if fresh.contains(&id));
+        let mut regions: BTreeSet<&RegionId> = surplus.iter().map(|(region, _)| *region).collect();
+        if changed || founded {
+            regions.extend(subject.wanted.iter().copied());
+        } else {
+            regions.extend(fresh.iter().copied());
+            regions.extend(missing.iter().copied());
+            regions.extend(drifted.iter().map(|sighting| sighting.region));
+        }
+        let (seen, unseen): (BTreeSet<_>, BTreeSet<_>) =
+            regions.into_iter().partition(|region| view.sight.sees(region));
+        let mut work = Self { deferred: unseen.into_iter().cloned().collect(), ..Self::default() };
+        if seen.is_empty() {
+            return work;
+        }
+        let drops: Vec<RegionId> =
+            surplus.iter().map(|(region, _)| *region).filter(|region| seen.contains(region)).cloned().collect();
+        let asked_for = changed
+            || fresh.iter().any(|region| view.sight.sees(region))
+            || surplus.iter().any(|(region, known)| *known && view.sight.sees(region));
+        let reason = why(subject, before, changed, &fresh, &drops, &drifted, &missing, view.lineage());
+        let action = if !asked_for && sightings.is_empty() { Action::Create } else { Action::Update };
+        let shown = match (action, asked_for, drifted.first()) {
+            (Action::Create, _, _) => None,
+            // Drift is told from what is live.
+            (_, false, Some(drifted)) => Some(drifted.record.spec()),
+            (_, _, _) => Some(before),
+        };
+        let mut change = change(subject, sightings, action, shown, &seen, reason);
+        change.drops = drops;
+        if asked_for {
+            work.change = Some(change);
+        } else {
+            work.drift = Some(change);
+        }
+        work
+    }
+}
+
+/// Regions that record a resource and should not any more, each with whether the state knows of it. Regions and pairs
+/// have none: a pair's ends are its name, and a region that is removed keeps its last registry.
+fn surplus<'a>(
+    lineage: Lineage,
+    subject: &Subject<'_>,
+    sightings: &[Sighting<'a>],
+    applied: Option<&'a Applied>,
+) -> Vec<(&'a RegionId, bool)> {
+    match subject.desired.kind() {
+        Kind::Resource => {}
+        Kind::Region | Kind::Replication | Kind::Sync | Kind::Failover | Kind::Fence => return Vec::new(),
+    }
+    let known = applied.into_iter().flat_map(|applied| &applied.regions).map(|region| (region, true));
+    let found = sightings
+        .iter()
+        .filter(|sighting| sighting.record.managed_by() == Some(lineage))
+        .filter(|sighting| applied.is_none_or(|applied| !applied.regions.contains(sighting.region)))
+        .map(|sighting| (sighting.region, false));
+    known.chain(found).filter(|(region, _)| !subject.wanted.contains(region)).collect()
+}
+
+#[expect(clippy::too_many_arguments, reason = "one sentence from everything that was found")]
+fn why(
+    subject: &Subject<'_>,
+    before: SpecRef<'_>,
+    changed: bool,
+    fresh: &[&RegionId],
+    drops: &[RegionId],
+    drifted: &[&Sighting<'_>],
+    missing: &[&RegionId],
+    lineage: Lineage,
+) -> String {
+    let mut parts = Vec::new();
+    if changed {
+        parts.push(format!("the files change {}", delta::named(&before.differences(subject.desired))));
+    }
+    if !fresh.is_empty() {
+        parts.push(format!("not yet recorded at {}", list(fresh.iter().copied())));
+    }
+    if !drops.is_empty() {
+        parts.push(format!("no longer kept at {}", list(drops)));
+    }
+    for sighting in drifted {
+        let live = sighting.record.spec();
+        if sighting.record.managed_by() != Some(lineage) {
+            parts.push(format!("at {} it is managed by {}", sighting.region, owner(sighting.record.managed_by())));
+        }
+        // What is as the files want it already needs no word.
+        if !live.says(before) && !live.says(subject.desired) {
+            parts.push(format!("at {} differs {}", sighting.region, delta::named(&live.differences(before))));
+        }
+    }
+    if !missing.is_empty() {
+        parts.push(format!("its record is gone at {}", list(missing.iter().copied())));
+    }
+    parts.join("; ")
+}
+
+fn owner(managed_by: Option<Lineage>) -> String {
+    managed_by.map_or_else(|| "nobody".to_owned(), |lineage| format!("lineage {lineage}"))
+}
+
+pub(crate) fn list<'a>(regions: impl IntoIterator<Item = &'a RegionId>) -> String {
+    regions.into_iter().map(RegionId::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// The fingerprints of an object's records at some regions.
+pub(crate) fn relied_on<'r>(
+    sightings: &[Sighting<'_>],
+    regions: impl IntoIterator<Item = &'r RegionId>,
+) -> Precondition {
+    let records = regions
+        .into_iter()
+        .map(|region| {
+            let found = sightings.iter().find(|sighting| sighting.region == region);
+            (region.clone(), found.map(|sighting| sighting.record.fingerprint()))
+        })
+        .collect();
+    Precondition { records, base: None, holder: None }
+}
+
+fn change(
+    subject: &Subject<'_>,
+    sightings: &[Sighting<'_>],
+    action: Action,
+    before: Option<SpecRef<'_>>,
+    regions: &BTreeSet<&RegionId>,
+    reason: String,
+) -> Change {
+    let mut precondition = relied_on(sightings, regions.iter().copied());
+    precondition.holder = subject.holder.clone();
+    Change {
+        id: format!("{}:{}", action.as_str(), subject.address),
+        address: subject.address.clone(),
+        kind: subject.desired.kind(),
+        action,
+        regions: regions.iter().map(|region| (*region).clone()).collect(),
+        drops: Vec::new(),
+        source: None,
+        before: before.map(SpecRef::to_json),
+        after: Some(subject.desired.to_json()),
+        reason,
+        depends_on: Vec::new(),
+        precondition,
+    }
+}

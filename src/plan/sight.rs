@@ -1,0 +1,198 @@
+//! Which regions were seen, and why nothing can be said of the others.
+//!
+//! Decided before anything else, because an unseen region must never be taken for an empty one: an unmounted disk is
+//! not a deletion. A region counts as seen when it answered and is who it should be by everything that the state and
+//! its peers know. A place without an identity is a new region only if nobody has ever met a store of that name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::input::PlanInput;
+use crate::model::observed::{Observation, RegionStatus, Unobserved};
+use crate::model::policy::HealthPolicy;
+use crate::model::region::RegionSnapshot;
+use crate::model::{Address, RegionId, StoreId};
+
+/// What can be said of one region.
+#[derive(Debug, Clone)]
+pub(crate) enum Standing<'a> {
+    /// It is itself.
+    Seen(&'a RegionSnapshot),
+    /// A place where nobody has founded anything.
+    Vacant(&'a RegionSnapshot),
+    /// Nothing.
+    Unseen(Unobserved),
+}
+
+/// Every region that is declared, recorded or answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Sight<'a> {
+    regions: BTreeMap<&'a RegionId, Standing<'a>>,
+}
+
+impl<'a> Sight<'a> {
+    /// Judges every answer.
+    pub(crate) fn of(input: &PlanInput<'a>) -> Self {
+        let met = met(input);
+        let mut known: BTreeSet<&RegionId> =
+            input.topology.regions.keys().chain(input.observed.regions.keys()).collect();
+        known.extend(met.iter().copied());
+        known.extend(input.recorded.objects.keys().filter_map(|address| match address {
+            Address::Region(id) => Some(id),
+            Address::Replication(_) | Address::Resource(_) => None,
+        }));
+        let mut regions: BTreeMap<_, _> = known.into_iter().map(|id| (id, by_itself(input, id))).collect();
+        let registered = registered(&regions);
+        for (id, standing) in &mut regions {
+            let doubt = match standing {
+                Standing::Vacant(_) if met.contains(id) => {
+                    Some(unmounted(id, "a region was founded there before".to_owned()))
+                }
+                Standing::Vacant(_) => {
+                    registered.get(id).map(|(_, peer)| unmounted(id, format!("{peer} has met a region of that name")))
+                }
+                // The state's own word on a store was heard already and outweighs a peer's.
+                Standing::Seen(snapshot) if !input.recorded.stores.contains_key(id) => {
+                    let own = snapshot.identity.as_ref().map(|identity| identity.store);
+                    registered
+                        .get(id)
+                        .filter(|(store, _)| own != Some(*store))
+                        .map(|(store, peer)| another_store(id, &format!("{peer} has recorded {store}")))
+                }
+                Standing::Seen(_) | Standing::Unseen(_) => None,
+            };
+            if let Some(doubt) = doubt {
+                *standing = Standing::Unseen(doubt);
+            }
+        }
+        Self { regions }
+    }
+
+    /// What the region answered, where it can be relied on.
+    pub(crate) fn snapshot(&self, region: &RegionId) -> Option<&'a RegionSnapshot> {
+        match self.regions.get(region)? {
+            Standing::Seen(snapshot) | Standing::Vacant(snapshot) => Some(snapshot),
+            Standing::Unseen(_) => None,
+        }
+    }
+
+    /// Why nothing can be said of the region; none: it was seen.
+    pub(crate) fn unseen(&self, region: &RegionId) -> Option<&Unobserved> {
+        match self.regions.get(region)? {
+            Standing::Seen(_) | Standing::Vacant(_) => None,
+            Standing::Unseen(why) => Some(why),
+        }
+    }
+
+    /// Whether the region answered and is itself, or is a place for a new one.
+    pub(crate) fn sees(&self, region: &RegionId) -> bool {
+        self.snapshot(region).is_some()
+    }
+
+    /// Whether the region has yet to be founded.
+    pub(crate) fn is_vacant(&self, region: &RegionId) -> bool {
+        matches!(self.regions.get(region), Some(Standing::Vacant(_)))
+    }
+
+    /// Every region that was seen, with its answer.
+    pub(crate) fn seen(&self) -> impl Iterator<Item = (&'a RegionId, &'a RegionSnapshot)> {
+        self.regions.iter().filter_map(|(id, standing)| match standing {
+            Standing::Seen(snapshot) | Standing::Vacant(snapshot) => Some((*id, *snapshot)),
+            Standing::Unseen(_) => None,
+        })
+    }
+
+    /// Every region of which nothing can be said.
+    pub(crate) fn all_unseen(&self) -> impl Iterator<Item = (&'a RegionId, &Unobserved)> {
+        self.regions.iter().filter_map(|(id, standing)| match standing {
+            Standing::Seen(_) | Standing::Vacant(_) => None,
+            Standing::Unseen(why) => Some((*id, why)),
+        })
+    }
+}
+
+/// The regions that the state has met: it knows their store, or recorded something there.
+fn met<'a>(input: &PlanInput<'a>) -> BTreeSet<&'a RegionId> {
+    let mut met: BTreeSet<&RegionId> = input.recorded.stores.keys().collect();
+    for applied in input.recorded.objects.values() {
+        met.extend(applied.regions.iter());
+    }
+    met
+}
+
+/// What the region's own answer and the state's memory say.
+fn by_itself<'a>(input: &PlanInput<'a>, id: &'a RegionId) -> Standing<'a> {
+    let snapshot = match input.observed.regions.get(id) {
+        None => {
+            return Standing::Unseen(Unobserved {
+                status: RegionStatus::Unknown,
+                reason: "it was not asked".to_owned(),
+                help: (!input.topology.regions.contains_key(id))
+                    .then(|| "it is no longer declared, and nothing says how to reach it".to_owned()),
+            });
+        }
+        Some(Observation::Silent(why)) => return Standing::Unseen(why.clone()),
+        Some(Observation::Answered { snapshot, .. }) => snapshot.as_ref(),
+    };
+    let Some(identity) = &snapshot.identity else {
+        return Standing::Vacant(snapshot);
+    };
+    if identity.region_id != *id {
+        return Standing::Unseen(Unobserved {
+            status: RegionStatus::Unknown,
+            reason: format!("another region answers there: {}", identity.region_id),
+            help: Some(format!("correct the api_endpoint of {id}, or mount its own disk there")),
+        });
+    }
+    match input.recorded.stores.get(id) {
+        Some(store) if *store != identity.store => {
+            Standing::Unseen(another_store(id, &format!("the state has recorded {store}")))
+        }
+        Some(_) | None => Standing::Seen(snapshot),
+    }
+}
+
+/// What the seen regions' registries say of others' stores; the first of them by name is quoted.
+fn registered<'a>(regions: &BTreeMap<&'a RegionId, Standing<'a>>) -> BTreeMap<&'a RegionId, (StoreId, &'a RegionId)> {
+    let mut registered = BTreeMap::new();
+    for (peer, standing) in regions {
+        let Standing::Seen(snapshot) = standing else { continue };
+        for (id, record) in &snapshot.regions {
+            if let Some(store) = record.store
+                && id != *peer
+            {
+                registered.entry(id).or_insert((store, *peer));
+            }
+        }
+    }
+    registered
+}
+
+fn unmounted(id: &RegionId, why: String) -> Unobserved {
+    Unobserved {
+        status: RegionStatus::Unknown,
+        reason: format!("its place is empty, but {why}: is a disk not mounted?"),
+        help: Some(format!("mount it; if its store is lost for good, `region readmit {id}` takes a new one in")),
+    }
+}
+
+fn another_store(id: &RegionId, expected: &str) -> Unobserved {
+    Unobserved {
+        status: RegionStatus::Unknown,
+        reason: format!("it has another store than before: {expected}"),
+        help: Some(format!(
+            "bring the right disk back; if it is lost for good, `region readmit {id}` takes this one in"
+        )),
+    }
+}
+
+/// A region's displayed health by how long its answer took. Slow is never counted as down.
+pub fn health_of(latency: Duration, policy: &HealthPolicy) -> RegionStatus {
+    if latency > policy.unreachable_latency {
+        RegionStatus::Unreachable
+    } else if latency > policy.degraded_latency {
+        RegionStatus::Degraded
+    } else {
+        RegionStatus::Healthy
+    }
+}

@@ -1,0 +1,59 @@
+//! Records of resources: the region where one is born, its replicas and its holder keep one.
+//!
+//! Held back: a resource that nothing may touch; one that is to be born at a region that was not seen; one whose
+//! every seen record is gone while another region, unseen, may be holding it, because writing it anew would give it
+//! a second birth.
+
+use crate::model::topology::ResourceSpec;
+use crate::model::{Address, RegionId};
+use crate::plan::compare::SpecRef;
+use crate::plan::draft::Draft;
+use crate::plan::live::{Holding, holding};
+use crate::plan::recording::{Subject, decide};
+use crate::plan::refusal::PlanRefusal;
+
+pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
+    let view = draft.view;
+    for (key, spec) in &view.input.topology.resources {
+        let address = Address::Resource(key.clone());
+        if draft.untouchable.contains_key(&address) {
+            continue;
+        }
+        let holder = match holding(view.live.of(&address), &view.sight) {
+            Holding::Held(holder) => Some(holder),
+            Holding::Unborn => {
+                if born_out_of_sight(draft, &address, spec) {
+                    continue;
+                }
+                None
+            }
+            Holding::Disputed(..) => continue,
+        };
+        let wanted = members(spec, holder.as_ref().map(|holder| &holder.region));
+        let subject = Subject { address, desired: SpecRef::Resource(spec), wanted, holder: holder.clone() };
+        decide(draft, &subject);
+    }
+    Ok(())
+}
+
+/// Every region that has to do with the resource, its holder included, in order.
+pub(crate) fn members<'a>(spec: &'a ResourceSpec, holder: Option<&'a RegionId>) -> Vec<&'a RegionId> {
+    let mut members: Vec<&RegionId> = spec.regions().chain(holder).collect();
+    members.sort_unstable();
+    members.dedup();
+    members
+}
+
+/// Defers a resource that no seen region knows and that may be, or is to be, at one that was not seen.
+fn born_out_of_sight(draft: &mut Draft<'_>, address: &Address, spec: &ResourceSpec) -> bool {
+    let view = draft.view;
+    let waits_for: Vec<RegionId> = match view.applied(address) {
+        None => vec![spec.primary.clone()],
+        Some(applied) => applied.regions.iter().cloned().collect(),
+    };
+    let unseen: Vec<RegionId> = waits_for.into_iter().filter(|region| !view.sight.sees(region)).collect();
+    for region in &unseen {
+        draft.defer(region, address);
+    }
+    !unseen.is_empty()
+}

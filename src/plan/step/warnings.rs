@@ -1,0 +1,59 @@
+//! What a reader of the plan should know besides: regions over their capacity, resources kept in one place only, what
+//! `reconcile` leaves to others.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Address, RegionId, ResourceType};
+use crate::plan::document::Warning;
+use crate::plan::draft::Draft;
+use crate::plan::live::{Holding, holding};
+use crate::plan::refusal::PlanRefusal;
+
+pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
+    over_capacity(draft);
+    one_place_only(draft);
+    left_to_others(draft);
+    Ok(())
+}
+
+fn over_capacity(draft: &mut Draft<'_>) {
+    let view = draft.view;
+    let mut machines: BTreeMap<RegionId, u32> = BTreeMap::new();
+    for (key, spec) in &view.input.topology.resources {
+        if key.kind != ResourceType::Vm {
+            continue;
+        }
+        let region = match holding(view.live.of(&Address::Resource(key.clone())), &view.sight) {
+            Holding::Held(holder) | Holding::Disputed(holder, _) => holder.region,
+            Holding::Unborn => spec.primary.clone(),
+        };
+        *machines.entry(region).or_default() += 1;
+    }
+    for (id, spec) in &view.input.topology.regions {
+        let held = machines.get(id).copied().unwrap_or(0);
+        if held > spec.capacity_vms {
+            let message = format!("holds {held} VMs, more than its capacity_vms of {}", spec.capacity_vms);
+            draft.warnings.push(Warning { address: Some(Address::Region(id.clone())), message });
+        }
+    }
+}
+
+fn one_place_only(draft: &mut Draft<'_>) {
+    for (key, spec) in &draft.view.input.topology.resources {
+        if spec.replicas.is_empty() {
+            let message = format!("kept at {} only: nothing protects it", spec.primary);
+            draft.warnings.push(Warning { address: Some(Address::Resource(key.clone())), message });
+        }
+    }
+}
+
+fn left_to_others(draft: &mut Draft<'_>) {
+    let entries = |count: usize, what: &str, remedy: &str| {
+        let noun = if count == 1 { "entry" } else { "entries" };
+        (count > 0)
+            .then(|| Warning { address: None, message: format!("{count} {noun} of {what} left alone: {remedy}") })
+    };
+    let left = draft.left;
+    draft.warnings.extend(entries(left.changes, "changes never applied", "`apply` carries them out"));
+    draft.warnings.extend(entries(left.drift, "drift", "`--allow sync,drift` mends them"));
+}

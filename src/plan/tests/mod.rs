@@ -1,0 +1,1 @@
+//! Planning against a model world.
