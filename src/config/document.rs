@@ -26,16 +26,17 @@ pub(super) struct TopologyDoc {
     #[schemars(with = "Option<KnownVersion>")]
     pub(super) schema_version: Option<At<i64>>,
     /// Regions by id: `[regions.us-east-1]`.
-    #[schemars(with = "BTreeMap<IdText, RegionDoc>")]
+    #[schemars(with = "Option<BTreeMap<IdText, RegionDoc>>")]
     pub(super) regions: Vec<(At<RegionId>, RegionDoc)>,
     /// What is copied from where to where: `[[replication]]`, once for each pair of regions.
+    #[schemars(with = "Option<Vec<PairDoc>>")]
     pub(super) replication: Vec<PairDoc>,
     /// Virtual machines by id: `[vms.web-vm-1]`, or many alike: `[vms."web-vm-{1..5}"]`. A key of its own inside of a
     /// range overrides that member.
-    #[schemars(with = "BTreeMap<PatternText, VmDoc>")]
+    #[schemars(with = "Option<BTreeMap<PatternText, VmDoc>>")]
     pub(super) vms: Vec<ResourceDoc>,
     /// Other resources by id: `[resources.app-config]`.
-    #[schemars(with = "BTreeMap<IdText, OtherResourceDoc>")]
+    #[schemars(with = "Option<BTreeMap<IdText, OtherResourceDoc>>")]
     pub(super) resources: Vec<ResourceDoc>,
     /// How many recovery points each replica keeps. A point stays when any of the rules wants it.
     pub(super) retention: Option<RetentionDoc>,
@@ -44,6 +45,7 @@ pub(super) struct TopologyDoc {
     /// When and where a workload may be promoted.
     pub(super) failover: Option<FailoverDoc>,
     /// Renames: `[[moved]]`.
+    #[schemars(with = "Option<Vec<MovedDoc>>")]
     pub(super) moved: Vec<MovedDoc>,
 }
 

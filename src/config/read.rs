@@ -176,7 +176,8 @@ fn not_an_id(text: &str) -> String {
 
 const ID_HELP: &str = "rename it, for instance to `web-vm-1`";
 
-fn key_id<T: std::str::FromStr<Err: Display>>(report: &mut Report, key: &At<String>) -> Option<T> {
+/// A table's key as an id.
+pub(super) fn key_id<T: std::str::FromStr<Err: Display>>(report: &mut Report, key: &At<String>) -> Option<T> {
     key.value.parse().map_err(|error: T::Err| bad_key(report, key, "config::bad-id", &error, ID_HELP)).ok()
 }
 

@@ -98,6 +98,11 @@ impl<'r, 'i> Fields<'r, 'i> {
         if self.what.is_empty() { format!("`{key}`") } else { format!("`{key}` of {}", self.what) }
     }
 
+    /// Whether the key is there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// Takes a value out as it is.
     pub(super) fn take(&mut self, key: &'static str) -> Option<At<DeValue<'i>>> {
         self.known.push(key);
@@ -345,7 +350,8 @@ impl<'r, 'i> Fields<'r, 'i> {
     }
 }
 
-fn not_empty(text: &str) -> Result<String, &'static str> {
+/// Takes any text but white space.
+pub(super) fn not_empty(text: &str) -> Result<String, &'static str> {
     if text.trim().is_empty() { Err("it is empty") } else { Ok(text.to_owned()) }
 }
 

@@ -2,10 +2,22 @@
 //! to the region's machine and is never part of a topology, which comes in pull requests.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+
 use crate::model::{RegionId, ResourceId};
+
+use super::load::take;
+use super::problem::{Problem, Problems};
+use super::read::key_id;
+use super::reader::{At, Fields, not_empty};
+use super::report::Report;
+use super::schema::{Command, DurationText, IdText};
+use super::source::Place;
 
 /// One command: the program and its arguments. `{id}`, `{dir}`, `{region}` and `{epoch}` are filled in.
 pub type Argv = Vec<String>;
@@ -86,4 +98,348 @@ pub struct RegionConfig {
     pub files: BTreeMap<ResourceId, Vec<PathBuf>>,
     /// The programs that this region may run as a policy's hooks.
     pub allowed_hooks: Vec<PathBuf>,
+}
+
+/// Reads the region's file at `path`.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn load(path: &Path) -> Result<RegionConfig, Problems> {
+    let mut report = Report::default();
+    let config = take(&mut report, path).map(|file| read(&mut report, file, path.parent().unwrap_or(Path::new(""))));
+    match report.into_problems() {
+        Some(problems) => Err(problems),
+        None => Ok(config.unwrap_or_default()),
+    }
+}
+
+/// As [`load`], but a file that is not there is an empty one: a region needs none.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn load_if_present(path: &Path) -> Result<RegionConfig, Problems> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(RegionConfig::default())
+        }
+        _ => load(path),
+    }
+}
+
+fn read(report: &mut Report, file: usize, base: &Path) -> RegionConfig {
+    let source = Arc::clone(report.source(file));
+    let table = report.parse(file, source.text());
+    let mut root = Fields::new(report, String::new(), Place::new(file, 0..0), table);
+    let path = |found: Option<At<String>>| found.map(|at| base.join(at.value));
+    let config = RegionConfig {
+        region: root.id("region", "us-east-1").map(|at| at.value),
+        data_dir: path(root.text("data_dir", "/srv/debvisor")),
+        listen: root.text("listen", "127.0.0.1:5000").map(|at| at.value),
+        token_file: path(root.text("token_file", "/etc/debvisor/region/tokens")),
+        peer_tokens: path(root.text("peer_tokens", "/etc/debvisor/region/credentials.toml")),
+        tls_cert: path(root.text("tls_cert", "/etc/debvisor/region/cert.pem")),
+        tls_key: path(root.text("tls_key", "/etc/debvisor/region/key.pem")),
+        client_ca: path(root.text("client_ca", "/etc/debvisor/region/ca.pem")),
+        insecure: root.boolean("insecure").is_some_and(|at| at.value),
+        runner: root.table("runner").and_then(runner),
+        quiesce: root.table("quiesce").and_then(quiesce),
+        files: files(&mut root, base),
+        allowed_hooks: root.table("hooks").map_or_else(Vec::new, hooks),
+    };
+    root.finish();
+    config
+}
+
+/// A command that must be there and name a program.
+fn command(table: &mut Fields<'_, '_>, key: &'static str, reason: &str) -> Option<Argv> {
+    let before = table.report.count();
+    let found = table.argv(key);
+    let example = format!("{key} = [\"/path/of/program\", \"{{id}}\"]");
+    match found {
+        Some(argv) if argv.value.is_empty() => {
+            let problem = Problem::new("config::bad-value", format!("`{key}` is an empty command"))
+                .reason(reason.to_owned())
+                .help(format!("write `{example}`"));
+            table.report.add(problem, &[(&argv.place, "empty".to_owned())]);
+            None
+        }
+        Some(argv) => Some(argv.value),
+        None => {
+            if table.report.count() == before {
+                table.missing(key, reason, &example);
+            }
+            None
+        }
+    }
+}
+
+fn runner(mut table: Fields<'_, '_>) -> Option<Runner> {
+    let whole = "what is started must also be stopped, and what was stopped must be proven to be";
+    let [start, stop, status] = ["start", "stop", "status"].map(|key| command(&mut table, key, whole));
+    let drill_start = table.argv("drill_start").map(|argv| argv.value).filter(|argv| !argv.is_empty());
+    table.finish();
+    Some(Runner { start: start?, stop: stop?, status: status?, drill_start })
+}
+
+/// Two commands of which neither makes sense alone; none where neither is there.
+fn both(table: &mut Fields<'_, '_>, first: &'static str, second: &'static str, reason: &str) -> Option<(Argv, Argv)> {
+    if !table.has(first) && !table.has(second) {
+        // Known all the same.
+        table.take(first);
+        table.take(second);
+        return None;
+    }
+    let (first, second) = (command(table, first, reason), command(table, second, reason));
+    first.zip(second)
+}
+
+fn quiesce(mut table: Fields<'_, '_>) -> Option<Quiesce> {
+    let before = table.report.count();
+    let freeze = both(&mut table, "freeze", "thaw", "what is frozen must be let go on");
+    let snapshot = both(&mut table, "snapshot", "release", "what is taken must be given back");
+    if freeze.is_none() && snapshot.is_none() && table.report.count() == before {
+        table.missing(
+            "freeze",
+            "nothing here holds a resource still",
+            "freeze` and `thaw`, or `snapshot` and `release`, or leave out `[quiesce]",
+        );
+    }
+    let timeout = table.duration("timeout", Some("no freeze could be that short"));
+    table.finish();
+    Some(Quiesce {
+        freeze: freeze.map(|(freeze, thaw)| Freeze { freeze, thaw }),
+        snapshot: snapshot.map(|(snapshot, release)| Snapshot { snapshot, release }),
+        timeout: timeout.map_or(Quiesce::DEFAULT_TIMEOUT, |at| at.value),
+    })
+}
+
+fn files(root: &mut Fields<'_, '_>, base: &Path) -> BTreeMap<ResourceId, Vec<PathBuf>> {
+    let mut all = BTreeMap::new();
+    for (key, value) in root.entries("resources") {
+        let what = format!("resource `{}`", key.value);
+        let Some(mut table) = Fields::open(root.report, what, key.place.clone(), value) else { continue };
+        let before = table.report.count();
+        let list = table.list("files", "/var/lib/libvirt/images/web-vm-1.qcow2", not_empty);
+        match &list {
+            Some(list) if list.value.is_empty() && table.report.count() == before => {
+                let problem = Problem::new("config::bad-value", format!("no files are named for `{}`", key.value))
+                    .help("name them, or leave the table out: then its own directory holds them");
+                table.report.add(problem, &[(&list.place, "empty".to_owned())]);
+            }
+            None if table.report.count() == before => {
+                table.missing("files", "nothing else is said of a resource here", "files = [\"/path/of/image\"]");
+            }
+            _ => {}
+        }
+        table.finish();
+        if let Some(id) = key_id::<ResourceId>(root.report, &key) {
+            let paths = list.map_or_else(Vec::new, |list| list.value);
+            all.insert(id, paths.into_iter().map(|path| base.join(path.value)).collect());
+        }
+    }
+    all
+}
+
+fn hooks(mut table: Fields<'_, '_>) -> Vec<PathBuf> {
+    let allow = table.list("allow", "/etc/debvisor/fence", |text| {
+        // A relative one could be another program tomorrow.
+        let absolute = Path::new(text).is_absolute();
+        if absolute { Ok(PathBuf::from(text)) } else { Err(format!("`{text}` is not an absolute path")) }
+    });
+    table.finish();
+    allow.map_or_else(Vec::new, |list| list.value.into_iter().map(|path| path.value).collect())
+}
+
+/// The file's shape, for its schema. [`RegionConfig`] is what is read.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "Region")]
+#[expect(dead_code, reason = "only its shape is wanted")]
+pub(super) struct RegionDoc {
+    /// The id of the region that is served.
+    #[schemars(with = "Option<IdText>")]
+    region: (),
+    /// The directory that holds it.
+    #[schemars(with = "Option<String>")]
+    data_dir: (),
+    /// Where to listen. Default: 127.0.0.1:5000.
+    #[schemars(with = "Option<String>", extend("default" = "127.0.0.1:5000"))]
+    listen: (),
+    /// The tokens that are accepted, one a line.
+    #[schemars(with = "Option<String>")]
+    token_file: (),
+    /// Credentials for other regions, in the form of the credentials file.
+    #[schemars(with = "Option<String>")]
+    peer_tokens: (),
+    /// The certificate chain, as PEM.
+    #[schemars(with = "Option<String>")]
+    tls_cert: (),
+    /// Its key, as PEM.
+    #[schemars(with = "Option<String>")]
+    tls_key: (),
+    /// The authority that client certificates must come from, as PEM.
+    #[schemars(with = "Option<String>")]
+    client_ca: (),
+    /// Listen beyond this machine without token and TLS all the same. Default: false.
+    #[schemars(with = "Option<bool>", extend("default" = false))]
+    insecure: (),
+    /// What starts and stops resources. `{id}`, `{dir}`, `{region}` and `{epoch}` are filled in.
+    runner: Option<RunnerDoc>,
+    /// How resources hold still for a reading: `freeze` and `thaw`, or `snapshot` and `release`.
+    quiesce: Option<QuiesceDoc>,
+    /// Files that stay where they are, by resource.
+    #[schemars(with = "Option<BTreeMap<IdText, FilesDoc>>")]
+    resources: (),
+    /// Programs that this region may run as hooks of a policy.
+    hooks: Option<HooksDoc>,
+}
+
+/// What starts and stops resources.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "Runner")]
+#[expect(dead_code, reason = "only its shape is wanted")]
+struct RunnerDoc {
+    /// Starts one.
+    start: Command,
+    /// Stops one.
+    stop: Command,
+    /// Prints `running` or `stopped` and exits 0.
+    status: Command,
+    /// Starts a drill's clone.
+    drill_start: Option<Command>,
+}
+
+/// How resources hold still for a reading.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "Quiesce")]
+#[expect(dead_code, reason = "only its shape is wanted")]
+struct QuiesceDoc {
+    /// Pauses a resource's writers.
+    freeze: Option<Command>,
+    /// Lets them go on.
+    thaw: Option<Command>,
+    /// Prints one directory with a copy of the resource's files, under the same relative names.
+    snapshot: Option<Command>,
+    /// Gives the copy back.
+    release: Option<Command>,
+    /// How long a freeze may last. Default: 10s.
+    #[schemars(with = "Option<DurationText>", extend("default" = "10s"))]
+    timeout: (),
+}
+
+/// Where a resource's files are.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "Files")]
+#[expect(dead_code, reason = "only its shape is wanted")]
+struct FilesDoc {
+    /// The files, relative to this file.
+    #[schemars(extend("minItems" = 1, "uniqueItems" = true))]
+    files: Vec<String>,
+}
+
+/// Hooks of a policy.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "Hooks")]
+#[expect(dead_code, reason = "only its shape is wanted")]
+struct HooksDoc {
+    /// The programs, by absolute path.
+    #[schemars(with = "Option<Vec<String>>")]
+    allow: (),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::drawn;
+    use super::*;
+
+    fn given(text: &str) -> Result<RegionConfig, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        std::fs::write(&path, text).unwrap();
+        load(&path).map_err(|problems| drawn(&problems))
+    }
+
+    #[test]
+    fn a_whole_file_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        let text = r#"
+            region = "us-east-1"
+            data_dir = "/srv/debvisor"
+            listen = "127.0.0.1:0"
+            token_file = "tokens"
+            insecure = true
+            [runner]
+            start = ["/usr/bin/virsh", "start", "{id}"]
+            stop = ["/usr/bin/virsh", "destroy", "{id}"]
+            status = ["/usr/local/bin/status", "{id}", "{dir}"]
+            [quiesce]
+            freeze = ["freeze", "{id}"]
+            thaw = ["thaw", "{id}"]
+            snapshot = ["snapshot", "{id}"]
+            release = ["release", "{id}"]
+            timeout = "3s"
+            [resources.web-vm-1]
+            files = ["/images/web.qcow2", "web.xml"]
+            [hooks]
+            allow = ["/etc/debvisor/fence"]
+        "#;
+        std::fs::write(&path, text).unwrap();
+        let config = load(&path).unwrap();
+        assert_eq!(config.region.unwrap().as_str(), "us-east-1");
+        assert_eq!(config.token_file.unwrap(), dir.path().join("tokens"));
+        assert!(config.insecure);
+        assert_eq!(config.runner.unwrap().start, ["/usr/bin/virsh", "start", "{id}"]);
+        let quiesce = config.quiesce.unwrap();
+        assert_eq!(quiesce.timeout, Duration::from_secs(3));
+        assert_eq!(quiesce.snapshot.unwrap().release, ["release", "{id}"]);
+        assert_eq!(
+            config.files.into_values().next().unwrap(),
+            [PathBuf::from("/images/web.qcow2"), dir.path().join("web.xml")]
+        );
+        assert_eq!(config.allowed_hooks, [PathBuf::from("/etc/debvisor/fence")]);
+    }
+
+    #[test]
+    fn nothing_is_needed() {
+        assert_eq!(given("").unwrap(), RegionConfig::default());
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(load_if_present(&dir.path().join("none.toml")).unwrap(), RegionConfig::default());
+        assert_eq!(load(&dir.path().join("none.toml")).unwrap_err().0[0].code, "config::missing");
+        // There, but no file: not the same as absent.
+        assert_eq!(load_if_present(dir.path()).unwrap_err().0[0].code, "config::unreadable");
+    }
+
+    #[test]
+    fn mistakes_are_all_told() {
+        let report = given(
+            r#"
+            lisen = "127.0.0.1:0"
+            [runner]
+            start = "virsh start {id}"
+            status = []
+            [quiesce]
+            freeze = ["freeze"]
+            timeout = "0s"
+            [resources."web-{1..2}"]
+            files = []
+            [hooks]
+            allow = ["fence"]
+        "#,
+        )
+        .unwrap_err();
+        for expected in [
+            "did you mean `listen`?",
+            "no shell reads it: write `start = [\"virsh\", \"start\", \"{id}\"]`",
+            "`stop` of `runner` is missing",
+            "`status` is an empty command",
+            "`thaw` of `quiesce` is missing",
+            "`timeout` of `quiesce` is zero",
+            "no files are named for `web-{1..2}`",
+            "`web-{1..2}` cannot be a name",
+            "`fence` is not an absolute path",
+        ] {
+            assert!(report.contains(expected), "{expected} is not in\n{report}");
+        }
+        assert!(given("[quiesce]\ntimeout = \"1s\"\n").unwrap_err().contains("nothing here holds"));
+    }
 }

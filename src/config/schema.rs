@@ -8,13 +8,19 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
 use super::document::TopologyDoc;
+use super::region::RegionDoc;
 
 /// The schema of a topology file, committed as `schemas/topology.schema.json`.
 pub fn topology() -> Value {
     of::<TopologyDoc>()
 }
 
-pub(super) fn of<T: JsonSchema>() -> Value {
+/// The schema of a region's own file, committed as `schemas/region.schema.json`.
+pub fn region() -> Value {
+    of::<RegionDoc>()
+}
+
+fn of<T: JsonSchema>() -> Value {
     let mut schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<T>().to_value();
     drop_nulls(&mut schema);
     schema
@@ -89,4 +95,103 @@ text_form! {
     PercentText = { "type": "string", "pattern": "^ *[0-9]{1,3} *% *$", "examples": ["50 %"] };
     /// A program and its arguments.
     Command = { "type": "array", "items": { "type": "string" } };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topology_accepts(text: &str) -> Result<(), String> {
+        let document: Value = toml::from_str(text).unwrap();
+        let schema = topology();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        validator.validate(&document).map_err(|error| format!("{} at {}", error, error.instance_path()))
+    }
+
+    /// `SNAPSHOTS=overwrite` writes the files anew.
+    #[test]
+    fn committed_schemas_are_up_to_date() {
+        for (name, schema) in [("topology", topology()), ("region", region())] {
+            let path = format!("{}/schemas/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
+            let text = format!("{schema:#}\n");
+            let expected = snapbox::Data::read_from(path.as_ref(), Some(snapbox::data::DataFormat::Text)).raw();
+            snapbox::Assert::new().action_env("SNAPSHOTS").eq(text, expected);
+        }
+    }
+
+    #[test]
+    fn what_loads_is_valid() {
+        for file in ["valid/everything.toml", "valid/split/policies.toml", "valid/split/regions.toml"] {
+            let path = format!("{}/tests/fixtures/topology/{file}", env!("CARGO_MANIFEST_DIR"));
+            topology_accepts(&std::fs::read_to_string(path).unwrap()).unwrap();
+        }
+    }
+
+    #[test]
+    fn mistakes_of_form_are_seen_by_an_editor_too() {
+        for text in [
+            "schema_version = 2",
+            "vmss = {}",
+            "[regions.-a]\napi_endpoint = 'file:a'",
+            "[regions.a]\napi_endpoint = 'a'",
+            "[regions.a]\nprimary = true",
+            "[regions.a]\napi_endpoint = 'file:a'\ncapacity_vms = '1'",
+            "[[replication]]\nsource = 'a'\ntarget = 'b'\nresource_types = []",
+            "[[replication]]\nsource = 'a'\ntarget = 'b'\nresource_types = ['disk']",
+            "[[replication]]\nsource = 'a'\ntarget = 'b'\nresource_types = ['vm']\nbandwidth_limit = '1 MB/s'",
+            "[vms.'web-{a..b}']",
+            "[vms.web]\ntype = 'vm'",
+            "[vms.web]\nmax_change = '50'",
+            "[resources.web]",
+            "[resources.web]\ntype = 'vm'",
+            "[retention]\nlast = 0",
+            "[failover]\nstrategy = 'auto'",
+            "[[moved]]\nfrom = 'vm.a'\nto = 'region.b'",
+        ] {
+            assert!(topology_accepts(text).is_err(), "{text}");
+        }
+    }
+
+    /// Every key that an editor offers is one that the reader asks for.
+    #[test]
+    fn every_key_of_the_schema_is_read() {
+        fn keys(schema: &Value, at: &Value, path: &str, found: &mut Vec<String>) {
+            let at = match at.get("$ref").or_else(|| at.pointer("/allOf/0/$ref")) {
+                Some(name) => schema.pointer(name.as_str().unwrap().trim_start_matches('#')).unwrap(),
+                None => at,
+            };
+            for (name, inner) in at.get("properties").and_then(Value::as_object).into_iter().flatten() {
+                found.push(format!("{path}{name}"));
+                keys(schema, inner, &format!("{path}{name}."), found);
+            }
+            for inner in at.get("patternProperties").and_then(Value::as_object).into_iter().flat_map(|map| map.values())
+            {
+                keys(schema, inner, &format!("{path}x."), found);
+            }
+            if let Some(items) = at.get("items") {
+                keys(schema, items, path, found);
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.toml");
+        for (schema, load) in [
+            (topology(), (|path| super::super::load(Some(path)).unwrap_err()) as fn(&std::path::Path) -> _),
+            (region(), |path| super::super::region::load(path).unwrap_err()),
+        ] {
+            let mut found = Vec::new();
+            keys(&schema, &schema, "", &mut found);
+            assert!(found.len() > 20, "{found:?}");
+            for key in found {
+                let list = ["replication", "moved"].iter().find(|list| key.starts_with(&format!("{list}.")));
+                let text = match list {
+                    Some(list) => format!("{list} = [{{ {} = 1979-05-27 }}]", &key[list.len() + 1..]),
+                    None => format!("{key} = 1979-05-27"),
+                };
+                std::fs::write(&path, &text).unwrap();
+                let codes: Vec<_> = load(&path).0.iter().map(|problem| problem.code).collect();
+                assert!(!codes.contains(&"config::unknown-key"), "{key}: {codes:?}");
+                assert!(codes.contains(&"config::wrong-type") || codes.contains(&"config::schema-version"), "{text}");
+            }
+        }
+    }
 }
