@@ -11,4 +11,4 @@ mod error;
 mod tests;
 
 pub use error::DatabaseError;
-pub use open::{Mode, open};
+pub use open::{Mode, copy_into, open};

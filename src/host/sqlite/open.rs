@@ -1,8 +1,10 @@
 //! Opening a database, and bringing an older one up to date.
 
+use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::DatabaseError;
@@ -11,7 +13,7 @@ use super::error::DatabaseError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Reading. Makes and changes no file, with one exception: a write that a killed run left half done is taken
-    /// back, which changes nothing that was ever committed.
+    /// back, which changes nothing that was ever committed. An older database is read through a copy in memory.
     ReadOnly,
     /// Writing; it must be there.
     ReadWrite,
@@ -21,6 +23,8 @@ pub enum Mode {
 
 /// How long one waits for another process's commit. Commits take milliseconds; a slow disk's sync, seconds.
 const BUSY: Duration = Duration::from_secs(10);
+/// How long a copy waits before it asks again for a database that is being written.
+const BREATH: Duration = Duration::from_millis(10);
 
 /// Opens the database at `path`, checks that it is ours, and applies the migrations that it lacks.
 ///
@@ -69,8 +73,11 @@ fn open_as(path: &Path, application_id: i32, migrations: &[&str], mode: Mode) ->
             0 => Err(DatabaseError::Missing { path: path.to_owned() }),
             version if version == migrations.len() => Ok(connection),
             version => {
-                let detail = format!("its version {version} can only be read once a command has brought it up to date");
-                Err(DatabaseError::Damaged { path: path.to_owned(), detail })
+                let mut copy = Connection::open_in_memory().map_err(of)?;
+                copy_pages(&connection, &mut copy).map_err(of)?;
+                migrate(&mut copy, application_id, migrations, version).map_err(of)?;
+                copy.pragma_update(None, "query_only", true).map_err(of)?;
+                Ok(copy)
             }
         };
     }
@@ -112,10 +119,71 @@ fn examine(connection: &Connection, path: &Path, expected: i32, known: usize) ->
     }
 }
 
+fn migrate(
+    connection: &mut Connection,
+    application_id: i32,
+    migrations: &[&str],
+    version: usize,
+) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    apply(&transaction, application_id, migrations, version)?;
+    transaction.commit()
+}
+
 fn apply(connection: &Connection, application_id: i32, migrations: &[&str], version: usize) -> rusqlite::Result<()> {
     for migration in &migrations[version..] {
         connection.execute_batch(migration)?;
     }
     connection.pragma_update(None, "application_id", application_id)?;
     connection.pragma_update(None, "user_version", i64::try_from(migrations.len()).unwrap_or(i64::MAX))
+}
+
+/// Copies the whole of an open database into the new file `to`, as of one moment, while others may write it.
+///
+/// Guarantees a complete and durable database under that name once it returned, and that a file that was there stays
+/// as it is. A crash leaves an unfinished file, which is no database of ours; a failure leaves none.
+///
+/// # Errors
+/// [`DatabaseError::Exists`]; those of either file.
+pub fn copy_into(connection: &Connection, to: &Path) -> Result<(), DatabaseError> {
+    let of = |error| DatabaseError::of(to, error);
+    match File::create_new(to) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(DatabaseError::Exists { path: to.to_owned() });
+        }
+        Err(source) => return Err(DatabaseError::File { path: to.to_owned(), source }),
+    }
+    let place = std::path::absolute(to).unwrap_or_else(|_| to.to_owned());
+    let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_READ_WRITE;
+    let copied = Connection::open_with_flags(place, flags).and_then(|mut copy| {
+        copy.pragma_update(None, "synchronous", "EXTRA")?;
+        copy_pages(connection, &mut copy)?;
+        copy.close().map_err(|(_, error)| error)
+    });
+    copied.map_err(|error| {
+        let error = of(error);
+        // The error in hand is the one to tell; the file that could not be filled is of no use to anybody.
+        let _ = std::fs::remove_file(to);
+        error
+    })
+}
+
+fn copy_pages(from: &Connection, to: &mut Connection) -> rusqlite::Result<()> {
+    let backup = Backup::new(from, to)?;
+    let mut waited = Duration::ZERO;
+    loop {
+        // All in one step: between two steps another process's commit would start the copy anew.
+        let busy = match backup.step(-1)? {
+            StepResult::Done => return Ok(()),
+            StepResult::More => continue,
+            StepResult::Busy => rusqlite::ffi::SQLITE_BUSY,
+            StepResult::Locked | _ => rusqlite::ffi::SQLITE_LOCKED,
+        };
+        if waited >= BUSY {
+            return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(busy), None));
+        }
+        std::thread::sleep(BREATH);
+        waited += BREATH;
+    }
 }

@@ -50,6 +50,10 @@ fn an_older_one_is_migrated_by_writers_and_only_seen_so_by_readers() {
     let before = std::fs::read(&path).unwrap();
     let size =
         |connection: &Connection| connection.query_row("SELECT size FROM things", [], |row| row.get::<_, i64>(0));
+    let reader = open(&path, OURS, &[FIRST, SECOND], Mode::ReadOnly).unwrap();
+    assert_eq!(size(&reader).unwrap(), 7);
+    assert!(reader.execute("DELETE FROM things", []).is_err());
+    assert_eq!(std::fs::read(&path).unwrap(), before);
     assert!(open(&path, OURS, &[FIRST, "CREATE nonsense"], Mode::ReadWrite).is_err());
     assert_eq!(std::fs::read(&path).unwrap(), before);
     assert_eq!(size(&open(&path, OURS, &[FIRST, SECOND], Mode::ReadWrite).unwrap()).unwrap(), 7);
@@ -137,6 +141,20 @@ fn a_killed_writer_is_taken_back_by_whoever_comes_next() {
         assert_eq!(names(&connection), ["a"]);
         assert_eq!(listing(dir.path()), ["x.db"]);
     }
+}
+
+#[test]
+fn a_copy_is_of_one_moment_and_overwrites_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = one_thing(dir.path());
+    let to = dir.path().join("copy.db");
+    let connection = open(&path, OURS, &[FIRST], Mode::ReadOnly).unwrap();
+    copy_into(&connection, &to).unwrap();
+    assert_eq!(names(&open(&to, OURS, &[FIRST], Mode::ReadOnly).unwrap()), ["a"]);
+    let before = std::fs::read(&to).unwrap();
+    assert!(matches!(copy_into(&connection, &to), Err(DatabaseError::Exists { .. })));
+    assert_eq!(std::fs::read(&to).unwrap(), before);
+    assert!(matches!(copy_into(&connection, &dir.path().join("none/x")), Err(DatabaseError::File { .. })));
 }
 
 #[test]

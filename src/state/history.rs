@@ -1,0 +1,164 @@
+//! Asking the history: what was done, by whom, when, and how it ended.
+
+use rusqlite::{OptionalExtension, Row};
+
+use super::column;
+use super::error::StateError;
+use super::reader::StateReader;
+use super::record::{ActionOutcome, ActionRecord, HistoryEntry, RunOutcome, RunRecord};
+use crate::model::{Address, ByteCount, RegionId, RunId, Timestamp};
+
+/// Which part of the history. Nothing set: all of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HistoryFilter {
+    /// At most so many runs, the newest ones.
+    pub limit: Option<usize>,
+    /// Only this run.
+    pub run: Option<RunId>,
+    /// Only runs with actions at this region, and of them only those actions.
+    pub region: Option<RegionId>,
+    /// Only runs with actions on this object, and of them only those actions.
+    pub address: Option<Address>,
+    /// Only runs that ended so.
+    pub outcome: Option<RunOutcome>,
+    /// Only runs of this command: its words must follow each other in the command line.
+    pub command: Option<String>,
+    /// Only runs that began at this moment or later.
+    pub since: Option<Timestamp>,
+}
+
+impl HistoryFilter {
+    /// What the columns that need more than SQL say.
+    fn takes(&self, run: &RunRecord) -> bool {
+        self.outcome.is_none_or(|outcome| run.outcome == outcome)
+            && self.command.as_deref().is_none_or(|command| has_words(&run.command, command))
+    }
+}
+
+fn has_words(line: &str, words: &str) -> bool {
+    let line: Vec<&str> = line.split_whitespace().collect();
+    let words: Vec<&str> = words.split_whitespace().collect();
+    words.is_empty() || line.windows(words.len()).any(|window| window == words)
+}
+
+const RUN: &str = "runs.id, command, who, host, pid, runs.started_at, runs.finished_at, topology, runs.outcome, \
+                   exit_code, runs.message, \
+                   (SELECT count(*) FROM actions WHERE run = runs.position), \
+                   (SELECT coalesce(sum(bytes), 0) FROM actions WHERE run = runs.position), \
+                   runs.position";
+const MATCHING_ACTION: &str = "(?2 IS NULL OR actions.address = ?2) AND (?3 IS NULL OR EXISTS (SELECT 1 FROM \
+                               json_each(actions.regions) AS place WHERE place.value = ?3))";
+
+impl StateReader {
+    /// The history, the newest run first.
+    ///
+    /// # Errors
+    /// [`StateError::Database`]
+    pub fn history(&self, filter: &HistoryFilter) -> Result<Vec<HistoryEntry>, StateError> {
+        let moment = self.connection.unchecked_transaction().map_err(|error| self.of(error))?;
+        let address = filter.address.as_ref().map(ToString::to_string);
+        let region = filter.region.as_ref().map(RegionId::as_str);
+        let sql = format!(
+            "SELECT {RUN} FROM runs WHERE (?1 IS NULL OR runs.id = ?1) AND (?4 IS NULL OR runs.started_at >= ?4) \
+             AND (?2 IS NULL AND ?3 IS NULL OR EXISTS (SELECT 1 FROM actions WHERE actions.run = runs.position \
+             AND {MATCHING_ACTION})) ORDER BY runs.position DESC"
+        );
+        let mut statement = self.connection.prepare_cached(&sql).map_err(|error| self.of(error))?;
+        let run = filter.run.as_ref().map(ToString::to_string);
+        let since = filter.since.map(Timestamp::as_micros);
+        let mut rows = statement.query((run, &address, region, since)).map_err(|error| self.of(error))?;
+        let mut entries = Vec::new();
+        while filter.limit.is_none_or(|limit| entries.len() < limit) {
+            let Some(row) = rows.next().map_err(|error| self.of(error))? else { break };
+            let (run, position) = self.read_run(row).map_err(|error| self.of(error))?;
+            if filter.takes(&run) {
+                let actions = self.actions(position, address.as_deref(), region, run.outcome)?;
+                entries.push(HistoryEntry { run, actions });
+            }
+        }
+        drop(rows);
+        drop(statement);
+        moment.finish().map_err(|error| self.of(error))?;
+        Ok(entries)
+    }
+
+    /// The run that began last.
+    ///
+    /// # Errors
+    /// [`StateError::Database`]
+    pub fn last_run(&self) -> Result<Option<RunRecord>, StateError> {
+        let sql = format!("SELECT {RUN} FROM runs ORDER BY position DESC LIMIT 1");
+        let found = self.connection.query_row(&sql, [], |row| self.read_run(row)).optional();
+        found.map(|row| row.map(|(run, _)| run)).map_err(|error| self.of(error))
+    }
+
+    fn read_run(&self, row: &Row<'_>) -> rusqlite::Result<(RunRecord, i64)> {
+        // A run without an end, and nobody who could be running it: it was killed, and no later one said so yet.
+        let without_end = if self.busy { RunOutcome::Running } else { RunOutcome::Abandoned };
+        let run = RunRecord {
+            run: column::parsed(row, 0)?,
+            command: row.get(1)?,
+            who: row.get(2)?,
+            host: row.get(3)?,
+            pid: row.get(4)?,
+            started_at: column::time(row, 5)?,
+            finished_at: column::optional_time(row, 6)?,
+            topology: column::optional(row, 7)?,
+            outcome: column::optional_word(row, 8)?.unwrap_or(without_end),
+            exit_code: row.get(9)?,
+            message: row.get(10)?,
+            action_count: row.get(11)?,
+            bytes: ByteCount(column::number(row, 12)?),
+        };
+        Ok((run, row.get(13)?))
+    }
+
+    fn actions(
+        &self,
+        run: i64,
+        address: Option<&str>,
+        region: Option<&str>,
+        of_run: RunOutcome,
+    ) -> Result<Vec<ActionRecord>, StateError> {
+        let without_end = match of_run {
+            RunOutcome::Running => ActionOutcome::Running,
+            RunOutcome::Done
+            | RunOutcome::Partial
+            | RunOutcome::Failed
+            | RunOutcome::Refused
+            | RunOutcome::Interrupted
+            | RunOutcome::Abandoned => ActionOutcome::Unknown,
+        };
+        let sql = format!(
+            "SELECT id, address, kind, action, regions, started_at, finished_at, duration, outcome, bytes, message \
+             FROM actions WHERE run = ?1 AND {MATCHING_ACTION} ORDER BY position"
+        );
+        self.rows(&sql, (run, address, region), |row| {
+            Ok(ActionRecord {
+                id: row.get(0)?,
+                address: column::parsed(row, 1)?,
+                kind: column::word(row, 2)?,
+                action: column::word(row, 3)?,
+                regions: column::regions(row, 4)?,
+                started_at: column::optional_time(row, 5)?,
+                finished_at: column::optional_time(row, 6)?,
+                duration: column::optional_duration(row, 7)?,
+                outcome: column::optional_word(row, 8)?.unwrap_or(without_end),
+                bytes: ByteCount(column::number(row, 9)?),
+                message: row.get(10)?,
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_words;
+
+    #[test]
+    fn a_command_is_found_by_whole_words() {
+        let line = "debvisor-region replication sync web-vm-1 --topology topology.toml";
+        assert!(has_words(line, "sync") && has_words(line, "replication  sync") && has_words(line, ""));
+        assert!(!has_words(line, "syn") && !has_words(line, "sync replication") && !has_words("", "sync"));
+    }
+}

@@ -1,0 +1,1 @@
+//! The state file as its users meet it.
