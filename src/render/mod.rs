@@ -14,6 +14,10 @@ pub mod diff;
 pub mod report;
 pub mod plan;
 pub mod event;
+mod moment;
+pub mod status;
+pub mod points;
+pub mod run;
 
 #[cfg(test)]
 pub(crate) mod golden;

@@ -1,0 +1,128 @@
+//! Recovery points, and what verification and restoring found.
+
+use super::moment::{ago, moment};
+use super::paint::{Glyph, Tone};
+use super::table::{Cell, Column, Table};
+use super::terminal::Look;
+use super::text::count;
+use crate::fleet::{ReplicaVerification, Restored, Side, Verification};
+use crate::live::port::FileVerdict;
+use crate::model::point::{Point, PointState};
+use crate::model::{RegionId, ResourceKey, Timestamp};
+
+/// Every region's points of one resource, newest first.
+pub fn points(regions: &[(RegionId, Vec<Point>)], now: Timestamp, look: &Look) -> String {
+    let mut out = String::new();
+    for (region, points) in regions {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        out.push_str(&format!("{}\n", look.paint(Tone::Strong, region.as_str())));
+        if points.is_empty() {
+            out.push_str(&format!("  {}\n", look.paint(Tone::Faint, "no point yet")));
+            continue;
+        }
+        let mut table = Table::new([
+            Column::number("Point"),
+            Column::name("Read at"),
+            Column::name("Unchanged until").optional(1),
+            Column::name("Kind"),
+            Column::number("Size"),
+            Column::number("Files").optional(3),
+            Column::name("From").optional(2),
+            Column::name("Hash").optional(4),
+            Column::name("State"),
+        ])
+        .indented(2);
+        for point in points {
+            let (state, tone) = match point.state {
+                PointState::Complete => ("complete", Tone::Good),
+                PointState::Damaged => ("damaged", Tone::Bad),
+                PointState::SetAside => ("set aside", Tone::Warn),
+            };
+            table.row([
+                Cell::from(point.name.clone().unwrap_or_else(|| point.sequence.to_string())),
+                Cell::from(moment(point.read_at)),
+                Cell::from(ago(point.verified_at, now)),
+                Cell::from(point.kind.as_str()),
+                Cell::from(point.bytes.to_string()),
+                Cell::from(point.files.to_string()),
+                Cell::from(point.source.as_str()),
+                Cell::from(point.data_hash.short()),
+                Cell::toned(tone, state),
+            ]);
+        }
+        out.push_str(&table.render(look));
+    }
+    out
+}
+
+/// One line about an exported point.
+pub fn exported(resource: &ResourceKey, region: &RegionId, point: &Point, into: &str, look: &Look) -> String {
+    let what = format!(
+        "{resource}: point {} of {region}, read at {}, {} in {}, written to {into}",
+        point.name.clone().unwrap_or_else(|| point.sequence.to_string()),
+        moment(point.read_at),
+        point.bytes,
+        count(usize::try_from(point.files).unwrap_or(usize::MAX), "file", "files"),
+    );
+    format!("{} {}\n", look.paint(Tone::Good, look.glyph(Glyph::Done)), look.clean(&what))
+}
+
+/// What a restore did.
+pub fn restored(restored: &Restored, look: &Look) -> String {
+    let Restored { run: _, resource, holder, from, point, set_aside } = restored;
+    let number = point.name.clone().unwrap_or_else(|| point.sequence.to_string());
+    let what = format!("{resource} at {holder} is point {number} of {from} again, read at {}", moment(point.read_at));
+    let mut out = format!("{} {}\n", look.paint(Tone::Good, look.glyph(Glyph::Done)), look.clean(&what));
+    if let Some(name) = set_aside {
+        out.push_str(&look.wrapped(2, &format!("What was there before is kept at {holder} as {name}.")));
+    }
+    out
+}
+
+/// Both sides of a resource, compared byte for byte.
+pub fn verification(verification: &Verification, look: &Look) -> String {
+    let Verification { run: _, resource, holder, source, replicas } = verification;
+    let mut out = format!("{}\n", look.paint(Tone::Strong, &format!("{resource} held by {holder}")));
+    let read: crate::model::ByteCount = source.files.iter().map(|file| file.read).sum();
+    let files = count(source.files.len(), "file", "files");
+    out.push_str(&format!("  {}\n", look.paint(Tone::Faint, &format!("{files}, {read} read at {holder}"))));
+    for ReplicaVerification { region_id, equal, intact, files, error } in replicas {
+        let (glyph, tone, words) = match (error, *equal, *intact) {
+            (Some(_), _, _) => (Glyph::Cross, Tone::Bad, "could not be read"),
+            (None, true, true) => (Glyph::Done, Tone::Good, "equal, byte for byte"),
+            (None, true, false) => (Glyph::Stop, Tone::Warn, "equal to the source, but not what its newest point says"),
+            (None, false, true) => {
+                (Glyph::Stop, Tone::Warn, "what its newest point says; the source was written since")
+            }
+            (None, false, false) => (Glyph::Cross, Tone::Bad, "damaged; the next apply repairs it"),
+        };
+        out.push_str(&format!("  {}  {words}\n", look.paint(tone, &format!("{} {region_id}", look.glyph(glyph)))));
+        if let Some(error) = error {
+            out.push_str(&look.wrapped(6, error));
+        }
+        let mut table = Table::new([Column::name("File"), Column::name("Source"), Column::name("Replica")]).indented(6);
+        let mut differing = 0;
+        for file in files.iter().filter(|file| !file.equal || file.target.verdict != FileVerdict::Identical) {
+            differing += 1;
+            table.row([Cell::from(file.path.clone()), side(&file.source), side(&file.target)]);
+        }
+        if differing > 0 {
+            out.push_str(&table.render(look));
+        }
+    }
+    out
+}
+
+/// How one side's file compares with what was remembered of it.
+fn side(side: &Side) -> Cell {
+    let Side { verdict, blocks } = side;
+    let blocks = count(usize::try_from(*blocks).unwrap_or(usize::MAX), "block", "blocks");
+    match verdict {
+        FileVerdict::Identical => Cell::from("unchanged"),
+        FileVerdict::Changed => Cell::toned(Tone::Warn, format!("changed, {blocks}")),
+        FileVerdict::Mismatch => Cell::toned(Tone::Bad, format!("silently changed, {blocks}")),
+        FileVerdict::Missing => Cell::toned(Tone::Bad, "missing"),
+    }
+}

@@ -1,0 +1,64 @@
+//! What became of a run, in a line or a few.
+
+use super::paint::{Glyph, Tone};
+use super::terminal::Look;
+use super::text::{brief, count, grouped};
+use crate::fleet::{Counts, ExitClass, Rebuilt, RunReport};
+
+/// The verdict over a run, its figures, and what to look at.
+pub fn run(report: &RunReport, look: &Look) -> String {
+    let RunReport { run: _, plan: _, outcomes: _, counts, class, bytes, duration, serial } = report;
+    let effects = counts.done + counts.unchanged;
+    let (glyph, tone, verdict) = match class {
+        ExitClass::Done if effects == 0 => (Glyph::Done, Tone::Good, "Nothing to do"),
+        ExitClass::Done => (Glyph::Done, Tone::Good, "Done"),
+        ExitClass::Partial => (Glyph::Stop, Tone::Warn, "Partly done; what is done stands and is recorded"),
+        ExitClass::Failed => (Glyph::Cross, Tone::Bad, "Failed; nothing of it was carried out"),
+        ExitClass::Interrupted => {
+            (Glyph::Stop, Tone::Warn, "Interrupted; what is done stands, and the next apply goes on from here")
+        }
+    };
+    let mut facts = figures(counts);
+    if bytes.0 > 0 {
+        facts.push(format!("{bytes} moved"));
+    }
+    facts.push(format!("in {}", brief(*duration)));
+    facts.push(format!("state serial {serial}"));
+    let dot = look.glyph(Glyph::Dot);
+    format!(
+        "{}\n  {}\n",
+        look.paint(tone, &format!("{} {verdict}", look.glyph(glyph))),
+        look.paint(Tone::Faint, &facts.join(&format!(" {dot} ")))
+    )
+}
+
+/// `3 done`, `1 failed`: what is not zero.
+fn figures(counts: &Counts) -> Vec<String> {
+    let Counts { done, unchanged, failed, blocked, skipped, interrupted, deferred } = *counts;
+    let parts = [
+        (done, "done"),
+        (unchanged, "unchanged"),
+        (failed, "failed"),
+        (blocked, "blocked"),
+        (skipped, "skipped"),
+        (interrupted, "interrupted"),
+        (deferred, "deferred"),
+    ];
+    parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{} {word}", grouped((*n).into()))).collect()
+}
+
+/// What a state file was made anew from.
+pub fn rebuilt(rebuilt: &Rebuilt, look: &Look) -> String {
+    let Rebuilt { run: _, lineage, objects, regions, missing } = rebuilt;
+    let what = format!(
+        "lineage {lineage}, {} remembered by {}",
+        count(*objects, "object", "objects"),
+        count(regions.len(), "region", "regions")
+    );
+    let mut out = format!("{} {what}\n", look.paint(Tone::Good, look.glyph(Glyph::Done)));
+    for (region, reason) in missing {
+        let line = format!("{} {region} did not answer; what only it knows is missing", look.glyph(Glyph::Stop));
+        out.push_str(&format!("  {}\n{}", look.paint(Tone::Warn, &line), look.wrapped(6, reason)));
+    }
+    out
+}

@@ -1,0 +1,243 @@
+//! How the fleet does: what is wrong first, then the regions, then the replicas and their lag against their promise.
+
+use std::time::Duration;
+
+use super::moment;
+use super::paint::{Glyph, Tone};
+use super::plan::counts;
+use super::table::{Cell, Column, Table};
+use super::terminal::Look;
+use super::text::{self, count, grouped};
+use crate::fleet::{RegionState, ReplicaHealth, ReplicaState, ReplicationStatus, StatusReport, Trouble};
+use crate::model::observed::RegionStatus;
+use crate::model::{RegionId, ResourceKey};
+
+/// More replicas than this are shown only where something is to be said of them.
+const REPLICAS_MAX: usize = 40;
+
+/// Everything; with `every`, replicas that are in sync are listed however many they are.
+pub fn status(report: &StatusReport, look: &Look, every: bool) -> String {
+    // Named field by field: a new part of the report must be shown before this compiles.
+    let StatusReport { at, troubles, regions, resources, held, blocked, waiting, unmanaged, pending, state, last_run } =
+        report;
+    let mut out = String::new();
+    let healthy = regions.iter().filter(|region| region.status == RegionStatus::Healthy).count();
+    let replicas: usize = resources.iter().map(|resource| resource.replicas.len()).sum();
+    let in_sync = |resource: &ReplicationStatus| {
+        resource.replicas.values().filter(|replica| replica.status == ReplicaHealth::InSync).count()
+    };
+    let synced: usize = resources.iter().map(in_sync).sum();
+    let verdict = if regions.is_empty() {
+        look.paint(Tone::Strong, "No region is declared")
+    } else if troubles.is_empty() {
+        look.paint(Tone::Good, "All is well")
+    } else {
+        look.paint(Tone::Bad, &count(troubles.len(), "thing needs attention", "things need attention"))
+    };
+    out.push_str(&format!("{verdict}\n"));
+    let dot = look.glyph(Glyph::Dot);
+    let mut facts = vec![
+        format!("{} of {} healthy", grouped(healthy as u64), count(regions.len(), "region", "regions")),
+        format!("{} of {} in sync", grouped(synced as u64), count(replicas, "replica", "replicas")),
+    ];
+    let asides =
+        [(held.len(), "held"), (blocked.len(), "blocked"), (waiting.len(), "waiting"), (unmanaged.len(), "unmanaged")];
+    facts.extend(asides.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{} {word}", grouped(*n as u64))));
+    faint(&mut out, look, &facts.join(&format!(" {dot} ")));
+    let pending = counts(pending);
+    if !pending.is_empty() {
+        faint(&mut out, look, &format!("a plan would now have {pending}"));
+    }
+    let memory = if state.exists {
+        format!("state serial {}, {}", state.serial, count(state.objects as usize, "object", "objects"))
+    } else {
+        "no state file yet: nothing was applied from here".to_owned()
+    };
+    let last = last_run.as_ref().map_or_else(String::new, |run| {
+        format!(" {dot} last run {}: {}, {}, by {}", moment::ago(run.at, *at), run.command, run.outcome, run.who)
+    });
+    faint(&mut out, look, &format!("{memory}{last}"));
+
+    if !troubles.is_empty() {
+        heading(&mut out, look, "Needs attention");
+        out.push_str(&self::troubles(troubles, look, every));
+    }
+    if !regions.is_empty() {
+        heading(&mut out, look, "Regions");
+        out.push_str(&self::regions(regions, look));
+    }
+    let shown: Vec<(&ReplicationStatus, &RegionId, &ReplicaState)> = resources
+        .iter()
+        .flat_map(|resource| resource.replicas.iter().map(move |(region, replica)| (resource, region, replica)))
+        .filter(|(_, _, replica)| every || replicas <= REPLICAS_MAX || replica.status != ReplicaHealth::InSync)
+        .collect();
+    if !shown.is_empty() {
+        heading(&mut out, look, "Replicas");
+        out.push_str(&replica_table(&shown, look));
+    }
+    if shown.len() < replicas {
+        faint(
+            &mut out,
+            look,
+            &format!("{} in sync; --verbose lists them", count(replicas - shown.len(), "more is", "more are")),
+        );
+    }
+    out
+}
+
+fn heading(out: &mut String, look: &Look, title: &str) {
+    out.push_str(&format!("\n{}\n", look.paint(Tone::Strong, title)));
+}
+
+fn faint(out: &mut String, look: &Look, text: &str) {
+    for line in look.wrapped(2, text).lines() {
+        out.push_str(&format!("  {}\n", look.paint(Tone::Faint, line.trim_start())));
+    }
+}
+
+/// What is wrong, the worst first; each thing with what to do.
+fn troubles(troubles: &[Trouble], look: &Look, every: bool) -> String {
+    const SHOWN: usize = 30;
+    let mut out = String::new();
+    let shown = if every { troubles.len() } else { troubles.len().min(SHOWN) };
+    for Trouble { kind, address, region_id, reason, help } in &troubles[..shown] {
+        use crate::fleet::TroubleKind::{Blocked, Damaged, Late, Pending, Run, Unobserved};
+        let (glyph, tone) = match kind {
+            Unobserved | Damaged | Late => (Glyph::Cross, Tone::Bad),
+            Blocked | Pending | Run => (Glyph::Stop, Tone::Warn),
+        };
+        let place = match region_id {
+            Some(region) if address.to_string() != format!("region.{region}") => format!(" at {region}"),
+            Some(_) | None => String::new(),
+        };
+        let line = look.paint(tone, &format!("{} {address}{place}", look.glyph(glyph)));
+        out.push_str(&format!("  {line}\n{}", look.wrapped(6, reason)));
+        if let Some(help) = help {
+            out.push_str(&look.wrapped(6, help));
+        }
+    }
+    if shown < troubles.len() {
+        faint(&mut out, look, &format!("and {} more; --verbose shows all", grouped((troubles.len() - shown) as u64)));
+    }
+    out
+}
+
+const fn region_tone(status: RegionStatus) -> Tone {
+    match status {
+        RegionStatus::Healthy => Tone::Good,
+        RegionStatus::Degraded | RegionStatus::Recovering | RegionStatus::Unknown => Tone::Warn,
+        RegionStatus::Unreachable => Tone::Bad,
+    }
+}
+
+/// The regions, a row each.
+pub fn regions(regions: &[RegionState], look: &Look) -> String {
+    let mut table = Table::new([
+        Column::name("Region"),
+        Column::name("Status"),
+        Column::number("Latency").optional(3),
+        Column::number("VMs"),
+        Column::number("Holds").optional(2),
+        Column::number("Keeps").optional(2),
+        Column::number("Oldest").optional(1),
+        Column::number("Free").optional(4),
+    ])
+    .indented(2);
+    for region in regions {
+        let number = |n: Option<u32>| n.map_or_else(String::new, |n| grouped(n.into()));
+        let name =
+            if region.is_primary { format!("{} (primary)", region.region_id) } else { region.region_id.to_string() };
+        table.row([
+            Cell::from(name),
+            Cell::toned(region_tone(region.status), region.status.as_str()),
+            Cell::from(region.latency_ms.map_or_else(String::new, |ms| format!("{ms:.1} ms"))),
+            Cell::from(region.current_vms.map_or_else(String::new, |vms| {
+                format!("{} of {}", grouped(vms.into()), grouped(region.capacity_vms.into()))
+            })),
+            Cell::from(number(region.resources_primary)),
+            Cell::from(number(region.resources_replica)),
+            Cell::from(region.replication_lag_seconds.map_or_else(String::new, |seconds| {
+                text::brief(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+            })),
+            Cell::from(region.free_bytes.map_or_else(String::new, |free| free.to_string())),
+        ]);
+    }
+    table.render(look)
+}
+
+const fn health(health: ReplicaHealth) -> (&'static str, Tone) {
+    match health {
+        ReplicaHealth::InSync => ("in sync", Tone::Good),
+        ReplicaHealth::Behind => ("behind", Tone::Plain),
+        ReplicaHealth::Late => ("late", Tone::Bad),
+        ReplicaHealth::Blocked => ("blocked", Tone::Warn),
+        ReplicaHealth::Damaged => ("damaged", Tone::Bad),
+        ReplicaHealth::Pending => ("no point yet", Tone::Warn),
+        ReplicaHealth::Waiting => ("waiting", Tone::Faint),
+        ReplicaHealth::Unknown => ("unknown", Tone::Warn),
+    }
+}
+
+fn key(resource: &ReplicationStatus) -> ResourceKey {
+    ResourceKey::new(resource.resource_type, resource.resource_id.clone())
+}
+
+fn replica_table(rows: &[(&ReplicationStatus, &RegionId, &ReplicaState)], look: &Look) -> String {
+    let mut table = Table::new([
+        Column::name("Resource"),
+        Column::name("Held by").optional(2),
+        Column::name("Replica at"),
+        Column::name("Status"),
+        Column::number("Lag"),
+        Column::number("Promised").optional(1),
+        Column::number("Points").optional(3),
+        Column::text("Detail").optional(4),
+    ])
+    .indented(2);
+    for (resource, region, replica) in rows {
+        let (word, tone) = health(replica.status);
+        let points = match replica.set_aside {
+            0 => replica.points.to_string(),
+            aside => format!("{} + {aside} aside", replica.points),
+        };
+        table.row([
+            Cell::from(key(resource).to_string()),
+            Cell::from(resource.primary_region.as_ref().map_or("unknown", RegionId::as_str)),
+            Cell::from(region.as_str()),
+            Cell::toned(tone, word),
+            Cell::from(replica.lag.map_or_else(String::new, text::brief)),
+            Cell::from(text::brief(replica.promise)),
+            Cell::from(points),
+            Cell::from(replica.detail.clone().unwrap_or_default()),
+        ]);
+    }
+    table.render(look)
+}
+
+/// Every replica of these resources, a row each.
+pub fn replicas(resources: &[ReplicationStatus], look: &Look) -> String {
+    let rows = resources
+        .iter()
+        .flat_map(|resource| resource.replicas.iter().map(move |(region, replica)| (resource, region, replica)));
+    replica_table(&rows.collect::<Vec<_>>(), look)
+}
+
+/// One resource and its replicas.
+pub fn replication(resource: &ReplicationStatus, look: &Look) -> String {
+    let mut out = look.paint(Tone::Strong, &key(resource).to_string());
+    let held = match (&resource.primary_region, resource.epoch) {
+        (Some(region), Some(epoch)) => format!(" held by {region} since epoch {epoch}"),
+        (Some(region), None) => format!(" held by {region}"),
+        (None, _) => " held by no region that answers".to_owned(),
+    };
+    out.push_str(&look.clean(&held));
+    out.push('\n');
+    if let (Some(version), Some(at)) = (resource.version, resource.last_sync) {
+        faint(&mut out, look, &format!("point {version}, seen unchanged at its source {}", moment::moment(at)));
+    }
+    if !resource.replicas.is_empty() {
+        out.push('\n');
+        out.push_str(&replicas(std::slice::from_ref(resource), look));
+    }
+    out
+}
