@@ -1,1 +1,7 @@
-//! What a region is: its store, roles, points, and the port served in-process.
+//! What a region is: its identity, its store of roles and points, how its resources hold still, and the port served
+//! in-process for a directory of this machine.
+
+pub mod layout;
+pub mod identity;
+pub mod store;
+pub mod quiesce;

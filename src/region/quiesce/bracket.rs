@@ -1,0 +1,186 @@
+//! What is begun is ended: a command that freezes or snapshots, and the one that takes it back.
+//!
+//! - **Guarantee**: once the first command was started, the second one runs, again where it fails, up to [`TRIES`]
+//!   times: when it is asked for, when whoever asked is gone (its end of the pipe is
+//!   closed, however it died), when the longest time is over, or when this process is told to end. If the first
+//!   command is still running at that moment it is killed with its group before.
+//! - **Assumption**: nobody kills the guard with SIGKILL; then whoever asked still runs the second command itself,
+//!   unless both are killed. The machine itself does not fail; a frozen guest is thawed by its own restart then.
+//! - **A crash here** of the asking process leaves the guard, which takes the first command back within moments.
+//!
+//! [`thaw_guard`] is this program's own hidden subcommand, in a process group of its own, so that neither Ctrl-C nor
+//! the death of the program reaches it.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::process::{self, Command, Finished, Outcome};
+
+/// How often the second command is tried before it is given up.
+pub const TRIES: u32 = 5;
+/// How long one try of the second command may take: longer than any thaw, since there is nothing better to do.
+const LEAVING: Duration = Duration::from_secs(60);
+/// Between two tries.
+const BREATH: Duration = Duration::from_millis(250);
+
+/// Two commands and the time between them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Orders {
+    /// Begins.
+    pub enter: Vec<String>,
+    /// Takes back.
+    pub leave: Vec<String>,
+    /// What both find in their environment.
+    pub variables: BTreeMap<String, String>,
+    /// How long the first command may take.
+    #[serde(with = "crate::model::units::duration")]
+    pub entering: Duration,
+    /// How long, from the start of the first command, until it is taken back unasked; none: as long as the asking
+    /// process lives.
+    #[serde(with = "crate::model::units::optional_duration")]
+    pub longest: Option<Duration>,
+}
+
+impl Orders {
+    fn command(&self, argv: &[String], deadline: Duration) -> Command {
+        let command = Command::new(argv, deadline);
+        self.variables.iter().fold(command, |command, (name, value)| command.variable(name, value))
+    }
+}
+
+/// The first command's end, as the guard reports it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entered {
+    /// Its first lines where it succeeded, else how it failed.
+    pub result: Result<String, String>,
+}
+
+/// How what was begun ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// Whether it was ended because that was asked for, and not before.
+    pub asked: bool,
+    /// Why it could not be taken back; none: it was.
+    pub failure: Option<String>,
+}
+
+/// Runs the first command, waits, runs the second one.
+pub(super) async fn hold(orders: &Orders, released: impl Future<Output = ()>, entered: impl FnOnce(Entered)) -> Left {
+    tokio::pin!(released);
+    let over = async {
+        match orders.longest {
+            Some(longest) => tokio::time::sleep(longest).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(over);
+    let enter = orders.command(&orders.enter, orders.entering);
+    // Leaving the first future drops it, which kills the command's group.
+    let asked = tokio::select! {
+        biased;
+        () = &mut released => None,
+        () = &mut over => None,
+        finished = process::run(&enter) => Some(finished),
+    };
+    let asked = match asked {
+        None => false,
+        Some(finished) => {
+            let began = !matches!(finished.outcome, Outcome::NotStarted(_));
+            let succeeded = finished.success();
+            entered(Entered { result: told(finished, &orders.enter) });
+            if !succeeded {
+                // It may have done half of its work, which is taken back; but it may be taking back nothing.
+                let failure = if began { leave(orders, 2).await } else { None };
+                return Left { asked: true, failure };
+            }
+            tokio::select! {
+                biased;
+                () = &mut over => false,
+                () = &mut released => true,
+            }
+        }
+    };
+    Left { asked, failure: leave(orders, TRIES).await }
+}
+
+fn told(finished: Finished, argv: &[String]) -> Result<String, String> {
+    if finished.success() {
+        return Ok(finished.stdout.text);
+    }
+    let program = argv.first().map_or("the command", String::as_str);
+    Err(format!("{program} {}", finished.describe()))
+}
+
+/// Runs the second command until it succeeds, at most `most` times; why it did not.
+pub(super) async fn leave(orders: &Orders, most: u32) -> Option<String> {
+    let command = orders.command(&orders.leave, LEAVING);
+    let mut tries = 0;
+    loop {
+        let finished = process::run(&command).await;
+        tries += 1;
+        if finished.success() {
+            return None;
+        }
+        if tries >= most {
+            return Some(format!("{} {}", command.display(), finished.describe()));
+        }
+        tokio::time::sleep(BREATH).await;
+    }
+}
+
+/// The guard process: reads [`Orders`] as one line of JSON from `input`, carries them out, and takes the end of
+/// `input` for the sign to end. Answers with two lines of JSON, [`Entered`] and [`Left`].
+///
+/// # Errors
+/// Where there are no orders to read, or signals cannot be caught; nothing was begun then.
+pub async fn thaw_guard(input: impl Read + Send + 'static, mut output: impl Write) -> Result<(), String> {
+    // A broken pipe must not kill the guard: it is exactly what it is there for. The others mean: end now, but well.
+    let catch = |kind| signal(kind).map_err(|error| format!("cannot catch signals: {error}"));
+    let _broken_pipe = catch(SignalKind::pipe())?;
+    let (mut hangup, mut interrupt, mut terminate) =
+        (catch(SignalKind::hangup())?, catch(SignalKind::interrupt())?, catch(SignalKind::terminate())?);
+
+    let (send_orders, orders) = oneshot::channel();
+    let (send_end, end) = oneshot::channel::<()>();
+    // A thread of its own, which the end of this process doesn't wait for.
+    std::thread::spawn(move || {
+        let mut input = BufReader::new(input);
+        let mut line = String::new();
+        let read = input.read_line(&mut line);
+        let _ = send_orders.send(read.map(|_| line));
+        // Whatever comes after the orders means nothing; an error of the pipe is its end.
+        let _ = std::io::copy(&mut input, &mut std::io::sink());
+        drop(send_end);
+    });
+    let line = match orders.await {
+        Ok(Ok(line)) => line,
+        Ok(Err(error)) => return Err(format!("cannot read the orders: {error}")),
+        Err(_) => return Err("there are no orders".to_owned()),
+    };
+    let orders: Orders = serde_json::from_str(&line).map_err(|error| format!("these are no orders: {error}"))?;
+    let released = async {
+        tokio::select! {
+            _ = end => {}
+            _ = hangup.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    // Whoever asked may be gone; then nobody misses the answers.
+    let mut answer = |text: String| {
+        let _ = writeln!(output, "{text}").and_then(|()| output.flush());
+    };
+    let left = hold(&orders, released, |entered| answer(to_line(&entered))).await;
+    answer(to_line(&left));
+    Ok(())
+}
+
+fn to_line<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("plain data converts to JSON")
+}

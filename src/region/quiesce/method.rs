@@ -1,0 +1,305 @@
+//! Which way a resource is held still: a stopped machine as it is, then the region's `snapshot` command, then freeze
+//! and clone, then freeze and copy where little enough is there, else the files as they are, watched.
+//!
+//! A way that fails is not the end: the next one is tried, and what failed is remembered for the report of a resource
+//! that never holds still. But a freeze that cannot be taken back ends the reading: somebody must look at it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::bracket::Orders;
+use super::clones::{self, Copied};
+use super::held::{Held, HoldError};
+use super::runner::{RunState, placeholders, run_state};
+use crate::config::RegionConfig;
+use crate::config::region::{Freeze, Quiesce, Snapshot};
+use crate::host::Disk;
+use crate::model::point::PointKind;
+use crate::model::region::Epoch;
+use crate::model::{RegionId, ResourceKey, ResourceType};
+use crate::process::Placeholders;
+use crate::replica::place::Place;
+use crate::replica::port::TransferError;
+use crate::replica::tree::{Tree, identity, walk};
+
+/// Holds resources still.
+#[derive(Debug, Clone)]
+pub struct Quiescer {
+    /// Where the files are.
+    pub disk: Arc<dyn Disk>,
+    /// The argv of a process that runs [`super::thaw_guard`].
+    pub guard: Option<Vec<String>>,
+    /// The region.
+    pub region: RegionId,
+    /// Its own configuration.
+    pub config: Arc<RegionConfig>,
+}
+
+/// What is to hold still.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// What.
+    pub resource: ResourceKey,
+    /// Its holder's epoch.
+    pub epoch: Epoch,
+    /// The directory that commands are told.
+    pub dir: PathBuf,
+    /// Where its files live.
+    pub live: Place,
+    /// Where copies may be made; not there yet.
+    pub clones: PathBuf,
+}
+
+/// How a resource holds still.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What a copy is worth that is read now.
+    pub kind: PointKind,
+    /// Where to read; none: the live files.
+    pub copy: Option<Place>,
+    /// The live files as the copy shows them.
+    pub before: Option<Tree>,
+    /// The ways that failed, and why.
+    pub trouble: Vec<String>,
+    held: Option<Held>,
+    clones: Option<PathBuf>,
+}
+
+impl Prepared {
+    fn live(kind: PointKind, trouble: Vec<String>) -> Self {
+        Self { kind, copy: None, before: None, trouble, held: None, clones: None }
+    }
+
+    /// Ends it: gives the snapshot back and removes the copies. Says whether it held until now.
+    ///
+    /// # Errors
+    /// Where what was held cannot be given back.
+    pub async fn end(self, disk: &Arc<dyn Disk>) -> Result<bool, TransferError> {
+        if let Some(clones) = self.clones {
+            discard(disk, clones).await;
+        }
+        match self.held {
+            Some(held) => held.release().await.map_err(|error| TransferError::Region(error.to_string())),
+            None => Ok(true),
+        }
+    }
+}
+
+/// Why a way was not taken.
+enum Passed {
+    /// It cannot be, and that is nobody's mistake.
+    Unfit,
+    /// It failed.
+    Failed(String),
+    /// Nothing else may be tried.
+    Fatal(TransferError),
+}
+
+impl From<HoldError> for Passed {
+    fn from(error: HoldError) -> Self {
+        match error {
+            HoldError::NoGuard { .. } | HoldError::Enter(_) => Self::Failed(error.to_string()),
+            HoldError::Leave(_) => Self::Fatal(TransferError::Region(error.to_string())),
+        }
+    }
+}
+
+impl Quiescer {
+    /// Holds the resource still by the first way that works.
+    ///
+    /// # Errors
+    /// Where the files cannot be looked at, or what was begun cannot be taken back.
+    pub async fn prepare(&self, asked: &Asked) -> Result<Prepared, TransferError> {
+        let mut trouble = Vec::new();
+        if asked.resource.kind == ResourceType::Vm {
+            let runner = self.config.runner.as_ref();
+            match run_state(runner, &asked.resource, &asked.dir, &self.region, asked.epoch).await {
+                RunState::Stopped => return Ok(Prepared::live(PointKind::Cold, trouble)),
+                RunState::Running => {}
+                RunState::Unknown(reason) if runner.is_some() => trouble.push(reason),
+                RunState::Unknown(_) => {}
+            }
+        }
+        let Some(quiesce) = &self.config.quiesce else { return Ok(Prepared::live(PointKind::Quiet, trouble)) };
+        let before = self.look(&asked.live).await?;
+        if before.is_empty() || before.refused.is_some() {
+            // The reading itself says so; there is nothing to hold still for.
+            return Ok(Prepared::live(PointKind::Quiet, trouble));
+        }
+        if let Some(snapshot) = &quiesce.snapshot {
+            match self.snapshot(asked, quiesce, snapshot, before).await {
+                Ok(prepared) => return Ok(Prepared { trouble, ..prepared }),
+                Err(Passed::Unfit) => {}
+                Err(Passed::Failed(reason)) => trouble.push(format!("snapshot: {reason}")),
+                Err(Passed::Fatal(error)) => return Err(error),
+            }
+        }
+        if let Some(freeze) = &quiesce.freeze {
+            match self.freeze(asked, quiesce, freeze).await {
+                Ok(prepared) => return Ok(Prepared { trouble, ..prepared }),
+                Err(Passed::Unfit) => {}
+                Err(Passed::Failed(reason)) => trouble.push(format!("freeze: {reason}")),
+                Err(Passed::Fatal(error)) => return Err(error),
+            }
+        }
+        Ok(Prepared::live(PointKind::Quiet, trouble))
+    }
+
+    /// The region's `snapshot` command, which prints where the copy is.
+    async fn snapshot(
+        &self,
+        asked: &Asked,
+        quiesce: &Quiesce,
+        commands: &Snapshot,
+        mut before: Tree,
+    ) -> Result<Prepared, Passed> {
+        let orders = self.orders(asked, &commands.snapshot, &commands.release, quiesce.timeout, None)?;
+        let held = Held::begin(self.guard.as_deref(), orders).await?;
+        let prepared = async {
+            let root = printed_directory(&held.printed)?;
+            let after = self.look(&asked.live).await.map_err(|error| error.to_string())?;
+            distrust_changed(&mut before, &after);
+            Ok::<_, String>(root)
+        };
+        match prepared.await {
+            Ok(root) => Ok(Prepared {
+                kind: PointKind::Frozen,
+                copy: Some(Place::Directory(root)),
+                before: Some(before),
+                trouble: Vec::new(),
+                held: Some(held),
+                clones: None,
+            }),
+            Err(reason) => {
+                held.release().await?;
+                Err(Passed::Failed(reason))
+            }
+        }
+    }
+
+    /// The region's `freeze` command, clones within it, `thaw`.
+    async fn freeze(&self, asked: &Asked, quiesce: &Quiesce, commands: &Freeze) -> Result<Prepared, Passed> {
+        let longest = Some(quiesce.timeout);
+        let orders = self.orders(asked, &commands.freeze, &commands.thaw, quiesce.timeout, longest)?;
+        let held = Held::begin(self.guard.as_deref(), orders).await?;
+        let copied = self.copy_frozen(asked, quiesce.timeout).await;
+        let in_time = held.release().await;
+        let outcome = match (in_time, copied) {
+            (Err(error), _) => Err(error.into()),
+            (Ok(_), Err(reason)) => Err(Passed::Failed(reason)),
+            (Ok(false), Ok(_)) | (Ok(true), Ok((Copied::Stopped, _))) => Err(Passed::Failed(format!(
+                "the copy was not done within {}",
+                crate::model::units::format_duration(quiesce.timeout)
+            ))),
+            (Ok(true), Ok((Copied::TooMuch, _))) => Err(Passed::Unfit),
+            (Ok(true), Ok((Copied::Done, before))) => Ok(Prepared {
+                kind: PointKind::Frozen,
+                copy: Some(Place::Directory(asked.clones.clone())),
+                before: Some(before),
+                trouble: Vec::new(),
+                held: None,
+                clones: Some(asked.clones.clone()),
+            }),
+        };
+        if outcome.is_err() {
+            discard(&self.disk, asked.clones.clone()).await;
+        }
+        outcome
+    }
+
+    /// Copies the files, and the picture of them that the copy shows. Stops when `longest` is over.
+    async fn copy_frozen(&self, asked: &Asked, longest: Duration) -> Result<(Copied, Tree), String> {
+        /// However this future ends, the thread that copies learns of it.
+        struct StopAtEnd(Arc<AtomicBool>);
+        impl Drop for StopAtEnd {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let stop = StopAtEnd(Arc::new(AtomicBool::new(false)));
+        let (disk, live, into, told) =
+            (Arc::clone(&self.disk), asked.live.clone(), asked.clones.clone(), Arc::clone(&stop.0));
+        let mut copying = tokio::task::spawn_blocking(move || {
+            let before = walk(&*disk, &live).map_err(|error| error.to_string())?;
+            let copied = clones::copy(&*disk, &before, &into, &told).map_err(|error| error.to_string())?;
+            if copied == Copied::Done {
+                let after = walk(&*disk, &live).map_err(|error| error.to_string())?;
+                if after.stamp() != before.stamp() {
+                    return Err("files changed within the freeze: it does not stop their writers".to_owned());
+                }
+            }
+            Ok((copied, before))
+        });
+        let done = tokio::select! {
+            done = &mut copying => done,
+            () = tokio::time::sleep(longest) => {
+                stop.0.store(true, Ordering::Relaxed);
+                copying.await
+            }
+        };
+        done.map_err(|error| error.to_string())?
+    }
+
+    async fn look(&self, live: &Place) -> Result<Tree, TransferError> {
+        let (disk, live) = (Arc::clone(&self.disk), live.clone());
+        tokio::task::spawn_blocking(move || walk(&*disk, &live))
+            .await
+            .map_err(|error| TransferError::Region(error.to_string()))?
+    }
+
+    fn orders(
+        &self,
+        asked: &Asked,
+        enter: &[String],
+        leave: &[String],
+        entering: Duration,
+        longest: Option<Duration>,
+    ) -> Result<Orders, Passed> {
+        let places = placeholders(&asked.resource, &asked.dir, &self.region, asked.epoch);
+        let (enter, leave) = (expanded(&places, enter)?, expanded(&places, leave)?);
+        Ok(Orders { enter, leave, variables: Default::default(), entering, longest })
+    }
+}
+
+fn expanded(places: &Placeholders, argv: &[String]) -> Result<Vec<String>, Passed> {
+    let texts = argv.iter().map(|argument| places.expand(argument.as_ref()).into_string());
+    texts
+        .collect::<Result<_, _>>()
+        .map_err(|name| Passed::Failed(format!("a command cannot be told the path {}", name.display())))
+}
+
+/// The one directory that a snapshot command printed, free of links.
+fn printed_directory(printed: &str) -> Result<PathBuf, String> {
+    let mut lines = printed.lines().map(str::trim).filter(|line| !line.is_empty());
+    let (Some(line), None) = (lines.next(), lines.next()) else {
+        return Err("the snapshot command did not print one directory".to_owned());
+    };
+    let path = Path::new(line);
+    if !path.is_absolute() {
+        return Err(format!("the snapshot command printed `{line}`, which is no absolute path"));
+    }
+    let root = path.canonicalize().map_err(|error| format!("the snapshot {line}: {error}"))?;
+    if root.is_dir() { Ok(root) } else { Err(format!("the snapshot {line} is not a directory")) }
+}
+
+/// A file that changed while the snapshot was made may be in it as it was, or as it became: neither picture of it may
+/// be taken for the copy's. A time of change in the far future is believed by nobody.
+fn distrust_changed(before: &mut Tree, after: &Tree) {
+    for found in &mut before.found {
+        let same = after
+            .found
+            .binary_search_by(|other| other.path.cmp(&found.path))
+            .is_ok_and(|at| identity(&after.found[at].stat) == identity(&found.stat));
+        if !same {
+            found.stat.ctime_ns = i64::MAX;
+        }
+    }
+}
+
+/// Removes copies; one that resists is removed by the next writer.
+async fn discard(disk: &Arc<dyn Disk>, clones: PathBuf) {
+    let disk = Arc::clone(disk);
+    let _ = tokio::task::spawn_blocking(move || disk.remove_dir_all(&clones)).await;
+}

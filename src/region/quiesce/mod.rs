@@ -1,0 +1,16 @@
+//! How a resource holds still while it is read.
+//!
+//! Owns the commands around a reading (freeze and thaw, snapshot and release), the sure end of what they began, and
+//! the copies made within a freeze. Leaves the reading itself to the block engine.
+
+pub mod bracket;
+mod held;
+mod clones;
+mod method;
+mod runner;
+
+pub use bracket::{Left, Orders, thaw_guard};
+pub use held::{Held, HoldError};
+pub use method::{Asked, Prepared, Quiescer};
+pub use runner::{RunState, run_state};
+

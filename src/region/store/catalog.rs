@@ -1,0 +1,154 @@
+//! The block engine's records, in the region's own database.
+//!
+//! Guarantee: a commit is durable when it returns, and none of an order with an epoch below the recorded one is ever
+//! made: the check and the write are one transaction. A crash leaves the records as they were or as they become.
+
+use std::sync::Arc;
+
+use rusqlite::Transaction;
+
+use super::error::StoreError;
+use super::open::Store;
+use super::read::{self, Of, signed};
+use crate::model::ResourceKey;
+use crate::model::region::Epoch;
+use crate::replica::catalog::{Catalog, CatalogChange, CatalogError, KeptManifest, PointRecord, ReplicaRecord};
+
+/// The catalog of one region, for the writes of one order or of none.
+#[derive(Debug, Clone)]
+pub struct RegionCatalog {
+    store: Arc<Store>,
+    ordered: Option<Epoch>,
+}
+
+impl RegionCatalog {
+    /// Bound to no order: for what the region does on its own account.
+    pub const fn own(store: Arc<Store>) -> Self {
+        Self { store, ordered: None }
+    }
+
+    /// Bound to an order of epoch `ordered`.
+    pub const fn bound(store: Arc<Store>, ordered: Epoch) -> Self {
+        Self { store, ordered: Some(ordered) }
+    }
+}
+
+fn failed(error: StoreError) -> CatalogError {
+    CatalogError::Store(error.to_string())
+}
+
+impl Catalog for RegionCatalog {
+    fn load(&self, resource: &ResourceKey) -> Result<ReplicaRecord, CatalogError> {
+        self.store.read(|transaction, of| read::ledger(transaction, of, resource)).map_err(failed)
+    }
+
+    fn manifest(&self, resource: &ResourceKey, sequence: u64) -> Result<KeptManifest, CatalogError> {
+        self.store
+            .read(|transaction, of| read::manifest(transaction, of, resource, sequence))
+            .map_err(failed)?
+            .ok_or_else(|| CatalogError::NoPoint { resource: resource.clone(), sequence })
+    }
+
+    fn commit(&self, resource: &ResourceKey, changes: &[CatalogChange]) -> Result<(), CatalogError> {
+        let mut stale = None;
+        let done = self.store.write(|transaction, of| {
+            if let (Some(ordered), Some(kept)) = (self.ordered, read::resource(transaction, of, resource)?)
+                && kept.record.epoch > ordered
+            {
+                let recorded = kept.record.epoch;
+                stale = Some(CatalogError::Stale { ordered, recorded });
+                return Err(StoreError::refused("stale", "plan again"));
+            }
+            changes.iter().try_for_each(|change| apply(transaction, of, resource, change))
+        });
+        match stale {
+            Some(stale) => Err(stale),
+            None => done.map_err(failed),
+        }
+    }
+}
+
+fn apply(
+    transaction: &Transaction<'_>,
+    of: Of<'_>,
+    resource: &ResourceKey,
+    change: &CatalogChange,
+) -> Result<(), StoreError> {
+    let key = resource.to_string();
+    let head = |column: &str, value: Option<String>| {
+        transaction
+            .execute(
+                &format!(
+                    "INSERT INTO ledgers (resource, next_sequence, next_file, {column}) VALUES (?1, 0, 0, ?2)
+                     ON CONFLICT (resource) DO UPDATE SET {column} = excluded.{column}"
+                ),
+                (&key, value),
+            )
+            .map(|_| ())
+            .map_err(of)
+    };
+    match change {
+        CatalogChange::Point { record, manifest } => {
+            put_point(transaction, of, &key, record)?;
+            if let Some(manifest) = manifest {
+                transaction
+                    .execute(
+                        "INSERT OR REPLACE INTO manifests (resource, sequence, manifest) VALUES (?1, ?2, ?3)",
+                        (&key, signed(record.point.sequence), to_text(manifest)),
+                    )
+                    .map_err(of)?;
+            }
+            Ok(())
+        }
+        CatalogChange::RemovePoint { sequence } => {
+            for table in ["points", "manifests"] {
+                transaction
+                    .execute(
+                        &format!("DELETE FROM {table} WHERE resource = ?1 AND sequence = ?2"),
+                        (&key, signed(*sequence)),
+                    )
+                    .map_err(of)?;
+            }
+            Ok(())
+        }
+        CatalogChange::Receiving(receiving) => head("receiving", receiving.as_ref().map(to_text)),
+        CatalogChange::Refusal(refusal) => head("refusal", refusal.as_ref().map(to_text)),
+        CatalogChange::Verified { sequence, at } => {
+            let mut replica = read::ledger(transaction, of, resource)?;
+            let Some(record) = replica.points.get_mut(sequence) else {
+                return Err(StoreError::Unreadable {
+                    what: format!("point {sequence} of {resource}"),
+                    detail: "it is not recorded".to_owned(),
+                });
+            };
+            if record.point.verified_at < *at {
+                record.point.verified_at = *at;
+                put_point(transaction, of, &key, record)?;
+            }
+            Ok(())
+        }
+        CatalogChange::Counters { next_sequence, next_file } => transaction
+            .execute(
+                "INSERT INTO ledgers (resource, next_sequence, next_file) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (resource) DO UPDATE
+                 SET next_sequence = excluded.next_sequence, next_file = excluded.next_file",
+                (&key, signed(*next_sequence), signed(*next_file)),
+            )
+            .map(|_| ())
+            .map_err(of),
+    }
+}
+
+fn put_point(transaction: &Transaction<'_>, of: Of<'_>, key: &str, record: &PointRecord) -> Result<(), StoreError> {
+    transaction
+        .execute(
+            "INSERT OR REPLACE INTO points (resource, sequence, record) VALUES (?1, ?2, ?3)",
+            (key, signed(record.point.sequence), to_text(record)),
+        )
+        .map(|_| ())
+        .map_err(of)
+}
+
+fn to_text<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("plain data with text keys converts to JSON")
+}

@@ -1,0 +1,20 @@
+//! `region.db`: all that a region must not forget, in one SQLite file.
+//!
+//! Owns its tables. Roles, the registry, the controller and the serial change in one transaction each, which is
+//! durable before it is answered. What the block engine remembers of points is kept in the same file, so that a point
+//! is published and its region's epoch checked in one transaction.
+
+mod schema;
+mod error;
+mod open;
+mod read;
+mod record;
+mod rename;
+mod catalog;
+
+pub use catalog::RegionCatalog;
+pub use error::StoreError;
+pub use open::Store;
+pub use read::{KeptResource, Ledger, Records};
+pub use record::Ground;
+pub use rename::Rename;

@@ -1,0 +1,82 @@
+//! The tables, and how they came about.
+
+/// What marks the file as a region's: `dvrg`.
+pub(super) const APPLICATION_ID: i32 = 0x6476_7267;
+
+/// What leads from each version to the next; those that were ever released never change.
+pub(super) const MIGRATIONS: [&str; 1] = [V1];
+
+/// Structured attributes are JSON, as the plan prints them; what is looked for or compared has a column. Times are
+/// microseconds since 1970.
+const V1: &str = "
+CREATE TABLE region (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    region_id TEXT NOT NULL,
+    store TEXT NOT NULL,
+    serial INTEGER NOT NULL,
+    highest_epoch INTEGER NOT NULL,
+    controller TEXT
+) STRICT;
+
+CREATE TABLE registry (
+    region_id TEXT PRIMARY KEY,
+    spec TEXT NOT NULL,
+    store TEXT,
+    managed_by TEXT
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pairs (
+    source TEXT NOT NULL,
+    target TEXT NOT NULL,
+    spec TEXT NOT NULL,
+    managed_by TEXT,
+    PRIMARY KEY (source, target)
+) STRICT, WITHOUT ROWID;
+
+-- Ids are unique across types. `former_id` names the directory that the files still lie in; `moving` is 1 from the
+-- commit of a rename until the replica's directories bear the new name.
+CREATE TABLE resources (
+    id TEXT PRIMARY KEY,
+    type TEXT NOT NULL,
+    spec TEXT NOT NULL,
+    managed_by TEXT,
+    role TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    operation TEXT,
+    former_id TEXT,
+    moving INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+
+-- Requests that were carried out; kept for ever, so that a repeat does nothing twice, for ever.
+CREATE TABLE operations (
+    operation TEXT NOT NULL,
+    request BLOB NOT NULL,
+    done_at INTEGER NOT NULL,
+    PRIMARY KEY (operation, request)
+) STRICT, WITHOUT ROWID;
+
+-- Of replicas, by address: `vm.web-1`. They outlive the resource's record: removing protection deletes no data.
+CREATE TABLE ledgers (
+    resource TEXT PRIMARY KEY,
+    next_sequence INTEGER NOT NULL,
+    next_file INTEGER NOT NULL,
+    receiving TEXT,
+    refusal TEXT
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE points (
+    resource TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    record TEXT NOT NULL,
+    PRIMARY KEY (resource, sequence)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE manifests (
+    resource TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    manifest TEXT NOT NULL,
+    PRIMARY KEY (resource, sequence)
+) STRICT;
+";
