@@ -13,4 +13,3 @@ pub use bracket::{Left, Orders, thaw_guard};
 pub use held::{Held, HoldError};
 pub use method::{Asked, Prepared, Quiescer};
 pub use runner::{RunState, run_state};
-
