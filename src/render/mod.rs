@@ -18,6 +18,8 @@ mod moment;
 pub mod status;
 pub mod points;
 pub mod run;
+pub mod history;
+pub mod memory;
 
 #[cfg(test)]
 pub(crate) mod golden;

@@ -3,7 +3,6 @@
 //!
 //! What differs is computed by `plan::delta`; here it is only shown.
 
-mod delta;
 mod words;
 mod value;
 mod rows;

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::delta::{Difference, delta};
 use crate::model::Address;
 use crate::model::topology::Spec;
 use crate::model::units::format_duration;
+use crate::plan::delta::{Difference, delta};
 use crate::plan::document::{Change, Kind};
 
 /// A value as people write it: no quotes around plain words, `none` for nothing.
