@@ -27,6 +27,8 @@ mod protect;
 mod depend;
 mod moves;
 pub mod region;
+pub mod fmt;
+pub mod init;
 
 pub use load::load;
 pub use loaded::{Loaded, Origin};
