@@ -71,7 +71,7 @@ fn unknown(
 ) {
     let [first, rest @ ..] = unknown else { return };
     let name = first.as_str();
-    if report.may_hide(name) || report.may_hide(name.trim_end_matches(|c: char| c.is_ascii_digit())) {
+    if report.may_hide_member(name) {
         return;
     }
     let others = if rest.is_empty() { String::new() } else { format!(", nor are {} others of the range", rest.len()) };

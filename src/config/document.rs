@@ -254,9 +254,9 @@ pub(super) struct HooksDoc {
     /// How long each may take. Default: 60s.
     #[schemars(with = "Option<DurationText>", extend("default" = "60s"))]
     pub(super) timeout: Option<At<Duration>>,
-    /// Whether something here could not be read.
+    /// Whether `fence` is there, but could not be read.
     #[schemars(skip)]
-    pub(super) broken: bool,
+    pub(super) fence_broken: bool,
 }
 
 /// A rename: what was `from` is `to` from now on, and nothing else changes.

@@ -55,7 +55,10 @@ fn above(text: &str, gap: Gap) -> String {
         lines.pop();
     }
     let blank = lines.first().is_some_and(|line| line.is_empty());
+    // A comment right below the table before belongs to that one.
+    let attached = !blank && lines.iter().any(|line| line.is_empty());
     let mut laid_out = match gap {
+        Gap::One if attached => String::new(),
         Gap::One => "\n".to_owned(),
         Gap::AtMostOne if blank => "\n".to_owned(),
         Gap::AtMostOne | Gap::None => String::new(),
@@ -240,6 +243,8 @@ mod tests {
                     [[replication]]\nresource_types = [\n    'vm', # first\n    # second\n    'config',\n]\n# the end\n";
         assert_eq!(laid_out(messy), neat);
         assert_eq!(laid_out(neat), neat);
+        assert_eq!(laid_out("[a]\nb=1\n# of a\n\n\n# of c\n[c]"), "[a]\nb = 1\n# of a\n\n# of c\n[c]\n");
+        assert_eq!(laid_out("[a]\nb=1\n# of c\n[c]"), "[a]\nb = 1\n\n# of c\n[c]\n");
         assert_eq!(laid_out(""), "");
         assert_eq!(laid_out("\n\n"), "");
         assert_eq!(laid_out("# only"), "# only\n");

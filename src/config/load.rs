@@ -25,7 +25,7 @@ const FILE_MAX: u64 = 8 << 20;
 pub fn load(location: Option<&Path>) -> Result<Loaded, Problems> {
     let path = match location {
         Some(path) => path.to_owned(),
-        None => default_location()?,
+        None => default_location(Path::new(""))?,
     };
     let mut report = Report::default();
     let (base, files) = files(&path)?;
@@ -44,10 +44,10 @@ pub fn load(location: Option<&Path>) -> Result<Loaded, Problems> {
     }
 }
 
-fn default_location() -> Result<PathBuf, Problem> {
+fn default_location(working: &Path) -> Result<PathBuf, Problem> {
+    let names = ["topology.toml", "topology"].map(|name| working.join(name));
     // A dangling link counts as there, so that the error names it.
-    let found = ["topology.toml", "topology"].into_iter().find(|name| fs::symlink_metadata(name).is_ok());
-    found.map(PathBuf::from).ok_or_else(|| {
+    names.into_iter().find(|path| fs::symlink_metadata(path).is_ok()).ok_or_else(|| {
         Problem::new("config::missing", "there is no topology here")
             .reason("the working directory has neither `topology.toml` nor `topology/`")
             .help("`debvisor-region init` writes a first one; `--topology PATH` names one that lies elsewhere")
@@ -139,5 +139,53 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
         _ => Problem::new("config::unreadable", format!("`{name}` cannot be read"))
             .reason(error.to_string())
             .help("check the path and the disk that it lies on"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(location: &Path) -> &'static str {
+        let problems = load(Some(location)).unwrap_err();
+        assert_eq!(problems.0.len(), 1, "{problems:?}");
+        assert!(problems.0[0].help.is_some());
+        problems.0[0].code
+    }
+
+    #[test]
+    fn the_file_stands_before_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(default_location(dir.path()).unwrap_err().code, "config::missing");
+        fs::create_dir(dir.path().join("topology")).unwrap();
+        assert_eq!(default_location(dir.path()).unwrap(), dir.path().join("topology"));
+        fs::write(dir.path().join("topology.toml"), "").unwrap();
+        assert_eq!(default_location(dir.path()).unwrap(), dir.path().join("topology.toml"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        assert_eq!(code(&at("none.toml")), "config::missing");
+        assert_eq!(code(dir.path()), "config::empty-directory");
+        assert_eq!(code(Path::new("/dev/zero")), "config::unreadable");
+        fs::write(at("big.toml"), vec![b'#'; FILE_MAX as usize + 1]).unwrap();
+        assert_eq!(code(&at("big.toml")), "config::too-big");
+        fs::write(at("big.toml"), "[vms.a]\nreplicas = [\"b\"]\n").unwrap();
+        fs::create_dir(at("also.toml")).unwrap();
+        // Regions, a primary and the version may all stand in the one that is none.
+        assert_eq!(code(dir.path()), "config::unreadable");
+    }
+
+    #[test]
+    fn the_largest_file_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.toml");
+        let mut text = "schema_version = 1\n#".to_owned();
+        text.extend(std::iter::repeat_n('x', FILE_MAX as usize - text.len()));
+        fs::write(&path, text).unwrap();
+        let loaded = load(Some(&path)).unwrap();
+        assert_eq!((loaded.base.as_path(), loaded.path.as_path()), (dir.path(), path.as_path()));
     }
 }

@@ -125,7 +125,7 @@ fn still_declared(report: &mut Report, step: &Step<'_>, reported: &mut BTreeSet<
 
 fn not_declared(report: &mut Report, step: &Step<'_>, topology: &Topology, reported: &mut BTreeSet<usize>) {
     let name = step.to.id.as_str();
-    if report.may_hide(name) || report.may_hide(name.trim_end_matches(|c: char| c.is_ascii_digit())) {
+    if report.may_hide_member(name) {
         return;
     }
     let same_kind = topology.resources.keys().filter(|key| key.kind == step.to.kind).map(|key| key.id.as_str());

@@ -2,10 +2,12 @@
 
 /// The candidate closest to `name`, if one is close enough to be a slip of the hand.
 pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let allowed = (name.chars().count() / 3).clamp(1, 3);
+    let length = name.chars().count();
+    // Of a name of one letter nothing would be left.
+    let allowed = (length / 3).clamp(1, 3).min(length.saturating_sub(1));
     candidates
         .into_iter()
-        .filter(|candidate| *candidate != name && candidate.len().abs_diff(name.len()) <= 4 * allowed)
+        .filter(|candidate| *candidate != name && candidate.len().abs_diff(name.len()) <= 4 * allowed.max(1))
         .map(|candidate| (distance(name, candidate), candidate))
         .filter(|(distance, _)| *distance <= allowed)
         .min()
@@ -46,7 +48,9 @@ mod tests {
         assert_eq!(nearest("mars", known), None);
         assert_eq!(nearest("last", ["last"]), None);
         assert_eq!(nearest("priorty", ["priority", "primary"]), Some("priority"));
-        assert_eq!(nearest("", ["a"]), Some("a"));
+        assert_eq!(nearest("", ["a"]), None);
+        assert_eq!(nearest("b", ["a"]), None);
+        assert_eq!(nearest("b", ["B"]), Some("B"));
         assert_eq!(distance("ab", "ba"), 1);
         assert_eq!(distance("kitten", "sitting"), 3);
     }

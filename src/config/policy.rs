@@ -84,7 +84,7 @@ fn failover(doc: &FailoverDoc) -> FailoverPolicy {
 }
 
 fn hooks(doc: &HooksDoc) -> Hooks {
-    let HooksDoc { fence, before, after, timeout, broken: _ } = doc;
+    let HooksDoc { fence, before, after, timeout, fence_broken: _ } = doc;
     let default = Hooks::default();
     Hooks {
         fence: or(fence.as_ref(), default.fence),
@@ -134,7 +134,7 @@ fn automatic(report: &mut Report, doc: &FailoverDoc, served: usize, certain: boo
         report.add(problem, &[(&strategy.place, format!("{served} observers"))]);
     }
     let fence = doc.hooks.as_ref().and_then(|hooks| hooks.fence.as_ref());
-    let broken = doc.hooks.as_ref().is_some_and(|hooks| hooks.broken);
+    let broken = doc.hooks.as_ref().is_some_and(|hooks| hooks.fence_broken);
     if fence.is_none_or(|fence| fence.value.is_empty()) && !broken && !report.may_hide("fence") {
         let problem = Problem::new("config::no-fence", format!("failover cannot be {name} without a fence hook"))
             .reason("a region that only fell silent may still be running what would be started elsewhere")

@@ -178,7 +178,8 @@ const ID_HELP: &str = "rename it, for instance to `web-vm-1`";
 
 /// A table's key as an id.
 pub(super) fn key_id<T: std::str::FromStr<Err: Display>>(report: &mut Report, key: &At<String>) -> Option<T> {
-    key.value.parse().map_err(|error: T::Err| bad_key(report, key, "config::bad-id", &error, ID_HELP)).ok()
+    let help = if key.value.contains('{') { "write a table for each" } else { ID_HELP };
+    key.value.parse().map_err(|error: T::Err| bad_key(report, key, "config::bad-id", &error, help)).ok()
 }
 
 fn bad_key(report: &mut Report, key: &At<String>, code: &'static str, why: &impl Display, help: &str) {
@@ -371,14 +372,14 @@ fn failover(mut table: Fields<'_, '_>) -> FailoverDoc {
 
 fn hooks(mut table: Fields<'_, '_>) -> HooksDoc {
     let before = table.report.count();
-    let mut doc = HooksDoc {
-        fence: table.argv("fence"),
+    let fence = table.argv("fence");
+    let doc = HooksDoc {
+        fence,
+        fence_broken: table.report.count() > before,
         before: table.argv("before"),
         after: table.argv("after"),
         timeout: table.duration("timeout", Some("no hook could end in time")),
-        broken: false,
     };
-    doc.broken = table.report.count() > before;
     table.finish();
     doc
 }

@@ -75,9 +75,24 @@ impl Report {
         })
     }
 
-    /// Whether a declaration that holds `name` may stand where nothing could be read.
+    /// Whether a declaration of `name` may stand where nothing could be read.
     pub(super) fn may_hide(&self, name: &str) -> bool {
-        self.unread || self.broken.iter().any(|place| self.sources[place.file].text()[place.span()].contains(name))
+        let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        self.unread
+            || self.broken_texts().any(|text| {
+                text.match_indices(name)
+                    .any(|(at, _)| !text[..at].ends_with(inside) && !text[at + name.len()..].starts_with(inside))
+            })
+    }
+
+    /// As [`Report::may_hide`], for a name that may be the member of a range.
+    pub(super) fn may_hide_member(&self, name: &str) -> bool {
+        let range = format!("{}{{", name.trim_end_matches(|c: char| c.is_ascii_digit()));
+        self.may_hide(name) || self.broken_texts().any(|text| text.contains(&range))
+    }
+
+    fn broken_texts(&self) -> impl Iterator<Item = &str> {
+        self.broken.iter().map(|place| &self.sources[place.file].text()[place.span()])
     }
 
     /// The known name closest to `name`.
