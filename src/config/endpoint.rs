@@ -28,6 +28,11 @@ pub(super) fn parse(text: &str, base: &Path) -> Result<Endpoint, EndpointError> 
     }
 }
 
+/// Resolves the declared endpoint of a region that is only remembered; none where it is no endpoint any more.
+pub fn resolve_endpoint(text: &str, base: &Path) -> Option<Endpoint> {
+    parse(text, base).ok()
+}
+
 fn http(scheme: &str, rest: &str) -> Result<Endpoint, EndpointError> {
     let rest = rest
         .strip_prefix("//")

@@ -30,6 +30,7 @@ pub mod region;
 pub mod fmt;
 pub mod init;
 
+pub use endpoint::resolve_endpoint;
 pub use load::load;
 pub use loaded::{Loaded, Origin};
 pub use problem::{Label, Problem, Problems};

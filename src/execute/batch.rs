@@ -40,18 +40,24 @@ pub(super) struct BatchEnd {
     pub(super) written: Vec<Written>,
 }
 
+/// Calls regions under this run's authority.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) ports: Arc<BTreeMap<RegionId, Arc<dyn RegionPort>>>,
+    pub(super) authority: Authority,
+    pub(super) world: World,
+}
+
 /// One batch with all that it needs, so that it can run as a task of its own.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) changes: Vec<Change>,
     /// What is remembered of each change's object.
     pub(super) prior: Vec<Option<Applied>>,
-    pub(super) ports: Arc<BTreeMap<RegionId, Arc<dyn RegionPort>>>,
     pub(super) observed: Arc<Observed>,
     /// The stores of the regions that are known.
     pub(super) stores: BTreeMap<RegionId, StoreId>,
-    pub(super) authority: Authority,
-    pub(super) world: World,
+    pub(super) caller: Caller,
 }
 
 impl Batch {
@@ -59,7 +65,7 @@ impl Batch {
         let (founded, unfounded) = self.found().await;
         let mut asked: BTreeMap<RegionId, Vec<(usize, RecordChange)>> = BTreeMap::new();
         let mut refused: Vec<Vec<(RegionId, PortError)>> = self.changes.iter().map(|_| Vec::new()).collect();
-        let ground = Ground { lineage: self.authority.lineage, observed: &self.observed, stores: &self.stores };
+        let ground = Ground { lineage: self.caller.authority.lineage, observed: &self.observed, stores: &self.stores };
         for (at, change) in self.changes.iter().enumerate() {
             match records::requests(change, ground) {
                 Ok(requests) => {
@@ -76,7 +82,7 @@ impl Batch {
                 }
             }
         }
-        for errors in join_all(asked.into_iter().map(|(region, part)| self.write(region, part))).await {
+        for errors in join_all(asked.into_iter().map(|(region, part)| self.caller.write(region, part))).await {
             for (at, region, error) in errors {
                 refused[at].push((region, error));
             }
@@ -107,8 +113,8 @@ impl Batch {
         let mut founded = Vec::new();
         let mut failed = BTreeMap::new();
         let answers = join_all(vacant.into_iter().filter_map(|region| {
-            let port = Arc::clone(self.ports.get(&region)?);
-            let authority = self.authority();
+            let port = Arc::clone(self.caller.ports.get(&region)?);
+            let authority = self.caller.authority();
             Some(async move { (region, port.found(&authority).await) })
         }));
         for (region, answer) in answers.await {
@@ -124,9 +130,15 @@ impl Batch {
         }
         (founded, failed)
     }
+}
 
+impl Caller {
     /// Writes one region's part; answers with those that it did not take.
-    async fn write(&self, region: RegionId, part: Vec<(usize, RecordChange)>) -> Vec<(usize, RegionId, PortError)> {
+    pub(super) async fn write(
+        &self,
+        region: RegionId,
+        part: Vec<(usize, RecordChange)>,
+    ) -> Vec<(usize, RegionId, PortError)> {
         let Some(port) = self.ports.get(&region) else {
             let error = PortError::NotFound(format!("region {region} has no endpoint"));
             return part.into_iter().map(|(at, _)| (at, region.clone(), error.clone())).collect();

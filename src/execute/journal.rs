@@ -5,11 +5,14 @@
 //! the result that changed it. A crash between an effect and its result leaves an intent without a result and a
 //! region that is ahead of the memory: the next plan finds the region at its result already.
 
-use crate::execute::event::Outcome;
-use crate::model::recorded::Applied;
-use crate::model::{Address, ByteCount, RegionId, StoreId, Timestamp};
-use crate::plan::document::Change;
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use super::event::Outcome;
+use crate::model::recorded::Applied;
+use crate::model::{Address, ByteCount, RegionId, RunId, StoreId, Timestamp};
+use crate::plan::document::Change;
+use crate::state::{self as record, ActionOutcome, Remember, State, StateError};
 
 /// What the state remembers of an object from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,4 +76,78 @@ pub trait Journal: Send {
     /// # Errors
     /// Where it cannot be written.
     fn renamed(&mut self, moves: &[(Address, Address)]) -> Result<(), JournalError>;
+}
+
+/// The journal of a run in its state file.
+#[derive(Debug)]
+pub struct StateJournal<'a> {
+    /// The state, open for writing.
+    pub state: &'a mut State,
+    /// The run.
+    pub run: RunId,
+    /// Where regions are reached on the network, for the stores that are met.
+    pub origins: BTreeMap<RegionId, String>,
+}
+
+fn failed(error: StateError) -> JournalError {
+    JournalError(Box::new(error))
+}
+
+fn intent(change: &Change) -> record::Intent {
+    record::Intent {
+        id: change.id.clone(),
+        address: change.address.clone(),
+        kind: change.kind,
+        action: change.action,
+        regions: change.regions.iter().cloned().collect(),
+    }
+}
+
+const fn outcome(outcome: Outcome) -> ActionOutcome {
+    match outcome {
+        Outcome::Done => ActionOutcome::Done,
+        Outcome::Unchanged => ActionOutcome::Unchanged,
+        Outcome::Failed => ActionOutcome::Failed,
+        Outcome::Blocked => ActionOutcome::Blocked,
+        Outcome::Skipped => ActionOutcome::Skipped,
+        Outcome::Interrupted => ActionOutcome::Interrupted,
+    }
+}
+
+impl Journal for StateJournal<'_> {
+    fn intend(&mut self, changes: &[&Change], at: Timestamp) -> Result<(), JournalError> {
+        let intents: Vec<_> = changes.iter().map(|change| intent(change)).collect();
+        self.state.actions_started(self.run, &intents, at).map_err(failed)
+    }
+
+    fn conclude(&mut self, conclusions: &[Conclusion<'_>]) -> Result<(), JournalError> {
+        let conclusions: Vec<_> = conclusions
+            .iter()
+            .map(|ended| record::Conclusion {
+                intent: intent(ended.change),
+                outcome: outcome(ended.outcome),
+                started_at: ended.started,
+                finished_at: ended.ended,
+                duration: ended.duration,
+                bytes: ended.bytes,
+                message: ended.message.clone(),
+                remember: match &ended.memory {
+                    Memory::Kept => Remember::AsBefore,
+                    Memory::Applied(applied) => Remember::Applied(applied.clone()),
+                    Memory::Forgotten => Remember::Nothing,
+                },
+            })
+            .collect();
+        self.state.actions_finished(self.run, &conclusions).map_err(failed)
+    }
+
+    fn met(&mut self, stores: &[(RegionId, StoreId)]) -> Result<(), JournalError> {
+        let origin = |region: &RegionId| self.origins.get(region).cloned();
+        let stores: Vec<_> = stores.iter().map(|(region, store)| (region.clone(), *store, origin(region))).collect();
+        self.state.record_stores(&stores).map_err(failed)
+    }
+
+    fn renamed(&mut self, moves: &[(Address, Address)]) -> Result<(), JournalError> {
+        self.state.rename_objects(moves).map_err(failed)
+    }
 }

@@ -6,3 +6,5 @@ pub mod outcome;
 pub mod journal;
 pub mod records;
 mod batch;
+mod copy;
+pub mod run;

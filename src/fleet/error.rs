@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use crate::execute::journal::JournalError;
 use crate::live::port::PortError;
 use crate::model::{Address, RegionId};
-use crate::replica::port::TransferError;
+use crate::plan::{PlanRefusal, RecheckRefusal, RefusalKind};
+use crate::state::StateError;
 
 /// One reason for which a run was refused before its first change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,14 +24,15 @@ pub struct Gate {
 /// Why a command could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
-    /// Another run has the state: exit 4.
-    #[error("the state is locked: {holder}")]
-    Locked {
-        /// The state file.
-        path: PathBuf,
-        /// Who, where, since when and which command.
-        holder: String,
-    },
+    /// The state file: locked by another run (exit 4), or not to be used (exit 1).
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The journal could not be written while the plan was carried out; what was under way has ended.
+    #[error("{0}: what is under way has ended, and nothing more was begun")]
+    Journal(#[from] JournalError),
+    /// A request that no plan can meet.
+    #[error(transparent)]
+    Request(PlanRefusal),
     /// Refused for safety before the first change: exit 5.
     #[error("refused: {}", join(.0))]
     Refused(Vec<Gate>),
@@ -52,12 +55,25 @@ pub enum FleetError {
         /// What there is.
         known: Vec<String>,
     },
-    /// An object that the command cannot be about.
-    #[error("{0}")]
-    Unfit(String),
-    /// Not one region answered.
-    #[error("no region answered")]
-    NoRegionAnswered(Vec<(RegionId, String)>),
+    /// Something that the command cannot do with these arguments.
+    #[error("{reason}")]
+    Unfit {
+        /// Why not.
+        reason: String,
+        /// What to do instead.
+        help: Option<String>,
+    },
+    /// A file or directory of this machine that the command needs.
+    #[error("cannot {action} {}", .path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// A region answered in anger, or not at all.
     #[error("region {region}: {source}")]
     Region {
@@ -69,32 +85,110 @@ pub enum FleetError {
         #[source]
         source: PortError,
     },
-    /// A copy failed.
-    #[error("{address}: {source}")]
-    Transfer {
-        /// The object.
-        address: Address,
-        /// Why.
-        #[source]
-        source: TransferError,
-    },
 }
 
 impl FleetError {
     /// The exit code.
     pub const fn code(&self) -> u8 {
         match self {
-            Self::Locked { .. } => 4,
+            Self::State(StateError::Locked { .. }) => 4,
             Self::Refused(_) => 5,
             Self::Interrupted => 130,
-            Self::UnknownRegion { .. }
+            Self::State(_)
+            | Self::Journal(_)
+            | Self::Request(_)
+            | Self::UnknownRegion { .. }
             | Self::UnknownResource { .. }
-            | Self::Unfit(_)
-            | Self::NoRegionAnswered(_)
-            | Self::Region { .. }
-            | Self::Transfer { .. } => 1,
+            | Self::Unfit { .. }
+            | Self::Io { .. }
+            | Self::Region { .. } => 1,
         }
     }
+
+    /// What to do about it, where there is something that this room knows. What is wrong with each gate of a refusal
+    /// is told by the gate.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::State(error) => Some(error.help()),
+            Self::Journal(_) => {
+                Some("look at the state file's disk, then run this again: it goes on from what stands".to_owned())
+            }
+            Self::Request(refusal) => Some(refusal.help()),
+            Self::Refused(_) | Self::Interrupted | Self::Io { .. } => None,
+            Self::UnknownRegion { known, .. } | Self::UnknownResource { known, .. } => {
+                (!known.is_empty()).then(|| format!("declared are {}", shortened(known)))
+            }
+            Self::Unfit { help, .. } => help.clone(),
+            Self::Region { source, .. } => match source {
+                PortError::Unreachable { help, .. } | PortError::Refused { help, .. } => help.clone(),
+                PortError::Busy(_)
+                | PortError::Conflict { .. }
+                | PortError::NotController { .. }
+                | PortError::NotFound(_)
+                | PortError::Failed(_) => None,
+            },
+        }
+    }
+
+    /// The object that it is about: its line of the topology is shown.
+    pub fn address(&self) -> Option<&Address> {
+        match self {
+            Self::Region { address, .. } => Some(address),
+            Self::Request(refusal) => refusal.address(),
+            Self::Refused(gates) => gates.iter().find_map(|gate| gate.address.as_ref()),
+            Self::State(_)
+            | Self::Journal(_)
+            | Self::Interrupted
+            | Self::UnknownRegion { .. }
+            | Self::UnknownResource { .. }
+            | Self::Unfit { .. }
+            | Self::Io { .. } => None,
+        }
+    }
+}
+
+impl From<PlanRefusal> for FleetError {
+    fn from(refusal: PlanRefusal) -> Self {
+        match refusal.kind() {
+            RefusalKind::Request => Self::Request(refusal),
+            RefusalKind::Safety => Self::Refused(vec![Gate {
+                code: refusal.code().to_owned(),
+                detail: refusal.to_string(),
+                help: Some(refusal.help()),
+                address: refusal.address().cloned(),
+            }]),
+        }
+    }
+}
+
+impl From<RecheckRefusal> for FleetError {
+    fn from(refusal: RecheckRefusal) -> Self {
+        let gate = |detail: String, address| Gate {
+            code: refusal.code().to_owned(),
+            detail,
+            help: Some(refusal.help().to_owned()),
+            address,
+        };
+        Self::Refused(match &refusal {
+            RecheckRefusal::Stale(stale) => stale
+                .iter()
+                .map(|stale| gate(format!("the plan is stale: {stale}"), Some(stale.address.clone())))
+                .collect(),
+            RecheckRefusal::AnotherLineage { .. } | RecheckRefusal::AnotherTopology { .. } => {
+                vec![gate(refusal.to_string(), None)]
+            }
+        })
+    }
+}
+
+/// The first few names, and how many more there are.
+fn shortened(names: &[String]) -> String {
+    const SHOWN: usize = 12;
+    let mut text = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    text
 }
 
 fn join(gates: &[Gate]) -> String {

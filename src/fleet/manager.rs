@@ -1,111 +1,180 @@
-//! The front door: one method per thing that can be asked of a fleet.
+//! The front door: what a fleet is, and everything that only reads it. Reading takes no lock of the state and writes
+//! nothing anywhere.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::join_all;
+
+use super::compare::compare;
 use super::error::FleetError;
-use super::options::{Desired, PlanOptions, ReconcileOptions, Review, SavedOptions, Settings, Watch};
-use super::report::{Planned, Rebuilt, Restored, Round, RunReport, SyncReport, Verification};
-use super::status::{RegionState, ReplicationStatus, StatusReport};
-use crate::live::port::PointSelector;
-use crate::model::observed::RegionStatus;
-use crate::model::point::Point;
-use crate::model::{RegionId, ResourceId, RunId, World};
-use crate::plan::document::Plan;
+use super::options::{Desired, PlanOptions, Settings};
+use super::report::{Planned, ReplicaVerification, Verification};
+use super::road::Sight;
+use super::status::{LastRun, RegionState, ReplicationStatus, StateView, StatusReport, Trouble, TroubleKind};
+use super::view::View;
+use crate::execute::records;
+use crate::execute::schedule::Limits;
+use crate::live::port::{FileVerdict, PointSelector, PortError, RegionPort};
+use crate::model::observed::{Observed, RegionStatus};
+use crate::model::point::{Point, PointState};
+use crate::model::topology::ResourceSpec;
+use crate::model::{Address, RegionId, ResourceId, ResourceKey, World};
+use crate::plan::document::{Mode, Plan};
+use crate::state::{HistoryFilter, RunOutcome, StateFile};
+use std::sync::Arc;
 
 /// A fleet of regions as one topology declares it.
 #[derive(Debug)]
 pub struct MultiRegionManager {
-    world: World,
-    settings: Settings,
-    desired: Arc<Desired>,
+    pub(super) world: World,
+    pub(super) settings: Settings,
+    pub(super) desired: Desired,
 }
 
-/// What the road's missing pieces answer until they are in.
-fn soon<T>() -> Result<T, FleetError> {
-    Err(FleetError::Unfit("not built yet".to_owned()))
+impl PlanOptions {
+    /// As the planner takes them.
+    pub(super) fn for_planner(&self) -> crate::plan::PlanOptions {
+        crate::plan::PlanOptions {
+            mode: if self.refresh_only { Mode::RefreshOnly } else { Mode::Normal },
+            targets: self.targets.clone(),
+            prune: self.prune,
+            max_prune: self.max_prune.unwrap_or(crate::plan::PlanOptions::DEFAULT_MAX_PRUNE),
+            adopt: self.adopt,
+            ..crate::plan::PlanOptions::default()
+        }
+    }
 }
 
-#[expect(clippy::unused_async, reason = "the bodies come in the next commits")]
 impl MultiRegionManager {
     /// A manager of the regions that `desired` declares. Opens nothing yet.
     pub fn new(world: World, settings: Settings, desired: Desired) -> Self {
-        Self { world, settings, desired: Arc::new(desired) }
+        Self { world, settings, desired }
+    }
+
+    /// How much may run at once.
+    pub(super) fn limits(&self) -> Limits {
+        Limits { parallelism: self.settings.parallelism.max(1), ..Limits::default() }
+    }
+
+    fn view<'a>(&'a self, observed: &'a Observed) -> View<'a> {
+        View { topology: &self.desired.topology, observed, now: self.world.clock.now() }
     }
 
     /// What would be done. Takes no lock and writes nothing.
     ///
+    /// Where there is no state file yet the plan carries the nil lineage, so that the same inputs give the same plan;
+    /// `apply_saved` takes it as that of the state that it makes.
+    ///
     /// # Errors
-    /// Unknown targets, a state file that cannot be read, refusals (another lineage's objects).
+    /// Unknown targets, a state file that cannot be read, refusals (another lineage's objects), no region answering.
     pub async fn plan(&self, options: &PlanOptions) -> Result<Planned, FleetError> {
-        let _ = (options, &self.world, &self.settings, &self.desired);
-        soon()
+        let sight = self.look().await?;
+        let plan = self.plan_of(&sight, &options.for_planner())?;
+        let Sight { recorded, superseded: _, observed, ports: _ } = sight;
+        Ok(Planned { plan, observed: Arc::unwrap_or_clone(observed), recorded })
     }
 
-    /// Plans under the state's lock, lets `review` see the plan, and carries it out.
+    /// The declared regions as they are now, all or those of one status.
     ///
     /// # Errors
-    /// Where the run was refused, locked out, or could not begin.
-    pub async fn apply(
-        &self,
-        options: &PlanOptions,
-        review: &mut dyn Review,
-        watch: &Watch,
-    ) -> Result<RunReport, FleetError> {
-        let _ = (options, review, watch);
-        soon()
+    /// Where the state file cannot be read.
+    pub async fn list_regions(&self, status: Option<RegionStatus>) -> Result<Vec<RegionState>, FleetError> {
+        let sight = self.look().await?;
+        let mut states = self.view(&sight.observed).regions();
+        states.retain(|state| status.is_none_or(|status| state.status == status));
+        Ok(states)
     }
 
-    /// Carries a saved plan out, after looking again at everything that it touches.
+    /// One region as it is now.
     ///
     /// # Errors
-    /// As above; a stale plan is [`FleetError::Refused`].
-    pub async fn apply_saved(
-        &self,
-        plan: Plan,
-        options: &SavedOptions,
-        review: &mut dyn Review,
-        watch: &Watch,
-    ) -> Result<RunReport, FleetError> {
-        let _ = (plan, options, review, watch);
-        soon()
-    }
-
-    /// One round: syncs what is due, and mends what it may.
-    ///
-    /// # Errors
-    /// As above.
-    pub async fn reconcile(&self, options: &ReconcileOptions, watch: &Watch) -> Result<Round, FleetError> {
-        let _ = (options, watch);
-        soon()
-    }
-
-    /// Copies one resource now, whatever its interval; `accept_change` takes a suspicious source for what it is.
-    ///
-    /// # Errors
-    /// As above; ids that are not declared.
-    pub async fn sync_resource(
-        &self,
-        resource: &ResourceId,
-        source: &RegionId,
-        target: &RegionId,
-        accept_change: bool,
-        watch: &Watch,
-    ) -> Result<SyncReport, FleetError> {
-        let _ = (resource, source, target, accept_change, watch);
-        soon()
+    /// Where it is not declared.
+    pub async fn check_region_health(&self, region: &RegionId) -> Result<RegionState, FleetError> {
+        self.declared_region(region)?;
+        let port = self.open_one(region)?;
+        let ports = std::collections::BTreeMap::from([(region.clone(), port)]);
+        let observed = self.observe(&ports).await;
+        self.view(&observed).region(region).ok_or_else(|| self.unknown_region(region))
     }
 
     /// A resource and its replicas.
     ///
     /// # Errors
-    /// Where it is not declared, or no region answers.
+    /// Where it is not declared, or the state file cannot be read.
     pub async fn get_replication_status(&self, resource: &ResourceId) -> Result<ReplicationStatus, FleetError> {
-        let _ = resource;
-        soon()
+        let (key, spec) = self.declared_resource(resource)?;
+        let sight = self.look().await?;
+        Ok(self.view(&sight.observed).resource(&key, spec))
     }
 
-    /// A resource's recovery points at one region, or at every replica's: newest first, set-aside ones last.
+    /// What is down and why, then lag against promise, then what is held, blocked and waiting.
+    ///
+    /// Where no plan can be made (no region answers, another lineage's objects), what it would say is left empty and
+    /// the reason stands among the troubles.
+    ///
+    /// # Errors
+    /// Where the state file cannot be read.
+    pub async fn status(&self) -> Result<StatusReport, FleetError> {
+        let sight = self.look().await?;
+        let view = self.view(&sight.observed);
+        let options = PlanOptions::default().for_planner();
+        let (plan, refusal) = match self.plan_of(&sight, &options) {
+            Ok(plan) => (Some(plan), None),
+            Err(error) => (None, Some(error)),
+        };
+        let resources: Vec<ReplicationStatus> =
+            self.desired.topology.resources.iter().map(|(key, spec)| view.resource(key, spec)).collect();
+        let mut troubles = view.troubles(&resources, plan.as_ref());
+        if let Some(refusal @ FleetError::Refused(_)) = refusal {
+            let address = refusal.address().cloned();
+            let gates = match &refusal {
+                FleetError::Refused(gates) => gates.iter().find_map(|gate| gate.help.clone()),
+                _ => None,
+            };
+            let any = self.desired.topology.regions.keys().next().cloned().map(Address::Region);
+            troubles.extend(address.or(any).map(|address| Trouble {
+                kind: TroubleKind::Run,
+                address,
+                region_id: None,
+                reason: refusal.to_string(),
+                help: gates,
+            }));
+        }
+        let reader = StateFile::new(&self.settings.state).read()?;
+        let last_run = match &reader {
+            Some(reader) => reader.history(&HistoryFilter { limit: Some(1), ..HistoryFilter::default() })?.pop(),
+            None => None,
+        };
+        let empty = |plan: Option<&Plan>| plan.map_or_else(Default::default, |plan| plan.summary);
+        Ok(StatusReport {
+            at: view.now,
+            troubles,
+            regions: view.regions(),
+            resources,
+            held: plan.as_ref().map(|plan| plan.held.clone()).unwrap_or_default(),
+            blocked: plan.as_ref().map(|plan| plan.blocked.clone()).unwrap_or_default(),
+            waiting: plan.as_ref().map(|plan| plan.waiting.clone()).unwrap_or_default(),
+            unmanaged: plan.as_ref().map(|plan| plan.unmanaged.clone()).unwrap_or_default(),
+            pending: empty(plan.as_ref()),
+            state: StateView {
+                path: self.settings.state.display().to_string(),
+                exists: reader.is_some(),
+                lineage: sight.recorded.lineage,
+                serial: sight.recorded.serial,
+                objects: u32::try_from(sight.recorded.objects.len()).unwrap_or(u32::MAX),
+            },
+            last_run: last_run.map(|entry| LastRun {
+                command: entry.run.command,
+                who: entry.run.who,
+                at: entry.run.started_at,
+                outcome: words(entry.run.outcome, entry.run.message.as_deref()),
+            }),
+        })
+    }
+
+    /// A resource's recovery points at one region, or at every replica's: newest first, set-aside ones last. A
+    /// region that keeps none has an empty list.
     ///
     /// # Errors
     /// Ids that are not declared; a region that does not answer.
@@ -114,25 +183,73 @@ impl MultiRegionManager {
         resource: &ResourceId,
         region: Option<&RegionId>,
     ) -> Result<Vec<(RegionId, Vec<Point>)>, FleetError> {
-        let _ = (resource, region);
-        soon()
+        let (key, spec) = self.declared_resource(resource)?;
+        let mut listed = Vec::new();
+        for region in self.places(spec, region)? {
+            let points = match self.open_one(&region)?.points(&key).await {
+                Ok(points) => points,
+                Err(PortError::NotFound(_)) => Vec::new(),
+                Err(source) => return Err(FleetError::Region { region, address: key.into(), source }),
+            };
+            listed.push((region, points));
+        }
+        Ok(listed)
     }
 
-    /// Reads every byte of the holder's files and of a replica's (or of all replicas') and compares them.
+    /// Reads every byte of the holder's files and of one replica's (or of all replicas') and compares them, file by
+    /// file. Writes nothing; what is damaged is repaired by the next `apply`.
     ///
     /// # Errors
-    /// Ids that are not declared; a holder that cannot be read.
-    pub async fn verify(
-        &self,
-        resource: &ResourceId,
-        region: Option<&RegionId>,
-        watch: &Watch,
-    ) -> Result<Verification, FleetError> {
-        let _ = (resource, region, watch);
-        soon()
+    /// Ids that are not declared; a holder that cannot be read. A replica that cannot be read is part of the answer.
+    pub async fn verify(&self, resource: &ResourceId, region: Option<&RegionId>) -> Result<Verification, FleetError> {
+        let (key, spec) = self.declared_resource(resource)?;
+        let sight = self.look().await?;
+        let holder = records::holder(&sight.observed, &key).map_or_else(|| spec.primary.clone(), |known| known.region);
+        let mut places = self.places(spec, region)?;
+        places.retain(|place| *place != holder);
+        let read = |region: RegionId| {
+            let (port, key) = (self.open_one(&region), key.clone());
+            async move {
+                let checked = match port {
+                    Ok(port) => port.verify(&key).await,
+                    Err(error) => Err(PortError::Failed(error.to_string())),
+                };
+                (region, checked)
+            }
+        };
+        let (source, targets) =
+            futures_util::future::join(read(holder.clone()), join_all(places.into_iter().map(read))).await;
+        let source = source.1.map_err(|source| FleetError::Region {
+            region: holder.clone(),
+            address: key.clone().into(),
+            source,
+        })?;
+        let replicas = targets.into_iter().map(|(region_id, checked)| match checked {
+            Ok(check) => {
+                let files = compare(&source, &check);
+                ReplicaVerification {
+                    region_id,
+                    equal: files.iter().all(|file| file.equal),
+                    intact: check.files.iter().all(|file| file.verdict == FileVerdict::Identical),
+                    files,
+                    error: None,
+                }
+            }
+            Err(error) => ReplicaVerification {
+                region_id,
+                equal: false,
+                intact: false,
+                files: Vec::new(),
+                error: Some(error.to_string()),
+            },
+        });
+        let replicas = replicas.collect();
+        Ok(Verification { resource: key, holder, source, replicas })
     }
 
-    /// Writes one point's files into `into`, from the region named or else from the freshest replica that has it.
+    /// Writes one point's files into `into`, from the region named or else from the replica whose newest point is the
+    /// latest. Points are numbered by each replica for itself: one by its number needs its region where several have
+    /// that number.
     ///
     /// # Errors
     /// Ids that are not declared; unknown points; a directory that is not empty.
@@ -143,72 +260,128 @@ impl MultiRegionManager {
         point: &PointSelector,
         into: &Path,
     ) -> Result<(RegionId, Point), FleetError> {
-        let _ = (resource, region, point, into);
-        soon()
+        let (key, _) = self.declared_resource(resource)?;
+        let from = self.region_with(resource, region, point).await?;
+        let exported = self.open_one(&from)?.export(&key, point, into).await;
+        match exported {
+            Ok(point) => Ok((from, point)),
+            Err(source) => Err(FleetError::Region { region: from, address: key.into(), source }),
+        }
     }
 
-    /// Discards a copy that was set aside at a region.
-    ///
-    /// # Errors
-    /// Ids that are not declared; an unknown name.
-    pub async fn discard(
+    /// The region that a point is taken from.
+    pub(super) async fn region_with(
         &self,
         resource: &ResourceId,
-        region: &RegionId,
-        name: &str,
-        watch: &Watch,
-    ) -> Result<RunId, FleetError> {
-        let _ = (resource, region, name, watch);
-        soon()
-    }
-
-    /// Puts a point's files in place of the holder's, which are set aside.
-    ///
-    /// # Errors
-    /// Ids that are not declared; unknown points; a resource that runs.
-    pub async fn restore_vm(
-        &self,
-        resource: &ResourceId,
-        from_region: Option<&RegionId>,
+        region: Option<&RegionId>,
         point: &PointSelector,
-        watch: &Watch,
-    ) -> Result<Restored, FleetError> {
-        let _ = (resource, from_region, point, watch);
-        soon()
+    ) -> Result<RegionId, FleetError> {
+        if let Some(region) = region {
+            self.declared_region(region)?;
+            return Ok(region.clone());
+        }
+        let (_, spec) = self.declared_resource(resource)?;
+        let mut having = Vec::new();
+        let mut silent = Vec::new();
+        for place in self.places(spec, None)? {
+            let found = match self.points(resource, Some(&place)).await {
+                Ok(points) => points.into_iter().flat_map(|(_, points)| points).find(|found| selects(point, found)),
+                Err(error) => {
+                    silent.push(format!("{place}: {error}"));
+                    None
+                }
+            };
+            having.extend(found.map(|found| (found.verified_at, place)));
+        }
+        // The latest; of equally late ones, the first by name.
+        having.sort_by(|(a, first), (b, second)| b.cmp(a).then(first.cmp(second)));
+        match (having.first(), point) {
+            (Some(_), PointSelector::Sequence(number)) if having.len() > 1 => {
+                let places: Vec<&str> = having.iter().map(|(_, place)| place.as_str()).collect();
+                Err(FleetError::Unfit {
+                    reason: format!(
+                        "{} regions have a point {number} of {resource}: {}",
+                        places.len(),
+                        places.join(", ")
+                    ),
+                    help: Some("name the region with --from".to_owned()),
+                })
+            }
+            (Some((_, place)), _) => Ok(place.clone()),
+            (None, _) => Err(FleetError::Unfit {
+                reason: format!("no region that answers has that point of {resource}"),
+                help: Some(if silent.is_empty() {
+                    "`replication points` lists what there is".to_owned()
+                } else {
+                    silent.join("; ")
+                }),
+            }),
+        }
     }
 
-    /// Makes a lost state file anew from what the regions remember.
-    ///
-    /// # Errors
-    /// Where there is one already, or the regions disagree about the lineage.
-    pub async fn state_rebuild(&self, watch: &Watch) -> Result<Rebuilt, FleetError> {
-        let _ = watch;
-        soon()
+    /// Where the resource has to do with, or the one region asked for.
+    fn places(&self, spec: &ResourceSpec, region: Option<&RegionId>) -> Result<Vec<RegionId>, FleetError> {
+        match region {
+            Some(region) => {
+                self.declared_region(region)?;
+                Ok(vec![region.clone()])
+            }
+            // After a failover the place of birth keeps points too.
+            None => Ok(spec.replicas.iter().chain([&spec.primary]).cloned().collect()),
+        }
     }
 
-    /// The declared regions as they are now, all or those of one status.
-    ///
-    /// # Errors
-    /// Where the state file cannot be read.
-    pub async fn list_regions(&self, status: Option<RegionStatus>) -> Result<Vec<RegionState>, FleetError> {
-        let _ = status;
-        soon()
+    pub(super) fn declared_region(&self, region: &RegionId) -> Result<(), FleetError> {
+        if self.desired.topology.regions.contains_key(region) { Ok(()) } else { Err(self.unknown_region(region)) }
     }
 
-    /// One region as it is now.
-    ///
-    /// # Errors
-    /// Where it is not declared.
-    pub async fn check_region_health(&self, region: &RegionId) -> Result<RegionState, FleetError> {
-        let _ = region;
-        soon()
+    fn unknown_region(&self, region: &RegionId) -> FleetError {
+        let known = self.desired.topology.regions.keys().map(ToString::to_string).collect();
+        FleetError::UnknownRegion { id: region.to_string(), known }
     }
 
-    /// What is down and why, then lag against promise, then what is held, blocked and waiting.
-    ///
-    /// # Errors
-    /// Where the state file cannot be read.
-    pub async fn status(&self) -> Result<StatusReport, FleetError> {
-        soon()
+    pub(super) fn declared_resource(&self, id: &ResourceId) -> Result<(ResourceKey, &ResourceSpec), FleetError> {
+        let resources = &self.desired.topology.resources;
+        let found = resources.iter().find(|(key, _)| key.id == *id);
+        found.map(|(key, spec)| (key.clone(), spec)).ok_or_else(|| FleetError::UnknownResource {
+            id: id.to_string(),
+            known: resources.keys().map(|key| key.id.to_string()).collect(),
+        })
     }
+
+    /// One declared region's port.
+    pub(super) fn open_one(&self, region: &RegionId) -> Result<Arc<dyn RegionPort>, FleetError> {
+        let endpoint = self.desired.topology.endpoints.get(region).ok_or_else(|| self.unknown_region(region))?;
+        Ok(self.open(region, endpoint))
+    }
+
+    pub(super) async fn observe(&self, ports: &std::collections::BTreeMap<RegionId, Arc<dyn RegionPort>>) -> Observed {
+        crate::live::observe(self.world.clock.as_ref(), ports, OBSERVE_DEADLINE).await
+    }
+}
+
+/// How long one region's answer is waited for. A served region is asked with a deadline of its own; a directory may
+/// have many thousand files to look at.
+const OBSERVE_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Whether the selector means this point.
+fn selects(selector: &PointSelector, point: &Point) -> bool {
+    match selector {
+        PointSelector::Newest => point.state == PointState::Complete,
+        PointSelector::Sequence(number) => point.sequence == *number,
+        PointSelector::Name(name) => point.name.as_ref() == Some(name),
+    }
+}
+
+fn words(outcome: RunOutcome, message: Option<&str>) -> String {
+    let outcome = match outcome {
+        RunOutcome::Running => "running",
+        RunOutcome::Done => "done",
+        RunOutcome::Partial => "partly done",
+        RunOutcome::Failed => "failed",
+        RunOutcome::Refused => "refused",
+        RunOutcome::Interrupted => "interrupted",
+        RunOutcome::Abandoned => "killed",
+    };
+    message.map_or_else(|| outcome.to_owned(), |message| format!("{outcome}: {message}"))
 }

@@ -7,11 +7,12 @@ use super::view::{View, record_changes};
 use crate::execute::event::Outcome;
 use crate::model::observed::Observation;
 use crate::model::{Address, ResourceKey};
-use crate::plan::document::Kind;
+use crate::plan::document::{Kind, Plan};
 use crate::wire::metrics::{Metrics, RegionMetrics, SyncMetrics};
 
-/// Fills the metrics from what the regions answer after the round and from the round's report.
-pub(super) fn metrics(view: View<'_>, report: &RunReport) -> Metrics {
+/// Fills the metrics from what the regions answer after the round, from what a plan would do then, and from the
+/// round's report.
+pub(super) fn metrics(view: View<'_>, plan: &Plan, report: &RunReport) -> Metrics {
     let regions = view.topology.regions.keys().map(|id| {
         let metrics = match view.observed.regions.get(id) {
             Some(Observation::Answered { snapshot, latency }) => {
@@ -27,10 +28,10 @@ pub(super) fn metrics(view: View<'_>, report: &RunReport) -> Metrics {
         reconciled_at: Some(view.now),
         reconcile_succeeded: report.class == ExitClass::Done,
         reconcile_duration: report.duration,
-        changes: record_changes(&report.plan) as u64,
-        drift: report.plan.drift.len() as u64,
-        blocked: u64::from(report.counts.blocked),
-        held: report.plan.held.len() as u64,
+        changes: record_changes(plan) as u64,
+        drift: plan.drift.len() as u64,
+        blocked: plan.blocked.len() as u64,
+        held: plan.held.len() as u64,
         unobserved: view.observed.regions.values().filter(|o| matches!(o, Observation::Silent(_))).count() as u64,
         failed: u64::from(report.counts.failed),
     };

@@ -12,7 +12,11 @@ mod error;
 mod view;
 mod compare;
 mod metrics;
+mod open;
 mod manager;
+mod road;
+mod act;
+mod mend;
 
 pub use error::{FleetError, Gate};
 pub use manager::MultiRegionManager;

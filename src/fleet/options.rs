@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::execute::event::EventSink;
+use crate::host::{Disk, Host};
 use crate::model::Address;
 use crate::model::topology::Topology;
 use crate::plan::document::Plan;
@@ -20,6 +21,8 @@ pub struct Desired {
     pub topology: Topology,
     /// The path as given, for the plan.
     pub path: String,
+    /// The directory that it lies in, which relative endpoints of regions that are no longer declared start from.
+    pub base: PathBuf,
 }
 
 /// What holds for every command of a process.
@@ -31,8 +34,13 @@ pub struct Settings {
     pub parallelism: usize,
     /// How long a lock is waited for; zero: not at all.
     pub lock_timeout: Duration,
-    /// Who runs it, as `user@host`.
-    pub who: String,
+    /// Who runs it, and where.
+    pub host: Host,
+    /// The machine's disk.
+    pub disk: Arc<dyn Disk>,
+    /// The argv of a process that thaws what this program froze and did not thaw (see
+    /// [`Opening::guard`](crate::region::Opening)).
+    pub guard: Option<Vec<String>>,
     /// The command line, for the lock, the history and whoever meets them.
     pub command: String,
 }
@@ -84,7 +92,7 @@ impl Default for Allowed {
 /// What a reconcile round does when another run has the state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnLocked {
-    /// It fails with [`super::FleetError::Locked`].
+    /// It fails with [`crate::state::StateError::Locked`].
     #[default]
     Fail,
     /// It waits, however long that run takes.

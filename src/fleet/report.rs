@@ -133,14 +133,14 @@ pub struct RunReport {
 /// Another run had the state, and the round was left out on request.
 #[derive(Debug, Clone)]
 pub struct Skipped {
-    /// Who has it, in words.
-    pub holder: String,
+    /// Who has it, in words; none: it has not said so yet.
+    pub holder: Option<String>,
 }
 
 /// One round of `reconcile`.
 #[derive(Debug, Clone)]
 pub struct Round {
-    /// What was done; none: left out, because another run had the state.
+    /// What was done, or that it was left out, because another run had the state.
     pub report: Result<RunReport, Skipped>,
     /// The metrics as text; none where the round was left out.
     pub metrics: Option<String>,
@@ -198,8 +198,6 @@ pub struct ReplicaVerification {
 /// A resource whose sides were read byte by byte.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Verification {
-    /// The run's name in history.
-    pub run: RunId,
     /// The resource.
     pub resource: ResourceKey,
     /// Who holds it.

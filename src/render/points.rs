@@ -83,7 +83,7 @@ pub fn restored(restored: &Restored, look: &Look) -> String {
 
 /// Both sides of a resource, compared byte for byte.
 pub fn verification(verification: &Verification, look: &Look) -> String {
-    let Verification { run: _, resource, holder, source, replicas } = verification;
+    let Verification { resource, holder, source, replicas } = verification;
     let mut out = format!("{}\n", look.paint(Tone::Strong, &format!("{resource} held by {holder}")));
     let read: crate::model::ByteCount = source.files.iter().map(|file| file.read).sum();
     let files = count(source.files.len(), "file", "files");

@@ -1,0 +1,316 @@
+//! The road that everything takes that changes anything: lock, observe, plan and guards, journal, execute, history.
+//!
+//! A [`Road`] is a run that has the state's lock and is in the history from its first step on. Whatever becomes of it
+//! is written there: what it did, that it was refused and by which gate, that it was stopped. A process that is
+//! killed leaves a run without an end, which the next one finds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::error::{FleetError, Gate};
+use super::manager::MultiRegionManager;
+use super::options::{Verdict, Watch};
+use super::report::{Counts, ExitClass, RunReport};
+use crate::execute::journal::{Journal, StateJournal};
+use crate::execute::outcome::Executed;
+use crate::execute::run::{Job, run};
+use crate::host::lock::Holder;
+use crate::live::port::RegionPort;
+use crate::model::observed::{Observation, Observed};
+use crate::model::recorded::Recorded;
+use crate::model::region::Authority;
+use crate::model::topology::Endpoint;
+use crate::model::{Digest, Lineage, OperationId, RegionId, RunId, StoreId};
+use crate::plan::document::{Mode, Plan};
+use crate::plan::{PlanInput, PlanOptions, compute_plan};
+use crate::state::{HealthObservation, RunEnd, RunOutcome, RunStart, State, StateFile, StateReader};
+
+/// The ports of a look at the regions.
+pub(super) type Ports = Arc<BTreeMap<RegionId, Arc<dyn RegionPort>>>;
+
+/// The version that plans carry.
+const TOOL_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What planning knows.
+#[derive(Debug)]
+pub(super) struct Sight {
+    pub(super) recorded: Recorded,
+    pub(super) superseded: BTreeSet<Digest>,
+    pub(super) observed: Arc<Observed>,
+    pub(super) ports: Ports,
+}
+
+/// Topologies that were applied before the last one.
+fn superseded(reader: &StateReader) -> Result<BTreeSet<Digest>, FleetError> {
+    Ok(reader.topologies()?.into_iter().skip(1).map(|applied| applied.digest).collect())
+}
+
+impl MultiRegionManager {
+    /// What the state remembers, without its lock. Where there is none the lineage is the nil one: plans of the same
+    /// inputs are the same, and whoever applies mints a lineage in its place.
+    pub(super) fn remembered(&self) -> Result<(Recorded, BTreeSet<Digest>), FleetError> {
+        match StateFile::new(&self.settings.state).read()? {
+            Some(reader) => Ok((reader.recorded()?, superseded(&reader)?)),
+            None => Ok((Recorded::new(Lineage(Uuid::nil())), BTreeSet::new())),
+        }
+    }
+
+    /// Looks at all regions without the state's lock.
+    pub(super) async fn look(&self) -> Result<Sight, FleetError> {
+        let (recorded, superseded) = self.remembered()?;
+        Ok(self.look_with(recorded, superseded).await)
+    }
+
+    pub(super) async fn look_with(&self, recorded: Recorded, superseded: BTreeSet<Digest>) -> Sight {
+        let ports: Ports = Arc::new(self.open_all(&recorded));
+        let observed = Arc::new(self.observe(&ports).await);
+        Sight { recorded, superseded, observed, ports }
+    }
+
+    /// Makes a plan of what is known. Pure but for the time of day.
+    pub(super) fn plan_of(&self, sight: &Sight, options: &PlanOptions) -> Result<Plan, FleetError> {
+        Ok(compute_plan(&self.input(sight, options))?)
+    }
+
+    pub(super) fn input<'a>(&'a self, sight: &'a Sight, options: &'a PlanOptions) -> PlanInput<'a> {
+        PlanInput {
+            topology: &self.desired.topology,
+            topology_path: &self.desired.path,
+            observed: &sight.observed,
+            recorded: &sight.recorded,
+            superseded: &sight.superseded,
+            now: self.world.clock.now(),
+            tool_version: TOOL_VERSION,
+            options,
+        }
+    }
+
+    /// Takes the state's lock and begins a run.
+    ///
+    /// Guarantee: from now on the run is in the history, and nobody else changes anything under this state. Where
+    /// there was no state file, one is made with a new lineage; while nothing else stands in it, it counts as new.
+    pub(super) async fn set_out(&self, wait: Duration, watch: &Watch) -> Result<Road<'_>, FleetError> {
+        let host = &self.settings.host;
+        let holder = Holder {
+            who: host.who(),
+            pid: host.pid,
+            command: self.settings.command.clone(),
+            since: self.world.clock.now(),
+        };
+        let file = StateFile::new(&self.settings.state);
+        let locked = tokio::select! {
+            locked = file.lock_within(&holder, wait) => locked?,
+            () = watch.cancel.cancelled() => return Err(FleetError::Interrupted),
+        };
+        let state = locked.open(&self.world, host, Lineage(self.world.ids.random()))?;
+        self.begin(state)
+    }
+
+    /// Begins a run in a state that is open.
+    pub(super) fn begin(&self, mut state: State) -> Result<Road<'_>, FleetError> {
+        let host = &self.settings.host;
+        let run = state.begin_run(&RunStart {
+            command: self.settings.command.clone(),
+            who: host.who(),
+            host: host.name.clone(),
+            pid: host.pid,
+            topology: Some(self.desired.topology.digest),
+        })?;
+        Ok(Road { manager: self, state, run })
+    }
+}
+
+/// How a plan is carried out.
+#[derive(Debug, Default)]
+pub(super) struct Manner {
+    /// Changes that are at their result already.
+    pub(super) settled: BTreeSet<String>,
+    /// Whether suspicious sources are taken for what they are.
+    pub(super) accept_change: bool,
+    /// Whether particular objects were asked for.
+    pub(super) one_thing: bool,
+}
+
+/// A run that has the state.
+#[derive(Debug)]
+pub(super) struct Road<'a> {
+    pub(super) manager: &'a MultiRegionManager,
+    pub(super) state: State,
+    pub(super) run: RunId,
+}
+
+impl Road<'_> {
+    /// Looks at all regions, and notes what their health is.
+    pub(super) async fn look(&mut self) -> Result<Sight, FleetError> {
+        let superseded = superseded(self.state.reader())?;
+        let sight = self.manager.look_with(self.state.recorded()?, superseded).await;
+        let at = self.manager.world.clock.now();
+        let policy = &self.manager.desired.topology.policy.health;
+        let seen = sight.observed.regions.iter().map(|(region, observation)| {
+            let (status, latency, detail) = match observation {
+                Observation::Answered { latency, .. } => {
+                    (crate::plan::health_of(*latency, policy), Some(*latency), None)
+                }
+                Observation::Silent(silence) => (silence.status, None, Some(silence.reason.clone())),
+            };
+            HealthObservation { region_id: region.clone(), at, status, latency, detail }
+        });
+        self.state.observe_health(&seen.collect::<Vec<_>>())?;
+        Ok(sight)
+    }
+
+    /// Ends the run early, where it failed: the history says why.
+    pub(super) fn turn_back(mut self, error: FleetError) -> FleetError {
+        let outcome = match &error {
+            FleetError::Refused(_) => RunOutcome::Refused,
+            FleetError::Interrupted => RunOutcome::Interrupted,
+            FleetError::State(_)
+            | FleetError::Journal(_)
+            | FleetError::Request(_)
+            | FleetError::UnknownRegion { .. }
+            | FleetError::UnknownResource { .. }
+            | FleetError::Unfit { .. }
+            | FleetError::Io { .. }
+            | FleetError::Region { .. } => RunOutcome::Failed,
+        };
+        let end = RunEnd { outcome, exit_code: error.code(), message: Some(error.to_string()) };
+        // The error at hand says more than a history that could not be written either.
+        let _ = self.state.finish_run(self.run, &end);
+        error
+    }
+
+    /// Turns a verdict that is no permission into its error.
+    pub(super) fn permitted(verdict: Verdict) -> Result<(), FleetError> {
+        match verdict {
+            Verdict::Proceed => Ok(()),
+            Verdict::Interrupt => Err(FleetError::Interrupted),
+            Verdict::Decline => Err(FleetError::Refused(vec![Gate {
+                code: "declined".to_owned(),
+                detail: "the plan was not confirmed; nothing was changed".to_owned(),
+                help: Some("answer `yes`, or give --auto-approve where nobody can be asked".to_owned()),
+                address: None,
+            }])),
+        }
+    }
+
+    /// Under whose authority this run writes. A state that holds no seat takes one: above every term that any region
+    /// knows, so that it cannot be mistaken for one that was there before.
+    pub(super) fn authority(&mut self, sight: &Sight) -> Result<Authority, FleetError> {
+        let seating = match self.state.seating()? {
+            Some(seating) => seating,
+            None => {
+                let known = sight.observed.regions.values().filter_map(|observation| match observation {
+                    Observation::Answered { snapshot, .. } => snapshot.controller.as_ref(),
+                    Observation::Silent(_) => None,
+                });
+                let highest = known.map(|controller| controller.term).max().unwrap_or(0);
+                self.state.take_seat(highest + 1)?
+            }
+        };
+        Ok(Authority {
+            lineage: sight.recorded.lineage,
+            term: seating.term,
+            seat: seating.seat,
+            place: self.state.place(),
+            operation: OperationId(self.manager.world.ids.ordered()),
+        })
+    }
+
+    /// Carries a plan out and ends the run.
+    pub(super) async fn carry_out(
+        mut self,
+        plan: Plan,
+        sight: &Sight,
+        manner: Manner,
+        watch: &Watch,
+    ) -> Result<(RunReport, Executed), FleetError> {
+        let executed = match self.execute(&plan, sight, &manner, watch).await {
+            Ok(executed) => executed,
+            Err(error) => return Err(self.turn_back(error)),
+        };
+        let counts = Counts::of(&plan, &executed);
+        let class = counts.class(manner.one_thing);
+        if plan.mode == Mode::Normal && !manner.one_thing && class != ExitClass::Failed {
+            self.state.record_topology(&plan.topology.digest, self.run)?;
+        }
+        let outcome = match class {
+            ExitClass::Done => RunOutcome::Done,
+            ExitClass::Partial => RunOutcome::Partial,
+            ExitClass::Failed => RunOutcome::Failed,
+            ExitClass::Interrupted => RunOutcome::Interrupted,
+        };
+        let message = executed.outcomes.iter().find(|ended| ended.region.is_some());
+        let message = message.and_then(|ended| Some(format!("{}: {}", ended.address, ended.message.as_ref()?)));
+        self.state.finish_run(self.run, &RunEnd { outcome, exit_code: class.code(), message })?;
+        let report = RunReport {
+            run: self.run,
+            outcomes: executed.outcomes.clone(),
+            counts,
+            class,
+            bytes: executed.bytes(),
+            duration: executed.duration,
+            serial: self.state.reader().serial()?,
+            plan,
+        };
+        Ok((report, executed))
+    }
+
+    async fn execute(
+        &mut self,
+        plan: &Plan,
+        sight: &Sight,
+        manner: &Manner,
+        watch: &Watch,
+    ) -> Result<Executed, FleetError> {
+        let idle = plan.effects().next().is_none() && plan.moved.is_empty();
+        let authority = if idle {
+            // Nothing is written anywhere, so nobody's place is taken for it.
+            let seat = crate::model::Seat(Uuid::nil());
+            let operation = OperationId(Uuid::nil());
+            Authority { lineage: sight.recorded.lineage, term: 0, seat, place: String::new(), operation }
+        } else {
+            self.authority(sight)?
+        };
+        let job = Job {
+            plan,
+            topology: &self.manager.desired.topology,
+            observed: Arc::clone(&sight.observed),
+            recorded: &sight.recorded,
+            ports: Arc::clone(&sight.ports),
+            authority,
+            limits: self.manager.limits(),
+            settled: manner.settled.clone(),
+            accept_change: manner.accept_change,
+            world: self.manager.world.clone(),
+        };
+        let origins = self.manager.origins();
+        let mut journal = StateJournal { state: &mut self.state, run: self.run, origins };
+        if !idle {
+            journal.met(&met(plan, sight))?;
+        }
+        Ok(run(&job, &mut journal, watch.events.as_ref(), &watch.cancel).await?)
+    }
+}
+
+/// The stores of the regions that the plan could rely on.
+fn met(plan: &Plan, sight: &Sight) -> Vec<(RegionId, StoreId)> {
+    let unseen: BTreeSet<&RegionId> = plan.unobserved.iter().map(|region| &region.region_id).collect();
+    let declared = plan.regions.iter().map(|region| &region.region_id).filter(|region| !unseen.contains(region));
+    let store = |region: &RegionId| sight.observed.snapshot(region)?.identity.as_ref().map(|identity| identity.store);
+    declared.filter_map(|region| store(region).map(|store| (region.clone(), store))).collect()
+}
+
+impl MultiRegionManager {
+    /// Where regions are reached on the network.
+    pub(super) fn origins(&self) -> BTreeMap<RegionId, String> {
+        let endpoints = self.desired.topology.endpoints.iter();
+        let origin = |(region, endpoint): (&RegionId, &Endpoint)| match endpoint {
+            Endpoint::Http(origin) => Some((region.clone(), origin.clone())),
+            Endpoint::Directory(_) => None,
+        };
+        endpoints.filter_map(origin).collect()
+    }
+}
