@@ -112,6 +112,15 @@ pub enum Phase {
     PuttingIn,
 }
 
+/// A file that arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arriving {
+    /// The number that what arrived of it is named by.
+    pub id: FileId,
+    /// Whether all of it is put together beside the replica and moved in; else the replica's file is patched.
+    pub staged: bool,
+}
+
 /// A receiving that is not finished.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceivingRecord {
@@ -121,8 +130,13 @@ pub struct ReceivingRecord {
     pub base: Option<u64>,
     /// From `Sealed` on, the point that is being published.
     pub sequence: Option<u64>,
-    /// Files that arrive, by path, and the numbers that their overlays are named by.
-    pub files: BTreeMap<String, FileId>,
+    /// Files that arrive, by path.
+    pub files: BTreeMap<String, Arriving>,
+    /// Files of the newest point that were found modified here, and how they lay when they were read again; none:
+    /// missing.
+    pub modified: BTreeMap<FileId, Option<FileIdentity>>,
+    /// Whether owners are set: the program runs as root.
+    pub owners: bool,
     /// Points that lose bytes for good when this one is published, because somebody else overwrote them here.
     pub damaged: Vec<u64>,
     /// Bytes received and durable.
@@ -147,12 +161,12 @@ pub struct ReplicaRecord {
 }
 
 impl ReplicaRecord {
-    /// The newest complete point of the chain of copies.
+    /// The newest point of the chain of copies: what the replica's files show.
     pub fn newest(&self) -> Option<&PointRecord> {
         self.chain().next_back()
     }
 
-    /// The published points of the chain of copies, oldest first; damaged ones too, but not as the newest.
+    /// The published points of the chain of copies, oldest first; damaged ones too.
     pub fn chain(&self) -> impl DoubleEndedIterator<Item = &PointRecord> {
         self.points.values().filter(|record| record.standing == Standing::Published && !record.is_set_aside())
     }

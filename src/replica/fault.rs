@@ -55,6 +55,11 @@ impl Stop {
 }
 
 impl StopCheck {
+    /// For work that nobody stops.
+    pub(super) fn never() -> Self {
+        Stop::default().check()
+    }
+
     /// Whether to stop.
     pub(super) fn stopped(&self) -> bool {
         self.stop.0.load(Ordering::SeqCst) != self.began

@@ -32,7 +32,20 @@ pub(super) fn on_all_cores<S>(
     state: impl Fn() -> S + Sync,
     work: impl Fn(usize, &mut S) -> Result<(), TransferError> + Sync,
 ) -> Result<(), TransferError> {
-    let threads = cores().min(count);
+    on_threads(cores(), count, state, work)
+}
+
+/// The same on so many threads.
+///
+/// # Errors
+/// Those of `work`.
+pub(super) fn on_threads<S>(
+    threads: usize,
+    count: usize,
+    state: impl Fn() -> S + Sync,
+    work: impl Fn(usize, &mut S) -> Result<(), TransferError> + Sync,
+) -> Result<(), TransferError> {
+    let threads = threads.min(count);
     if threads <= 1 {
         let mut own = state();
         return (0..count).try_for_each(|at| work(at, &mut own));

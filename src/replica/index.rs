@@ -12,10 +12,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::block::SLOTS;
+use super::block::{RootHasher, SLOTS, blocks_in_group, groups_in, hash_group};
 use super::fault::cannot;
 use super::port::{Hash, TransferError, ZERO};
 use crate::host::disk::{Disk, DiskFile, Open};
+use crate::model::Digest;
 
 const MAGIC: [u8; 8] = *b"DBVRIDX1";
 const HEADER: u64 = 64;
@@ -38,7 +39,7 @@ impl Record {
     pub(super) fn of_blocks(blocks: &[Hash]) -> Self {
         let mut record = Self::EMPTY;
         record.blocks[..blocks.len()].copy_from_slice(blocks);
-        record.group = super::block::hash_group(blocks);
+        record.group = hash_group(blocks);
         record
     }
 
@@ -145,6 +146,27 @@ impl Index {
     pub(super) fn next(&self, group: u64) -> Result<Option<u64>, TransferError> {
         let found = self.file.next_data(HEADER + group * RECORD as u64).map_err(cannot("read", &self.path))?;
         Ok(found.map(|(start, _)| (start.saturating_sub(HEADER) / RECORD as u64).max(group)))
+    }
+
+    /// Whether it is the index of a file of `size` bytes with this root.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub(super) fn is_sound(&self, size: u64, root: Digest) -> Result<bool, TransferError> {
+        let mut hasher = RootHasher::new(size);
+        let groups = groups_in(size);
+        let mut first = 0;
+        while first < groups {
+            let count = (groups - first).min(64);
+            for (group, record) in (first..).zip(self.read(first, count as usize)?) {
+                if hash_group(&record.blocks[..blocks_in_group(size, group)]) != record.group {
+                    return Ok(false);
+                }
+                hasher.add(&[record.group]);
+            }
+            first += count;
+        }
+        Ok(hasher.finish() == root)
     }
 
     /// Makes what was written durable.

@@ -95,6 +95,17 @@ impl Layer {
         Ok(Overlay { data, path, table })
     }
 
+    /// Removes what arrived of the file, but not the hashes of how it was found.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub(super) fn forget_arrived(&self, disk: &dyn Disk, file: FileId) -> Result<(), TransferError> {
+        for path in [self.table(file), self.data(file), self.wanted(file)] {
+            remove_if_there(disk, &path)?;
+        }
+        Ok(())
+    }
+
     /// Removes all that it has of the file.
     ///
     /// # Errors

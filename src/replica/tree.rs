@@ -93,23 +93,8 @@ impl Tree {
 
     /// What there is, in short.
     pub fn outline(&self, kind: ResourceType) -> Outline {
-        let mut outline = Outline::default();
-        for found in self.found.iter().filter(|found| found.node == FoundNode::File) {
-            outline.files += 1;
-            outline.bytes += ByteCount(found.stat.size);
-            match kind {
-                ResourceType::Vm => {
-                    let suffix = suffix(&found.path);
-                    if DEFINITIONS.contains(&suffix.as_str()) {
-                        outline.definitions.insert(found.path.clone());
-                    } else if DISKS.contains(&suffix.as_str()) || found.stat.size >= DISK_BYTES {
-                        outline.disks.insert(found.path.clone(), ByteCount(found.stat.size));
-                    }
-                }
-                ResourceType::Storage | ResourceType::Network | ResourceType::Config | ResourceType::State => {}
-            }
-        }
-        outline
+        let files = self.found.iter().filter(|found| found.node == FoundNode::File);
+        outline(kind, files.map(|found| (found.path.as_str(), found.stat.size)))
     }
 
     /// The latest change of any file, in nanoseconds since 1970.
@@ -122,6 +107,27 @@ impl Tree {
             self.refused = Some(FileRefusal { path: path.into(), reason: reason.into() });
         }
     }
+}
+
+/// What there is in short, from the files' paths and sizes.
+pub(super) fn outline<'a>(kind: ResourceType, files: impl Iterator<Item = (&'a str, u64)>) -> Outline {
+    let mut outline = Outline::default();
+    for (path, size) in files {
+        outline.files += 1;
+        outline.bytes += ByteCount(size);
+        match kind {
+            ResourceType::Vm => {
+                let suffix = suffix(path);
+                if DEFINITIONS.contains(&suffix.as_str()) {
+                    outline.definitions.insert(path.to_owned());
+                } else if DISKS.contains(&suffix.as_str()) || size >= DISK_BYTES {
+                    outline.disks.insert(path.to_owned(), ByteCount(size));
+                }
+            }
+            ResourceType::Storage | ResourceType::Network | ResourceType::Config | ResourceType::State => {}
+        }
+    }
+    outline
 }
 
 fn suffix(path: &str) -> String {

@@ -1,0 +1,316 @@
+//! From all blocks being here to the point being the newest one, in phases that a crash cannot tear.
+//!
+//! | phase | its effects | a crash in it leaves behind, and what the next opening does |
+//! | --- | --- | --- |
+//! | `receiving` | staged files get their length, mode and time, and are synced | the newest point untouched; what arrived is kept |
+//! | commit `sealed` | the new point and its manifest are recorded; from here on no source is needed | either side of the commit |
+//! | `sealed` | old blocks that will be overwritten are saved into the undo of the point before | the newest point untouched; the undo is written anew |
+//! | commit `taking_out` | that undo counts | either side |
+//! | `taking_out` | files that leave are moved into the undo | each at its path or in the undo: reading looks in both |
+//! | commit `putting_in` | | either side |
+//! | `putting_in` | staged files are moved in, large ones patched, indexes follow | the point before is read through its undo; the patch is done again from what arrived |
+//! | commit | the new point is the newest | either side |
+//!
+//! From `sealed` on the opening of the region rolls forward. Only one thing leads back: a file that somebody changed
+//! between the look at the replica and `sealed`, or a received block that a failing disk altered since. Then nothing
+//! of the replica was touched yet, and the next sync starts from what arrived.
+//!
+//! A full disk or a failing one stops a phase with an error; the newest complete point can be read meanwhile.
+
+use std::collections::BTreeMap;
+
+use super::catalog::{
+    Catalog, CatalogChange, FileId, FileIdentity, KeptEntry, KeptFile, KeptManifest, Phase, PointRecord,
+    ReceivingRecord, ReplicaRecord, Standing,
+};
+use super::export::dress;
+use super::fault::{cannot, misuse};
+use super::hashing::{lock, on_threads};
+use super::layer::{Layer, remove_tree};
+use super::manifest::Node;
+use super::place::ReplicaPlace;
+use super::port::{Published, TransferError};
+use super::prune;
+use super::putting;
+use super::receive::Receive;
+use super::undo;
+use crate::host::disk::{Disk, Open};
+use crate::model::point::{Point, PointState};
+use crate::model::{ByteCount, Timestamp};
+
+/// Staged files are synced by so many threads: most of the time they wait for the disk.
+const SYNC_THREADS: usize = 8;
+
+/// A point on its way from sealed to published.
+#[derive(Debug)]
+pub(super) struct Passage<'a> {
+    pub(super) disk: &'a dyn Disk,
+    pub(super) catalog: &'a dyn Catalog,
+    pub(super) place: &'a ReplicaPlace,
+    pub(super) record: ReplicaRecord,
+    pub(super) receiving: ReceivingRecord,
+    /// What the files show.
+    pub(super) old: KeptManifest,
+    /// What they will show.
+    pub(super) new: KeptManifest,
+}
+
+/// Whether a phase could be gone through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Passed {
+    /// Yes.
+    Yes,
+    /// No, for this reason; nothing of the replica was touched.
+    BackOut(String),
+}
+
+impl Receive {
+    /// Publishes what was received, and drops what retention no longer wants.
+    pub(super) fn publish(&self, verified_at: Timestamp) -> Result<Published, TransferError> {
+        {
+            let state = lock(&self.state);
+            state.copying()?;
+            if state.missing != 0 {
+                return Err(misuse(format!("{} blocks have not arrived", state.missing)));
+            }
+        }
+        self.checkpoint()?;
+        let (disk, catalog) = (&*self.disk, &*self.catalog);
+        let record = catalog.load(&self.place.resource)?;
+        let data_hash = self.reading.manifest.data_hash();
+        let state = lock(&self.state);
+        let changed = state.record.changed;
+        if let Some(newest) = record.newest().filter(|newest| newest.point.data_hash == data_hash && !self.repairs) {
+            let mut same = newest.clone();
+            same.point.verified_at = same.point.verified_at.max(verified_at);
+            same.source_stamp = self.reading.stamp;
+            let point = same.point.clone();
+            catalog.commit(
+                &self.place.resource,
+                &[
+                    CatalogChange::Point { record: Box::new(same), manifest: None },
+                    CatalogChange::Receiving(None),
+                    CatalogChange::Refusal(None),
+                ],
+            )?;
+            drop(state);
+            clear_incoming(disk, self)?;
+            return Ok(Published { point, new: false, changed, set_aside: self.set_aside.clone() });
+        }
+        let bodies: BTreeMap<&str, (FileId, u64)> = state
+            .files
+            .values()
+            .map(|file| (file.path.as_str(), (file.id, u64::try_from(file.data).unwrap_or(0))))
+            .collect();
+        let manifest = self.kept_manifest(&bodies)?;
+        self.finish_staged(&manifest, &state.record)?;
+        let sequence = record.next_sequence.max(1);
+        let point = Point {
+            sequence,
+            name: None,
+            data_hash,
+            read_at: self.reading.read_at,
+            verified_at: verified_at.max(self.reading.read_at),
+            source: self.order.source.clone(),
+            epoch: self.order.epoch,
+            kind: self.reading.kind,
+            state: PointState::Complete,
+            bytes: self.reading.manifest.bytes(),
+            files: self.outline.files,
+        };
+        let sealed = PointRecord {
+            point: point.clone(),
+            source_stamp: self.reading.stamp,
+            outline: self.outline.clone(),
+            standing: Standing::Sealed,
+            base: None,
+        };
+        let receiving =
+            ReceivingRecord { phase: Phase::Sealed, sequence: Some(sequence), ..state.record.clone() };
+        drop(state);
+        catalog.commit(
+            &self.place.resource,
+            &[
+                CatalogChange::Counters { next_sequence: sequence + 1, next_file: record.next_file },
+                CatalogChange::Point { record: Box::new(sealed), manifest: Some(manifest) },
+                CatalogChange::Receiving(Some(receiving)),
+            ],
+        )?;
+        if let Passed::BackOut(why) = roll_forward(disk, catalog, &self.place)? {
+            return Err(TransferError::Corrupt(why));
+        }
+        // The point stands. What cannot be dropped now is dropped after a later sync.
+        let _ = prune::retain(disk, catalog, &self.place, &self.rules.retention);
+        Ok(Published { point, new: true, changed, set_aside: self.set_aside.clone() })
+    }
+
+    fn kept_manifest(&self, bodies: &BTreeMap<&str, (FileId, u64)>) -> Result<KeptManifest, TransferError> {
+        let here: BTreeMap<&str, &KeptEntry> =
+            self.kept.entries.iter().map(|kept| (kept.entry.path.as_str(), kept)).collect();
+        let mut entries = Vec::with_capacity(self.reading.manifest.entries.len());
+        for entry in &self.reading.manifest.entries {
+            let path = entry.path.as_str();
+            let file = match entry.node {
+                Node::Directory | Node::Link { .. } => None,
+                Node::File { .. } => Some(match (bodies.get(path), here.get(path).and_then(|kept| kept.file.as_ref())) {
+                    (Some((id, data)), _) => KeptFile { id: *id, identity: None, data: ByteCount(*data) },
+                    (None, Some(body)) => body.clone(),
+                    (None, None) => return Err(misuse(format!("{path} has not arrived"))),
+                }),
+            };
+            entries.push(KeptEntry { entry: entry.clone(), file });
+        }
+        Ok(KeptManifest { entries })
+    }
+
+    /// Gives staged files their length, mode and time, and makes them durable.
+    fn finish_staged(&self, manifest: &KeptManifest, record: &ReceivingRecord) -> Result<(), TransferError> {
+        let incoming = self.incoming();
+        let staged: Vec<(&KeptEntry, FileId)> = manifest
+            .entries
+            .iter()
+            .filter_map(|kept| {
+                let arriving = record.files.get(&kept.entry.path).filter(|arriving| arriving.staged)?;
+                Some((kept, arriving.id))
+            })
+            .collect();
+        on_threads(
+            SYNC_THREADS,
+            staged.len(),
+            || (),
+            |at, ()| {
+                let (kept, id) = staged[at];
+                let Node::File { size, root: _ } = kept.entry.node else { return Ok(()) };
+                let path = incoming.data(id);
+                let file = self.disk.open(&path, Open::ReadWrite).map_err(cannot("open", &path))?;
+                file.set_len(size.0).map_err(cannot("write", &path))?;
+                dress(&*self.disk, &path, kept, record.owners)?;
+                file.sync_all().map_err(cannot("sync", &path))
+            },
+        )?;
+        incoming.sync(&*self.disk)
+    }
+}
+
+fn clear_incoming(disk: &dyn Disk, receive: &Receive) -> Result<(), TransferError> {
+    remove_tree(disk, &receive.place.incoming)
+}
+
+/// Finishes what an interrupted sync left: a sealed point is published, a point that was being dropped is dropped.
+/// What was received and not sealed stays for the next sync. To be called before anything else is done with a
+/// replica, by whoever may write there.
+///
+/// # Errors
+/// I/O errors; the newest complete point can be read nevertheless.
+pub fn recover(disk: &dyn Disk, catalog: &dyn Catalog, place: &ReplicaPlace) -> Result<(), TransferError> {
+    roll_forward(disk, catalog, place)?;
+    let record = catalog.load(&place.resource)?;
+    if record.receiving.is_none() {
+        remove_tree(disk, &place.incoming)?;
+    }
+    prune::finish(disk, catalog, place)
+}
+
+/// Goes from `sealed` to published, wherever it was left.
+pub(super) fn roll_forward(
+    disk: &dyn Disk,
+    catalog: &dyn Catalog,
+    place: &ReplicaPlace,
+) -> Result<Passed, TransferError> {
+    let record = catalog.load(&place.resource)?;
+    let Some(receiving) = record.receiving.clone() else { return Ok(Passed::Yes) };
+    let Some(sequence) = receiving.sequence.filter(|_| receiving.phase >= Phase::Sealed) else {
+        return Ok(Passed::Yes);
+    };
+    let old = match receiving.base {
+        Some(base) => catalog.manifest(&place.resource, base)?,
+        None => KeptManifest::default(),
+    };
+    let new = catalog.manifest(&place.resource, sequence)?;
+    let mut passage = Passage { disk, catalog, place, record, receiving, old, new };
+    if passage.receiving.phase == Phase::Sealed {
+        match undo::save(&mut passage)? {
+            Passed::Yes => passage.enter(Phase::TakingOut)?,
+            Passed::BackOut(why) => {
+                passage.back_out(sequence)?;
+                return Ok(Passed::BackOut(why));
+            }
+        }
+    }
+    if passage.receiving.phase == Phase::TakingOut {
+        putting::take_out(&passage)?;
+        passage.enter(Phase::PuttingIn)?;
+    }
+    putting::put_in(&mut passage)?;
+    passage.arrive(sequence)?;
+    remove_tree(disk, &place.incoming)?;
+    Ok(Passed::Yes)
+}
+
+impl Passage<'_> {
+    /// The undo of the point that the files show; none for a first copy.
+    pub(super) fn undo(&self) -> Option<Layer> {
+        self.receiving.base.map(|base| Layer(self.place.undo(base)))
+    }
+
+    pub(super) fn incoming(&self) -> Layer {
+        Layer(self.place.incoming.clone())
+    }
+
+    /// Files that are patched: what they are, and what they become.
+    pub(super) fn patched(&self) -> impl Iterator<Item = (&KeptEntry, &KeptEntry)> {
+        self.new.entries.iter().filter_map(|new| {
+            let arriving = self.receiving.files.get(&new.entry.path).filter(|arriving| !arriving.staged)?;
+            let old = self.old.entries.iter().find(|old| old.file.as_ref().is_some_and(|body| body.id == arriving.id));
+            old.map(|old| (old, new))
+        })
+    }
+
+    /// How a file of the point that the files show should lie now.
+    pub(super) fn expected(&self, body: &KeptFile) -> Option<FileIdentity> {
+        match self.receiving.modified.get(&body.id) {
+            Some(modified) => *modified,
+            None => body.identity,
+        }
+    }
+
+    fn enter(&mut self, phase: Phase) -> Result<(), TransferError> {
+        self.receiving.phase = phase;
+        let change = CatalogChange::Receiving(Some(self.receiving.clone()));
+        Ok(self.catalog.commit(&self.place.resource, &[change])?)
+    }
+
+    fn back_out(&mut self, sequence: u64) -> Result<(), TransferError> {
+        if let Some(undo) = self.undo() {
+            remove_tree(self.disk, &undo.0)?;
+        }
+        let receiving = ReceivingRecord {
+            phase: Phase::Receiving,
+            sequence: None,
+            modified: BTreeMap::new(),
+            damaged: Vec::new(),
+            ..self.receiving.clone()
+        };
+        let changes = [CatalogChange::RemovePoint { sequence }, CatalogChange::Receiving(Some(receiving))];
+        Ok(self.catalog.commit(&self.place.resource, &changes)?)
+    }
+
+    /// The commit that publishes.
+    fn arrive(&self, sequence: u64) -> Result<(), TransferError> {
+        let mut changes = Vec::new();
+        for damaged in &self.receiving.damaged {
+            if let Some(record) = self.record.points.get(damaged) {
+                let mut record = record.clone();
+                record.point.state = PointState::Damaged;
+                changes.push(CatalogChange::Point { record: Box::new(record), manifest: None });
+            }
+        }
+        let no_point = || misuse(format!("point {sequence} has no record"));
+        let mut record = self.record.points.get(&sequence).ok_or_else(no_point)?.clone();
+        record.standing = Standing::Published;
+        changes.push(CatalogChange::Point { record: Box::new(record), manifest: Some(self.new.clone()) });
+        changes.push(CatalogChange::Receiving(None));
+        changes.push(CatalogChange::Refusal(None));
+        Ok(self.catalog.commit(&self.place.resource, &changes)?)
+    }
+}

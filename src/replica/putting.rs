@@ -1,0 +1,285 @@
+//! Making the replica's files show the new point: files that leave are moved into the undo, staged ones moved in,
+//! large ones patched.
+//!
+//! Every step may be repeated: a move that was done is seen by what is no longer at its old name, a patch writes the
+//! same bytes again. The order is: all that leaves, its directories synced; then all that comes, files before the
+//! directories' modes and times; then every directory that gained or lost a name is synced.
+//!
+//! Something in the way that is neither of the old point nor of the new one is moved beside the set-aside points,
+//! never overwritten.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::block::{
+    GROUP_BYTES, blocks_in, blocks_in_group, from_slot, groups_in, hash_group,
+};
+use super::catalog::{FileId, KeptEntry, KeptFile};
+use super::export::dress;
+use super::fault::{cannot, misuse};
+use super::index::{Index, Record};
+use super::layer::{make_dir, move_if_there, remove_if_there};
+use super::manifest::Node;
+use super::port::{BLOCK_BYTES, GROUP_BLOCKS, TransferError, ZERO};
+use super::publish::Passage;
+use super::tree::identity;
+use crate::host::disk::{DiskFile, FileKind, Open};
+
+/// Moves the files that the new point does not have into the undo of the old one.
+///
+/// # Errors
+/// I/O errors.
+pub(super) fn take_out(passage: &Passage<'_>) -> Result<(), TransferError> {
+    let Some(undo) = passage.undo() else { return Ok(()) };
+    open_up(passage, &passage.old.entries)?;
+    let stays: BTreeSet<FileId> = bodies(&passage.new.entries).map(|(_, body)| body.id).collect();
+    let mut left = BTreeSet::new();
+    for (kept, body) in bodies(&passage.old.entries).filter(|(_, body)| !stays.contains(&body.id)) {
+        let path = passage.place.files.join(&kept.entry.path);
+        let is_file = passage.disk.symlink_metadata(&path).is_ok_and(|stat| stat.kind == FileKind::File);
+        if is_file && move_if_there(passage.disk, &path, &undo.whole(body.id))? {
+            left.extend(path.parent().map(Path::to_owned));
+        }
+        let index = passage.place.index_of(body.id);
+        if move_if_there(passage.disk, &index, &undo.whole_index(body.id))? {
+            left.insert(passage.place.index.clone());
+        }
+    }
+    undo.sync(passage.disk)?;
+    left.iter().try_for_each(|directory| passage.disk.sync_dir(directory).map_err(cannot("sync", directory)))
+}
+
+/// Makes the files show the new point, and notes how they lie.
+///
+/// # Errors
+/// I/O errors.
+pub(super) fn put_in(passage: &mut Passage<'_>) -> Result<(), TransferError> {
+    let disk = passage.disk;
+    let files = passage.place.files.clone();
+    make_dir(disk, &files)?;
+    make_dir(disk, &passage.place.index)?;
+    open_up(passage, &passage.old.entries)?;
+    clear(passage)?;
+    let mut gained: BTreeSet<PathBuf> = BTreeSet::from([files.clone(), passage.place.index.clone()]);
+    for kept in &passage.new.entries {
+        let path = files.join(&kept.entry.path);
+        match &kept.entry.node {
+            Node::Directory => {
+                make_way(passage, &path, FileKind::Directory)?;
+                disk.create_dir_all(&path).map_err(cannot("make the directory", &path))?;
+                gained.insert(path.clone());
+                gained.extend(path.parent().map(Path::to_owned));
+            }
+            Node::Link { to } => {
+                make_way(passage, &path, FileKind::Link)?;
+                if disk.read_link(&path).ok().as_deref() != Some(Path::new(to)) {
+                    remove_if_there(disk, &path)?;
+                    disk.symlink(Path::new(to), &path).map_err(cannot("make the link", &path))?;
+                    gained.extend(path.parent().map(Path::to_owned));
+                }
+                dress(disk, &path, kept, passage.receiving.owners)?;
+            }
+            Node::File { .. } => {}
+        }
+    }
+    open_up(passage, &passage.new.entries)?;
+
+    let arriving = passage.receiving.files.clone();
+    let before: BTreeMap<&str, &KeptEntry> =
+        passage.old.entries.iter().map(|kept| (kept.entry.path.as_str(), kept)).collect();
+    let mut identities: BTreeMap<FileId, Option<super::catalog::FileIdentity>> = BTreeMap::new();
+    for (kept, body) in bodies(&passage.new.entries) {
+        let path = files.join(&kept.entry.path);
+        let mut trusted = true;
+        match arriving.get(&kept.entry.path) {
+            Some(arriving) if arriving.staged => {
+                let staged = passage.incoming().data(body.id);
+                if disk.symlink_metadata(&staged).is_ok() {
+                    make_way(passage, &path, FileKind::File)?;
+                    // The old file has left. Only one that is being healed lies there, and was set aside.
+                    let heals = bodies(&passage.old.entries).any(|(_, old)| old.id == body.id);
+                    if !heals && disk.symlink_metadata(&path).is_ok() {
+                        put_aside(passage, &path)?;
+                    }
+                }
+                move_if_there(disk, &staged, &path)?;
+                move_if_there(disk, &passage.incoming().table(body.id), &passage.place.index_of(body.id))?;
+                gained.extend(path.parent().map(Path::to_owned));
+            }
+            Some(_) => trusted = patch(passage, kept, body, &path)?,
+            None => {
+                let same = before.get(kept.entry.path.as_str()).is_some_and(|old| old.entry == kept.entry);
+                if same {
+                    continue;
+                }
+                let stat = disk.symlink_metadata(&path).map_err(cannot("look at", &path))?;
+                // Dressed by an earlier attempt, it lies otherwise than before and must still be believed.
+                let is_dressed = stat.mode == kept.entry.mode && stat.mtime_ns == kept.entry.mtime_ns;
+                trusted = is_dressed || body.identity == Some(identity(&stat));
+                dress(disk, &path, kept, passage.receiving.owners)?;
+            }
+        }
+        let stat = disk.symlink_metadata(&path).map_err(cannot("look at", &path))?;
+        identities.insert(body.id, trusted.then(|| identity(&stat)));
+    }
+    for kept in passage.new.entries.iter().rev().filter(|kept| kept.entry.node == Node::Directory) {
+        dress(disk, &files.join(&kept.entry.path), kept, passage.receiving.owners)?;
+    }
+    gained.extend(files.parent().map(Path::to_owned));
+    for directory in gained.iter().rev() {
+        disk.sync_dir(directory).map_err(cannot("sync", directory))?;
+    }
+    for body in passage.new.entries.iter_mut().filter_map(|kept| kept.file.as_mut()) {
+        if let Some(identity) = identities.get(&body.id) {
+            body.identity = *identity;
+        }
+    }
+    Ok(())
+}
+
+fn bodies(entries: &[KeptEntry]) -> impl Iterator<Item = (&KeptEntry, &KeptFile)> {
+    entries.iter().filter_map(|kept| kept.file.as_ref().map(|body| (kept, body)))
+}
+
+/// Lets this program, where it is not root, write in directories that their owner may not write in. Their modes are
+/// set at the end.
+fn open_up(passage: &Passage<'_>, entries: &[KeptEntry]) -> Result<(), TransferError> {
+    for kept in entries.iter().filter(|kept| kept.entry.node == Node::Directory) {
+        let path = passage.place.files.join(&kept.entry.path);
+        if let Ok(stat) = passage.disk.symlink_metadata(&path)
+            && stat.kind == FileKind::Directory
+            && stat.mode & 0o700 != 0o700
+        {
+            passage.disk.set_mode(&path, stat.mode | 0o700).map_err(cannot("set the mode of", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes links and directories of the old point that the new one does not have, the innermost first.
+fn clear(passage: &Passage<'_>) -> Result<(), TransferError> {
+    let stays: BTreeMap<&str, &Node> =
+        passage.new.entries.iter().map(|kept| (kept.entry.path.as_str(), &kept.entry.node)).collect();
+    for kept in passage.old.entries.iter().rev() {
+        let path = passage.place.files.join(&kept.entry.path);
+        let new = stays.get(kept.entry.path.as_str());
+        let kind = passage.disk.symlink_metadata(&path).ok().map(|stat| stat.kind);
+        match kept.entry.node {
+            Node::Link { .. } if kind == Some(FileKind::Link) && !matches!(new, Some(Node::Link { .. })) => {
+                remove_if_there(passage.disk, &path)?;
+            }
+            Node::Directory if kind == Some(FileKind::Directory) && new != Some(&&Node::Directory) => {
+                match passage.disk.remove_dir(&path) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => put_aside(passage, &path)?,
+                    Err(error) => return Err(cannot("remove the directory", &path)(error)),
+                }
+            }
+            Node::Link { .. } | Node::Directory | Node::File { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+/// Moves away what stands at `path` and is of another kind than what comes there.
+fn make_way(passage: &Passage<'_>, path: &Path, kind: FileKind) -> Result<(), TransferError> {
+    match passage.disk.symlink_metadata(path) {
+        Ok(stat) if stat.kind != kind => put_aside(passage, path),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(cannot("look at", path)(error)),
+    }
+}
+
+fn put_aside(passage: &Passage<'_>, path: &Path) -> Result<(), TransferError> {
+    let beside = passage.place.aside.join("in-the-way");
+    make_dir(passage.disk, &beside)?;
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let sequence = passage.receiving.sequence.unwrap_or(0);
+    let free = (0_u32..).map(|n| beside.join(format!("{sequence}-{n}-{name}")));
+    let free = free.into_iter().find(|free| passage.disk.symlink_metadata(free).is_err());
+    let free = free.ok_or_else(|| misuse("no name is free"))?;
+    passage.disk.rename(path, &free).map_err(cannot("move", path))?;
+    passage.disk.sync_dir(&beside).map_err(cannot("sync", &beside))
+}
+
+/// Writes what arrived of a large file into it, and its hashes into its index. False where the index is not what the
+/// file's root says: then the file is read again by the next sync.
+fn patch(
+    passage: &Passage<'_>,
+    kept: &KeptEntry,
+    body: &KeptFile,
+    path: &Path,
+) -> Result<bool, TransferError> {
+    let disk = passage.disk;
+    let Node::File { size, root } = kept.entry.node else { return Ok(true) };
+    let size = size.0;
+    let gone = || misuse(format!("what arrived of {} is missing", kept.entry.path));
+    let arrived = passage.incoming().overlay(disk, body.id)?.ok_or_else(gone)?;
+    let index = Index::create(disk, &passage.place.index_of(body.id))?;
+    let mode = disk.symlink_metadata(path).map_err(cannot("look at", path))?.mode;
+    if mode & 0o600 != 0o600 {
+        disk.set_mode(path, mode | 0o600).map_err(cannot("set the mode of", path))?;
+    }
+    let live = disk.open(path, Open::ReadWrite).map_err(cannot("open", path))?;
+    live.set_len(size).map_err(cannot("write", path))?;
+    let mut buffer = Vec::new();
+    let mut next = arrived.table.next(0)?;
+    while let Some(group) = next.filter(|group| *group < groups_in(size)) {
+        let slots = arrived.table.record(group)?;
+        if slots != Record::EMPTY {
+            write_group(&*live, path, &arrived, (group, size), &slots, &mut buffer)?;
+            let mut record = index.record(group)?;
+            for (hash, slot) in record.blocks.iter_mut().zip(&slots.blocks) {
+                *hash = from_slot(*slot).unwrap_or(*hash);
+            }
+            record.group = hash_group(&record.blocks[..blocks_in_group(size, group)]);
+            index.write(group, &record)?;
+        }
+        next = arrived.table.next(group + 1)?;
+    }
+    index.cut(groups_in(size))?;
+    if size > 0 && blocks_in(size) % GROUP_BLOCKS != 0 {
+        let last = groups_in(size) - 1;
+        let mut record = index.record(last)?;
+        let count = blocks_in_group(size, last);
+        record.blocks[count..].fill(ZERO);
+        record.group = hash_group(&record.blocks[..count]);
+        index.write(last, &record)?;
+    }
+    dress(disk, path, kept, passage.receiving.owners)?;
+    live.sync_all().map_err(cannot("sync", path))?;
+    index.sync()?;
+    index.is_sound(size, root)
+}
+
+/// Writes one group's blocks, neighbours together; zeros become holes.
+fn write_group(
+    live: &dyn DiskFile,
+    path: &Path,
+    arrived: &super::layer::Overlay,
+    (group, size): (u64, u64),
+    slots: &Record,
+    buffer: &mut Vec<u8>,
+) -> Result<(), TransferError> {
+    let count = blocks_in_group(size, group);
+    let kinds: Vec<Option<bool>> =
+        slots.blocks[..count].iter().map(|slot| from_slot(*slot).map(|hash| hash == ZERO)).collect();
+    let mut at = 0;
+    for run in kinds.chunk_by(|a, b| a == b) {
+        let start = group * GROUP_BYTES + at as u64 * BLOCK_BYTES;
+        let len = (run.len() as u64 * BLOCK_BYTES).min(size - start);
+        at += run.len();
+        match run[0] {
+            None => {}
+            Some(true) => live.punch_hole(start, len).map_err(cannot("write", path))?,
+            Some(false) => {
+                buffer.resize(len as usize, 0);
+                arrived.data.read_at(buffer, start).map_err(cannot("read", path))?;
+                live.write_at(buffer, start).map_err(cannot("write", path))?;
+            }
+        }
+    }
+    Ok(())
+}

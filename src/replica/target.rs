@@ -1,0 +1,155 @@
+//! The target's end: receivings of this machine's replicas.
+//!
+//! Owns open receivings. Leaves to the region who may write, the lock of the directory, epochs (its catalog checks
+//! them in every commit), and at most one receiving of a resource at a time.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use super::catalog::Catalog;
+use super::fault::Stop;
+use super::hashing::lock;
+use super::place::ReplicaPlace;
+use super::port::{BlockAddress, Hash, Published, Reading, Receiving, SessionId, Survey, TransferError};
+use super::receive::{Receive, ReceiveRules};
+use crate::host::disk::Disk;
+use crate::model::region::SyncOrder;
+use crate::model::{Timestamp, World};
+
+/// Receivings of this machine's replicas.
+#[derive(Debug)]
+pub struct LocalTarget {
+    disk: Arc<dyn Disk>,
+    world: World,
+    stop: Stop,
+    sessions: Mutex<BTreeMap<SessionId, Arc<Receive>>>,
+}
+
+impl LocalTarget {
+    /// Writes through `disk`.
+    pub fn new(disk: Arc<dyn Disk>, world: World) -> Self {
+        Self { disk, world, stop: Stop::default(), sessions: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Opens a receiving: finishes what an earlier one left, refuses a source that looks lost, sets aside what was
+    /// written at the replica, and says which files must be compared.
+    ///
+    /// # Errors
+    /// [`TransferError::Blocked`], and the refusal is recorded; [`TransferError::Corrupt`] for a list of files that
+    /// leads outside; I/O errors by file.
+    pub fn open_receiving(
+        &self,
+        catalog: Arc<dyn Catalog>,
+        place: ReplicaPlace,
+        order: &SyncOrder,
+        reading: &Reading,
+        rules: &ReceiveRules,
+    ) -> Result<Receiving, TransferError> {
+        let what = (place, order, reading, rules);
+        let (receive, compare) =
+            Receive::open(Arc::clone(&self.disk), catalog, self.world.clone(), what, self.stop.check())?;
+        let session = self.world.ids.random();
+        let resumed = receive.received();
+        lock(&self.sessions).insert(session, Arc::new(receive));
+        Ok(Receiving { session, compare, resumed })
+    }
+
+    fn session(&self, session: SessionId) -> Result<Arc<Receive>, TransferError> {
+        let open = lock(&self.sessions).get(&session).cloned();
+        open.ok_or_else(|| TransferError::Region("the receiving is not open any more".to_owned()))
+    }
+
+    /// Takes a run of group hashes of a file; answers with the groups that differ.
+    ///
+    /// # Errors
+    /// Where the session is gone or the index cannot be read.
+    pub fn differing_groups(
+        &self,
+        session: SessionId,
+        file: u32,
+        first: u64,
+        hashes: &[Hash],
+    ) -> Result<Vec<u64>, TransferError> {
+        self.session(session)?.differing(file, first, hashes)
+    }
+
+    /// Takes the block hashes of differing groups.
+    ///
+    /// # Errors
+    /// As above; [`TransferError::Corrupt`] where they don't hash to the group's hash.
+    pub fn expect_blocks(
+        &self,
+        session: SessionId,
+        file: u32,
+        groups: &[u64],
+        hashes: &[Hash],
+    ) -> Result<(), TransferError> {
+        self.session(session)?.expect(file, groups, hashes)
+    }
+
+    /// Ends the comparison.
+    ///
+    /// # Errors
+    /// [`TransferError::Blocked`] for `suspicious` and `no_space`; [`TransferError::Corrupt`] for a lying source.
+    pub fn end_survey(&self, session: SessionId) -> Result<Survey, TransferError> {
+        self.session(session)?.end_survey()
+    }
+
+    /// The next blocks that are missing, at most 64; empty when none is.
+    ///
+    /// # Errors
+    /// Where the session is gone.
+    pub fn next_wanted(&self, session: SessionId) -> Result<Vec<BlockAddress>, TransferError> {
+        self.session(session)?.next_wanted()
+    }
+
+    /// Takes blocks, hashes each one and keeps those that are what was expected.
+    ///
+    /// # Errors
+    /// [`TransferError::Corrupt`] for one that is not; I/O errors.
+    pub fn write_blocks(
+        &self,
+        session: SessionId,
+        blocks: &[(BlockAddress, Vec<u8>)],
+    ) -> Result<(), TransferError> {
+        self.session(session)?.write(blocks)
+    }
+
+    /// Makes what was written durable. It may be called while blocks are written.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn checkpoint(&self, session: SessionId) -> Result<(), TransferError> {
+        self.session(session)?.checkpoint()
+    }
+
+    /// Publishes what was received.
+    ///
+    /// # Errors
+    /// I/O errors; the newest complete point is then as it was, or the new one.
+    pub fn publish(&self, session: SessionId, verified_at: Timestamp) -> Result<Published, TransferError> {
+        let receive = self.session(session)?;
+        let published = receive.publish(verified_at)?;
+        lock(&self.sessions).remove(&session);
+        Ok(published)
+    }
+
+    /// Ends a receiving without publishing; what was received stays for the next one. One that is not open any more
+    /// is no error.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn close_receiving(&self, session: SessionId) -> Result<(), TransferError> {
+        let open = lock(&self.sessions).remove(&session);
+        match open {
+            Some(receive) => receive.checkpoint(),
+            None => Ok(()),
+        }
+    }
+
+    /// Stops what runs at the next durable place. Publishing is not stopped: it is short, and half of it is no place
+    /// to stop at.
+    pub fn interrupt(&self) {
+        self.stop.now();
+    }
+}

@@ -1,0 +1,234 @@
+//! Saving what a new point will overwrite, as the undo of the point before it.
+//!
+//! Reads from the replica's files and from what arrived, writes only into the undo layer, so it may be repeated from
+//! the start at any time. Every old block is hashed on its way: one that is not what its point says was altered by
+//! somebody else or by the disk, and the points that need it are named as damaged. Every received block is hashed
+//! once more: it is about to be the only copy.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::block::{block_len, blocks_in, from_slot, groups_in, hash_block, to_slot};
+use super::catalog::{FileId, KeptEntry};
+use super::fault::{cannot, misuse};
+use super::index::{Index, Record};
+use super::layer::{Layer, exists};
+use super::manifest::Node;
+use super::points::undo_chain;
+use super::port::{BLOCK_BYTES, GROUP_BLOCKS, TransferError, ZERO};
+use super::publish::{Passage, Passed};
+use super::tree::identity;
+use crate::host::disk::Open;
+
+/// Saves the undo, and finds which points are damaged.
+///
+/// # Errors
+/// I/O errors.
+pub(super) fn save(passage: &mut Passage<'_>) -> Result<Passed, TransferError> {
+    if let Some(why) = touched(passage)? {
+        return Ok(Passed::BackOut(why));
+    }
+    let Some(undo) = passage.undo() else { return Ok(Passed::Yes) };
+    undo.make(passage.disk)?;
+    let mut losses = Losses::new(passage);
+    for (old, new) in passage.patched() {
+        if let Passed::BackOut(why) = save_file(passage, &undo, old, new, &mut losses)? {
+            return Ok(Passed::BackOut(why));
+        }
+    }
+    let stays: BTreeSet<FileId> = passage.new.entries.iter().filter_map(|kept| kept.file.as_ref()).map(|b| b.id).collect();
+    for id in passage.receiving.modified.keys().filter(|id| !stays.contains(id)) {
+        losses.file(*id)?;
+    }
+    undo.sync(passage.disk)?;
+    passage.disk.sync_dir(&passage.place.points).map_err(cannot("sync", &passage.place.points))?;
+    let damaged = losses.damaged.into_iter().collect();
+    passage.receiving.damaged = damaged;
+    Ok(Passed::Yes)
+}
+
+/// The first file that is about to be changed or moved and is not as it was found when it was compared.
+fn touched(passage: &Passage<'_>) -> Result<Option<String>, TransferError> {
+    let unchanged: BTreeMap<&str, &KeptEntry> =
+        passage.new.entries.iter().map(|kept| (kept.entry.path.as_str(), kept)).collect();
+    for old in &passage.old.entries {
+        let Some(body) = &old.file else { continue };
+        let arrives = passage.receiving.files.contains_key(&old.entry.path);
+        if !arrives && unchanged.get(old.entry.path.as_str()).is_some_and(|new| new.entry == old.entry) {
+            continue;
+        }
+        let path = passage.place.files.join(&old.entry.path);
+        let now = match exists(passage.disk, &path)? {
+            true => Some(identity(&passage.disk.symlink_metadata(&path).map_err(cannot("look at", &path))?)),
+            false => None,
+        };
+        if now != passage.expected(body) {
+            return Ok(Some(format!("{} was modified at the replica during the sync", old.entry.path)));
+        }
+    }
+    Ok(None)
+}
+
+fn save_file(
+    passage: &Passage<'_>,
+    undo: &Layer,
+    old: &KeptEntry,
+    new: &KeptEntry,
+    losses: &mut Losses<'_>,
+) -> Result<Passed, TransferError> {
+    let disk = passage.disk;
+    let (Node::File { size: old_size, .. }, Node::File { size: new_size, .. }, Some(body)) =
+        (&old.entry.node, &new.entry.node, &old.file)
+    else {
+        return Ok(Passed::Yes);
+    };
+    let (old_size, new_size, id) = (old_size.0, new_size.0, body.id);
+    let incoming = passage.incoming();
+    let gone = || misuse(format!("what arrived of {} is missing", old.entry.path));
+    let arrived = incoming.overlay(disk, id)?.ok_or_else(gone)?;
+    let index = Index::open(disk, &passage.place.index_of(id), Open::Read)?;
+    let said = |group| index.as_ref().map_or(Ok(Record::EMPTY), |index: &Index| index.record(group));
+    let path = passage.place.files.join(&old.entry.path);
+    let live = disk.open(&path, Open::Read).map_err(cannot("open", &path))?;
+    undo.forget(disk, id)?;
+    let overlay = undo.make_overlay(disk, id)?;
+    let cut_from = blocks_in(new_size);
+    let end = groups_in(old_size.max(new_size));
+    let mut group = 0;
+    while group < end {
+        // Up to what is cut off, only groups of which something arrived matter.
+        let cut_group = cut_from / GROUP_BLOCKS;
+        let next = arrived.table.next(group)?.unwrap_or(u64::MAX);
+        let next_cut = match &index {
+            Some(index) if old_size > new_size => index.next(group.max(cut_group))?.unwrap_or(u64::MAX),
+            Some(_) | None => u64::MAX,
+        };
+        group = next.min(next_cut);
+        if group >= end {
+            break;
+        }
+        let slots = arrived.table.record(group)?;
+        let was = said(group)?;
+        let mut saved = Record::EMPTY;
+        let mut run: Vec<u8> = Vec::new();
+        let mut run_from = 0;
+        for at in 0..GROUP_BLOCKS {
+            let block = group * GROUP_BLOCKS + at;
+            let (slot, was) = (slots.blocks[at as usize], was.blocks[at as usize]);
+            let comes = from_slot(slot);
+            if let Some(hash) = comes.filter(|hash| *hash != ZERO) {
+                let bytes = arrived.block(block, slot, block_len(new_size, block))?;
+                if hash_block(&bytes) != hash {
+                    drop_slot(&arrived.table, group, at as usize)?;
+                    return Ok(Passed::BackOut(format!(
+                        "block {block} of {} is not what was received: the disk altered it",
+                        old.entry.path
+                    )));
+                }
+            }
+            let replaced = comes.is_some_and(|hash| hash != was) || (block >= cut_from && was != ZERO);
+            let len = block_len(old_size, block);
+            if !replaced || len == 0 && was == ZERO {
+                flush(&overlay, &mut run, run_from)?;
+                continue;
+            }
+            saved.blocks[at as usize] = to_slot(was);
+            let mut bytes = vec![0; len];
+            let read = live.read_at(&mut bytes, block * BLOCK_BYTES).map_err(cannot("read", &path))?;
+            bytes[read..].fill(0);
+            if hash_block(&bytes) != was {
+                losses.block(id, block)?;
+            }
+            if was == ZERO {
+                flush(&overlay, &mut run, run_from)?;
+            } else {
+                if run.is_empty() {
+                    run_from = block;
+                }
+                run.extend_from_slice(&bytes);
+            }
+        }
+        flush(&overlay, &mut run, run_from)?;
+        if saved != Record::EMPTY {
+            overlay.table.write(group, &saved)?;
+        }
+        group += 1;
+    }
+    overlay.sync_data()?;
+    overlay.table.sync()?;
+    Ok(Passed::Yes)
+}
+
+fn flush(overlay: &super::layer::Overlay, run: &mut Vec<u8>, from: u64) -> Result<(), TransferError> {
+    if run.is_empty() {
+        return Ok(());
+    }
+    let written = overlay.put(from, run);
+    run.clear();
+    written
+}
+
+fn drop_slot(table: &Index, group: u64, at: usize) -> Result<(), TransferError> {
+    let mut record = table.record(group)?;
+    record.blocks[at] = ZERO;
+    table.write(group, &record)?;
+    table.sync()
+}
+
+/// Which points lose bytes for good.
+struct Losses<'a> {
+    passage: &'a Passage<'a>,
+    /// The base and the points before it, with the files that each has; read when the first loss is found.
+    points: Option<Vec<(u64, BTreeSet<FileId>)>>,
+    damaged: BTreeSet<u64>,
+}
+
+impl<'a> Losses<'a> {
+    fn new(passage: &'a Passage<'_>) -> Self {
+        Self { passage, points: None, damaged: BTreeSet::new() }
+    }
+
+    fn block(&mut self, id: FileId, block: u64) -> Result<(), TransferError> {
+        self.lose(id, Some(block))
+    }
+
+    fn file(&mut self, id: FileId) -> Result<(), TransferError> {
+        self.lose(id, None)
+    }
+
+    /// The points that have the file and no earlier layer with these bytes.
+    fn lose(&mut self, id: FileId, block: Option<u64>) -> Result<(), TransferError> {
+        let Passage { disk, place, record, .. } = self.passage;
+        if self.points.is_none() {
+            self.points = Some(self.read_points()?);
+        }
+        for (sequence, files) in self.points.as_deref().unwrap_or_default() {
+            if self.damaged.contains(sequence) || !files.contains(&id) {
+                continue;
+            }
+            let mut safe = false;
+            for layer in undo_chain(record, *sequence, false) {
+                let layer = Layer(place.undo(layer));
+                safe |= exists(*disk, &layer.whole(id))?;
+                if let (Some(block), Some(overlay)) = (block, layer.overlay(*disk, id)?) {
+                    let slots = overlay.table.record(block / GROUP_BLOCKS)?;
+                    safe |= from_slot(slots.blocks[(block % GROUP_BLOCKS) as usize]).is_some();
+                }
+            }
+            if !safe {
+                self.damaged.insert(*sequence);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_points(&self) -> Result<Vec<(u64, BTreeSet<FileId>)>, TransferError> {
+        let mut points = Vec::new();
+        for record in self.passage.record.chain() {
+            let sequence = record.point.sequence;
+            let manifest = self.passage.catalog.manifest(&self.passage.place.resource, sequence)?;
+            let files = manifest.entries.iter().filter_map(|kept| kept.file.as_ref()).map(|body| body.id).collect();
+            points.push((sequence, files));
+        }
+        Ok(points)
+    }
+}

@@ -1,0 +1,228 @@
+//! Reading every byte again and comparing it with what was said of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::block::{GROUP_BYTES, blocks_in};
+use super::catalog::{Catalog, CatalogChange, FileIdentity, KeptEntry};
+use super::fault::{StopCheck, cannot};
+use super::hashing::hash_with;
+use super::index::{Index, Record};
+use super::layer::read_group;
+use super::manifest::{Entry, Manifest, Node};
+use super::place::{Place, ReplicaPlace};
+use super::points::PointReader;
+use super::port::TransferError;
+use super::scan::remembered;
+use super::tree::{FoundNode, identity, walk};
+use crate::host::disk::{Disk, Open};
+use crate::model::{ByteCount, Digest};
+
+/// How a file compares with what was said of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// Every byte is the same.
+    Identical,
+    /// Its metadata says that it changed, and it did.
+    Changed,
+    /// Its metadata says that it did not change, and it did.
+    Mismatch,
+    /// It is not there.
+    Missing,
+}
+
+/// One file's verification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckedFile {
+    /// The file.
+    pub path: String,
+    /// The verdict.
+    pub check: Check,
+    /// How many blocks differ; of a small file all of them count.
+    pub blocks: u64,
+    /// Bytes read.
+    pub read: ByteCount,
+    /// Its root as read now.
+    pub root: Option<Digest>,
+}
+
+/// A verification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// The root hash over all files as read now; none where one is missing.
+    pub data_hash: Option<Digest>,
+    /// File by file.
+    pub files: Vec<CheckedFile>,
+}
+
+/// What reading a file gave.
+struct Reread {
+    root: Digest,
+    read: u64,
+    differing: u64,
+}
+
+fn reread(
+    size: u64,
+    index: Option<&Index>,
+    read: impl Fn(u64, &mut [u8]) -> Result<bool, TransferError> + Sync,
+) -> Result<Reread, TransferError> {
+    let (bytes, differing) = (AtomicU64::new(0), AtomicU64::new(0));
+    let root = hash_with(size, &StopCheck::never(), read, |group, record, seen| {
+        bytes.fetch_add(seen.map_or(0, |seen| seen.len() as u64), Ordering::Relaxed);
+        if let Some(index) = index {
+            let said: Record = index.record(group)?;
+            let count = said.blocks.iter().zip(&record.blocks).filter(|(said, now)| said != now).count();
+            differing.fetch_add(count as u64, Ordering::Relaxed);
+        }
+        Ok(())
+    })?;
+    Ok(Reread { root, read: bytes.into_inner(), differing: differing.into_inner() })
+}
+
+/// Reads a replica's files and compares them with its newest point. Writes nothing; what is found to differ without
+/// showing it is repaired by the next sync after [`distrust`].
+///
+/// # Errors
+/// Where there is no point, or a file cannot be read.
+pub fn verify_replica(
+    disk: &dyn Disk,
+    catalog: &dyn Catalog,
+    place: &ReplicaPlace,
+) -> Result<Verified, TransferError> {
+    let record = catalog.load(&place.resource)?;
+    let no_point = || TransferError::Region(format!("{} has no point here", place.resource));
+    let newest = record.newest().ok_or_else(no_point)?.point.sequence;
+    let reader = PointReader::open(disk, catalog, place, &record, newest)?;
+    let mut files = Vec::new();
+    let mut now = reader.manifest.to_manifest();
+    let mut whole = true;
+    for (kept, entry) in reader.manifest.entries.iter().zip(&mut now.entries) {
+        let (Node::File { size, root }, Some(body)) = (&kept.entry.node, &kept.file) else { continue };
+        let file = reader.file(kept)?;
+        let live = disk.symlink_metadata(&place.files.join(&kept.entry.path)).ok().map(|stat| identity(&stat));
+        if live.is_none() && !file.has_body() {
+            whole = false;
+            files.push(CheckedFile {
+                path: kept.entry.path.clone(),
+                check: Check::Missing,
+                blocks: blocks_in(size.0),
+                read: ByteCount(0),
+                root: None,
+            });
+            continue;
+        }
+        // A file that became longer is not what the point says, whatever its first bytes are.
+        let now_size = live.map_or(size.0, |live| live.size);
+        let index = match size.0 > GROUP_BYTES {
+            true => Index::open(disk, &place.index_of(body.id), Open::Read)?,
+            false => None,
+        };
+        let found = reread(size.0, index.as_ref(), |group, bytes| file.read(group, bytes))?;
+        let same = found.root == *root && now_size == size.0;
+        let blocks = match (same, &index) {
+            (true, _) => 0,
+            (false, Some(_)) => found.differing.max(1),
+            (false, None) => blocks_in(size.0).max(1),
+        };
+        entry.node = Node::File { size: ByteCount(now_size), root: found.root };
+        files.push(CheckedFile {
+            path: kept.entry.path.clone(),
+            check: verdict(same, live == body.identity),
+            blocks,
+            read: ByteCount(found.read),
+            root: Some(found.root),
+        });
+    }
+    Ok(Verified { data_hash: whole.then(|| now.data_hash()), files })
+}
+
+const fn verdict(same: bool, looks_same: bool) -> Check {
+    match (same, looks_same) {
+        (true, _) => Check::Identical,
+        (false, true) => Check::Mismatch,
+        (false, false) => Check::Changed,
+    }
+}
+
+/// Notes that these files of the newest point are not what it says although they look so: the next sync reads them
+/// again, sets aside what differs, and repairs it.
+///
+/// # Errors
+/// Where the records cannot be written.
+pub fn distrust(catalog: &dyn Catalog, place: &ReplicaPlace, paths: &BTreeSet<String>) -> Result<(), TransferError> {
+    let record = catalog.load(&place.resource)?;
+    let Some(newest) = record.newest() else { return Ok(()) };
+    let mut manifest = catalog.manifest(&place.resource, newest.point.sequence)?;
+    let listed = |kept: &&mut KeptEntry| paths.contains(&kept.entry.path);
+    for body in manifest.entries.iter_mut().filter(listed).filter_map(|kept| kept.file.as_mut()) {
+        body.identity = None;
+    }
+    let change = CatalogChange::Point { record: Box::new(newest.clone()), manifest: Some(manifest) };
+    Ok(catalog.commit(&place.resource, &[change])?)
+}
+
+/// Reads a holder's files and compares them with what was remembered of the last reading.
+///
+/// # Errors
+/// Where a file cannot be read.
+pub fn verify_source(disk: &dyn Disk, live: &Place, cache: &std::path::Path) -> Result<Verified, TransferError> {
+    let mut known: BTreeMap<String, (FileIdentity, Digest, Option<std::path::PathBuf>)> = remembered(disk, cache);
+    let tree = walk(disk, live)?;
+    let mut files = Vec::new();
+    let mut manifest = Manifest::default();
+    for found in &tree.found {
+        let node = match &found.node {
+            FoundNode::Directory => Node::Directory,
+            FoundNode::Link(to) => Node::Link { to: to.clone() },
+            FoundNode::File => {
+                let size = found.stat.size;
+                let file = disk.open(&found.at, Open::Read).map_err(cannot("open", &found.at))?;
+                let was = known.remove(&found.path);
+                let index = match was.as_ref().and_then(|(_, _, index)| index.as_ref()) {
+                    Some(index) => Index::open(disk, index, Open::Read)?,
+                    None => None,
+                };
+                let now = reread(size, index.as_ref(), |group, bytes| {
+                    let start = group * GROUP_BYTES;
+                    let data = file.next_data(start).map_err(cannot("read", &found.at))?;
+                    if data.is_none_or(|(from, _)| from >= start + bytes.len() as u64) {
+                        return Ok(false);
+                    }
+                    read_group(&*file, &found.at, group, bytes)?;
+                    Ok(true)
+                })?;
+                let same = was.as_ref().is_some_and(|(_, root, _)| *root == now.root);
+                let looks_same = was.as_ref().is_some_and(|(was, _, _)| *was == identity(&found.stat));
+                files.push(CheckedFile {
+                    path: found.path.clone(),
+                    check: verdict(same, looks_same),
+                    blocks: match (same, &index) {
+                        (true, _) => 0,
+                        (false, Some(_)) => now.differing.max(1),
+                        (false, None) => blocks_in(size).max(1),
+                    },
+                    read: ByteCount(now.read),
+                    root: Some(now.root),
+                });
+                Node::File { size: ByteCount(size), root: now.root }
+            }
+        };
+        manifest.entries.push(Entry {
+            path: found.path.clone(),
+            node,
+            mode: found.stat.mode,
+            mtime_ns: found.stat.mtime_ns,
+            owner: (found.stat.uid, found.stat.gid),
+        });
+    }
+    files.extend(known.into_iter().map(|(path, (was, _, _))| CheckedFile {
+        path,
+        check: Check::Missing,
+        blocks: blocks_in(was.size),
+        read: ByteCount(0),
+        root: None,
+    }));
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(Verified { data_hash: Some(manifest.data_hash()), files })
+}
