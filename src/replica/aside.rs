@@ -115,11 +115,7 @@ impl SettingAside<'_> {
     }
 
     /// The root of a file that lies otherwise than it was published; none where its bytes are what the point says.
-    fn read_again(
-        &self,
-        kept: &KeptEntry,
-        stat: &FileStat,
-    ) -> Result<Option<crate::model::Digest>, TransferError> {
+    fn read_again(&self, kept: &KeptEntry, stat: &FileStat) -> Result<Option<crate::model::Digest>, TransferError> {
         let (Node::File { size, root: expected }, Some(body)) = (&kept.entry.node, &kept.file) else { return Ok(None) };
         let path = self.place.files.join(&kept.entry.path);
         let file = self.disk.open(&path, Open::Read).map_err(cannot("open", &path))?;
@@ -339,13 +335,8 @@ impl SettingAside<'_> {
 }
 
 fn found_entry(path: &str, node: Node, stat: &FileStat, id: Option<FileId>) -> KeptEntry {
-    let entry = Entry {
-        path: path.to_owned(),
-        node,
-        mode: stat.mode,
-        mtime_ns: stat.mtime_ns,
-        owner: (stat.uid, stat.gid),
-    };
+    let entry =
+        Entry { path: path.to_owned(), node, mode: stat.mode, mtime_ns: stat.mtime_ns, owner: (stat.uid, stat.gid) };
     KeptEntry { entry, file: id.map(|id| KeptFile { id, identity: None, data: ByteCount(0) }) }
 }
 

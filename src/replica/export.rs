@@ -46,7 +46,9 @@ pub fn export(
     let reader = PointReader::open(disk, catalog, place, &record, order.sequence)?;
     if reader.record.point.state == PointState::Damaged {
         let name = order.sequence;
-        return Err(TransferError::Corrupt(format!("point {name} is damaged: bytes that only it had were overwritten")));
+        return Err(TransferError::Corrupt(format!(
+            "point {name} is damaged: bytes that only it had were overwritten"
+        )));
     }
     match disk.read_dir(order.into) {
         Ok(names) if names.is_empty() => {}
@@ -122,7 +124,9 @@ fn write_file(
     )?;
     if found != root {
         let (file, point) = (&kept.entry.path, reader.record.point.sequence);
-        return Err(TransferError::Corrupt(format!("{file} of point {point} is damaged: its bytes are not its hash's")));
+        return Err(TransferError::Corrupt(format!(
+            "{file} of point {point} is damaged: its bytes are not its hash's"
+        )));
     }
     to.set_len(size).map_err(cannot("write", path))?;
     dress(disk, path, kept, order.owners)?;

@@ -52,11 +52,7 @@ impl Findings {
 ///
 /// # Errors
 /// Where a file cannot be looked at.
-pub(super) fn inspect(
-    disk: &dyn Disk,
-    place: &ReplicaPlace,
-    kept: &KeptManifest,
-) -> Result<Findings, TransferError> {
+pub(super) fn inspect(disk: &dyn Disk, place: &ReplicaPlace, kept: &KeptManifest) -> Result<Findings, TransferError> {
     let tree = walk(disk, &Place::Directory(place.files.clone()))?;
     let mut found: BTreeMap<&str, &Found> = tree.found.iter().map(|found| (found.path.as_str(), found)).collect();
     let mut findings = Findings { refused: tree.refused.clone(), ..Findings::default() };

@@ -125,8 +125,7 @@ impl Receive {
             standing: Standing::Sealed,
             base: None,
         };
-        let receiving =
-            ReceivingRecord { phase: Phase::Sealed, sequence: Some(sequence), ..state.record.clone() };
+        let receiving = ReceivingRecord { phase: Phase::Sealed, sequence: Some(sequence), ..state.record.clone() };
         drop(state);
         catalog.commit(
             &self.place.resource,
@@ -152,11 +151,13 @@ impl Receive {
             let path = entry.path.as_str();
             let file = match entry.node {
                 Node::Directory | Node::Link { .. } => None,
-                Node::File { .. } => Some(match (bodies.get(path), here.get(path).and_then(|kept| kept.file.as_ref())) {
-                    (Some((id, data)), _) => KeptFile { id: *id, identity: None, data: ByteCount(*data) },
-                    (None, Some(body)) => body.clone(),
-                    (None, None) => return Err(misuse(format!("{path} has not arrived"))),
-                }),
+                Node::File { .. } => {
+                    Some(match (bodies.get(path), here.get(path).and_then(|kept| kept.file.as_ref())) {
+                        (Some((id, data)), _) => KeptFile { id: *id, identity: None, data: ByteCount(*data) },
+                        (None, Some(body)) => body.clone(),
+                        (None, None) => return Err(misuse(format!("{path} has not arrived"))),
+                    })
+                }
             };
             entries.push(KeptEntry { entry: entry.clone(), file });
         }

@@ -12,9 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::block::{
-    GROUP_BYTES, blocks_in, blocks_in_group, from_slot, groups_in, hash_group,
-};
+use super::block::{GROUP_BYTES, blocks_in, blocks_in_group, from_slot, groups_in, hash_group};
 use super::catalog::{FileId, KeptEntry, KeptFile};
 use super::export::dress;
 use super::fault::{cannot, misuse};
@@ -206,12 +204,7 @@ fn put_aside(passage: &Passage<'_>, path: &Path) -> Result<(), TransferError> {
 
 /// Writes what arrived of a large file into it, and its hashes into its index. False where the index is not what the
 /// file's root says: then the file is read again by the next sync.
-fn patch(
-    passage: &Passage<'_>,
-    kept: &KeptEntry,
-    body: &KeptFile,
-    path: &Path,
-) -> Result<bool, TransferError> {
+fn patch(passage: &Passage<'_>, kept: &KeptEntry, body: &KeptFile, path: &Path) -> Result<bool, TransferError> {
     let disk = passage.disk;
     let Node::File { size, root } = kept.entry.node else { return Ok(true) };
     let size = size.0;

@@ -26,8 +26,8 @@ use super::manifest::Node;
 use super::place::ReplicaPlace;
 use super::port::{BLOCK_BYTES, BlockAddress, GROUP_BLOCKS, Hash, Reading, Survey, TransferError, ZERO};
 use super::publish::recover;
-use super::suspicion;
 use super::survey::{Arrival, Figures, Present};
+use super::suspicion;
 use super::tree::outline;
 use crate::host::disk::{Disk, Open};
 use crate::model::point::{BlockReason, Outline, Refusal};
@@ -260,11 +260,7 @@ impl Receive {
         state.surveyed = true;
         state.record.changed = ByteCount(sum.changed);
         state.record.received = ByteCount(sum.resumed);
-        Ok(Survey {
-            wanted: ByteCount(sum.wanted),
-            changed: ByteCount(sum.changed),
-            resumed: ByteCount(sum.resumed),
-        })
+        Ok(Survey { wanted: ByteCount(sum.wanted), changed: ByteCount(sum.changed), resumed: ByteCount(sum.resumed) })
     }
 
     fn refuse(&self, reason: BlockReason, detail: String, needed: Option<ByteCount>) -> TransferError {
@@ -531,8 +527,7 @@ fn arrivals(
     modified: &BTreeMap<FileId, Option<super::catalog::FileIdentity>>,
     (before, record): (Option<&ReceivingRecord>, &mut ReplicaRecord),
 ) -> Result<BTreeMap<u32, Arrival>, TransferError> {
-    let here: BTreeMap<&str, &KeptEntry> =
-        kept.entries.iter().map(|kept| (kept.entry.path.as_str(), kept)).collect();
+    let here: BTreeMap<&str, &KeptEntry> = kept.entries.iter().map(|kept| (kept.entry.path.as_str(), kept)).collect();
     let incoming = Layer(place.incoming.clone());
     let mut files = BTreeMap::new();
     for (at, entry) in reading.manifest.entries.iter().enumerate() {

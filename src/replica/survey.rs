@@ -323,7 +323,9 @@ impl Arrival {
                 have.blocks[at] = ZERO;
                 if *hash == ZERO {
                     self.wipe_left(disk, incoming, block)?;
-                    if self.resuming && let Some(overlay) = &opened.overlay {
+                    if self.resuming
+                        && let Some(overlay) = &opened.overlay
+                    {
                         let start = block * BLOCK_BYTES;
                         overlay.data.punch_hole(start, len).map_err(cannot("write", &incoming.data(self.id)))?;
                     }
@@ -435,7 +437,10 @@ impl Arrival {
             return Err(misuse(format!("the comparison of {} is not complete", self.path)));
         }
         if self.hasher.finish() != self.root {
-            return Err(TransferError::Corrupt(format!("the source's hashes of {} are not what its root says", self.path)));
+            return Err(TransferError::Corrupt(format!(
+                "the source's hashes of {} are not what its root says",
+                self.path
+            )));
         }
         let Some(present) = &self.present else { return Ok(()) };
         let before = present.body.data.0;

@@ -107,11 +107,7 @@ impl LocalTarget {
     ///
     /// # Errors
     /// [`TransferError::Corrupt`] for one that is not; I/O errors.
-    pub fn write_blocks(
-        &self,
-        session: SessionId,
-        blocks: &[(BlockAddress, Vec<u8>)],
-    ) -> Result<(), TransferError> {
+    pub fn write_blocks(&self, session: SessionId, blocks: &[(BlockAddress, Vec<u8>)]) -> Result<(), TransferError> {
         self.session(session)?.write(blocks)
     }
 

@@ -35,7 +35,8 @@ pub(super) fn save(passage: &mut Passage<'_>) -> Result<Passed, TransferError> {
             return Ok(Passed::BackOut(why));
         }
     }
-    let stays: BTreeSet<FileId> = passage.new.entries.iter().filter_map(|kept| kept.file.as_ref()).map(|b| b.id).collect();
+    let stays: BTreeSet<FileId> =
+        passage.new.entries.iter().filter_map(|kept| kept.file.as_ref()).map(|b| b.id).collect();
     for id in passage.receiving.modified.keys().filter(|id| !stays.contains(id)) {
         losses.file(*id)?;
     }

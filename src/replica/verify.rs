@@ -85,11 +85,7 @@ fn reread(
 ///
 /// # Errors
 /// Where there is no point, or a file cannot be read.
-pub fn verify_replica(
-    disk: &dyn Disk,
-    catalog: &dyn Catalog,
-    place: &ReplicaPlace,
-) -> Result<Verified, TransferError> {
+pub fn verify_replica(disk: &dyn Disk, catalog: &dyn Catalog, place: &ReplicaPlace) -> Result<Verified, TransferError> {
     let record = catalog.load(&place.resource)?;
     let no_point = || TransferError::Region(format!("{} has no point here", place.resource));
     let newest = record.newest().ok_or_else(no_point)?.point.sequence;
