@@ -8,3 +8,5 @@ pub mod records;
 mod batch;
 mod copy;
 pub mod run;
+#[cfg(test)]
+mod tests;

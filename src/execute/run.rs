@@ -259,7 +259,7 @@ impl Runner<'_> {
 
     /// Starts all that may start now.
     fn start(&mut self) -> Result<(), JournalError> {
-        loop {
+        while !self.cancel.is_cancelled() {
             let members = self.schedule.start();
             let Some(first) = members.first().copied() else { return Ok(()) };
             let changes: Vec<&Change> = members.iter().map(|at| self.changes[*at]).collect();
@@ -299,6 +299,7 @@ impl Runner<'_> {
                 self.spawn_copy(first)?;
             }
         }
+        Ok(())
     }
 
     /// What a change at its result already comes to: it is remembered as if it had been carried out.

@@ -110,7 +110,7 @@ impl Counts {
 }
 
 /// What became of a run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct RunReport {
     /// Its name in history.
     pub run: RunId,
@@ -125,13 +125,14 @@ pub struct RunReport {
     /// Bytes that travelled.
     pub bytes: ByteCount,
     /// How long it took.
+    #[serde(with = "crate::model::units::duration")]
     pub duration: Duration,
     /// The state's serial afterwards.
     pub serial: u64,
 }
 
 /// Another run had the state, and the round was left out on request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Skipped {
     /// Who has it, in words; none: it has not said so yet.
     pub holder: Option<String>,
@@ -147,7 +148,7 @@ pub struct Round {
 }
 
 /// What became of one copy that was asked for by name.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct SyncReport {
     /// The resource.
     pub resource: ResourceKey,
@@ -222,7 +223,7 @@ impl Verification {
 }
 
 /// What became of a restore.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Restored {
     /// The run's name in history.
     pub run: RunId,
@@ -239,7 +240,7 @@ pub struct Restored {
 }
 
 /// What a state file was made anew from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Rebuilt {
     /// The run's name in history.
     pub run: RunId,
