@@ -70,6 +70,16 @@ pub struct Left {
     pub failure: Option<String>,
 }
 
+/// What the guard says, one line each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Answer {
+    /// The first command ended.
+    Entered(Entered),
+    /// All is over; without [`Answer::Entered`] before it, the first command was ended.
+    Left(Left),
+}
+
 /// Runs the first command, waits, runs the second one.
 pub(super) async fn hold(orders: &Orders, released: impl Future<Output = ()>, entered: impl FnOnce(Entered)) -> Left {
     tokio::pin!(released);
@@ -135,7 +145,7 @@ pub(super) async fn leave(orders: &Orders, most: u32) -> Option<String> {
 }
 
 /// The guard process: reads [`Orders`] as one line of JSON from `input`, carries them out, and takes the end of
-/// `input` for the sign to end. Answers with two lines of JSON, [`Entered`] and [`Left`].
+/// `input` for the sign to end. Answers in lines of JSON.
 ///
 /// # Errors
 /// Where there are no orders to read, or signals cannot be caught; nothing was begun then.
@@ -173,14 +183,11 @@ pub async fn thaw_guard(input: impl Read + Send + 'static, mut output: impl Writ
         }
     };
     // Whoever asked may be gone; then nobody misses the answers.
-    let mut answer = |text: String| {
-        let _ = writeln!(output, "{text}").and_then(|()| output.flush());
+    let mut answer = |answer: Answer| {
+        let line = serde_json::to_string(&answer).expect("plain data converts to JSON");
+        let _ = writeln!(output, "{line}").and_then(|()| output.flush());
     };
-    let left = hold(&orders, released, |entered| answer(to_line(&entered))).await;
-    answer(to_line(&left));
+    let left = hold(&orders, released, |entered| answer(Answer::Entered(entered))).await;
+    answer(Answer::Left(left));
     Ok(())
-}
-
-fn to_line<T: Serialize>(value: &T) -> String {
-    serde_json::to_string(value).expect("plain data converts to JSON")
 }

@@ -32,9 +32,17 @@ pub(super) enum Copied {
 
 /// Copies `tree` into the new directory `into`: by cloning, or by reading where little enough is there.
 pub(super) fn copy(disk: &dyn Disk, tree: &Tree, into: &Path, stop: &AtomicBool) -> io::Result<Copied> {
-    disk.create_dir_all(into)?;
     let allocated: u64 = tree.found.iter().map(|found| found.stat.allocated).sum();
-    let small = allocated <= SMALL.0;
+    copy_up_to(disk, tree, into, stop, allocated <= SMALL.0)
+}
+
+/// Copies `tree` into the new directory `into`, however much there is.
+pub(in crate::region) fn copy_all(disk: &dyn Disk, tree: &Tree, into: &Path, stop: &AtomicBool) -> io::Result<()> {
+    copy_up_to(disk, tree, into, stop, true).map(|_| ())
+}
+
+fn copy_up_to(disk: &dyn Disk, tree: &Tree, into: &Path, stop: &AtomicBool, small: bool) -> io::Result<Copied> {
+    disk.create_dir_all(into)?;
     for found in &tree.found {
         if stop.load(Ordering::Relaxed) {
             return Ok(Copied::Stopped);

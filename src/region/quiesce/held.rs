@@ -7,7 +7,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::bracket::{Entered, Left, Orders, TRIES, hold, leave};
+use super::bracket::{Answer, Entered, Left, Orders, TRIES, hold, leave};
 
 /// Something that holds still. Dropping it takes it back too, without waiting for the end of that.
 #[derive(Debug)]
@@ -131,58 +131,41 @@ impl Guard {
 
     /// Waits for the guard's answers, gives it the sign to end, and stands in for it where it died.
     async fn tend(
-        mut self,
+        self,
         orders: Orders,
         released: oneshot::Receiver<()>,
         send_entered: oneshot::Sender<Entered>,
     ) -> Left {
-        match self.answer::<Entered>().await {
-            Some(entered) => {
+        let Self { child, input, mut output } = self;
+        match answer(&mut output).await {
+            Some(Answer::Entered(entered)) => {
                 let _ = send_entered.send(entered);
             }
-            None => return self.stand_in(&orders).await,
+            Some(Answer::Left(left)) => return reap(child, left).await,
+            None => return stand_in(child, &orders).await,
         }
-        // The guard's own end, its longest time, comes as an answer before the sign is given.
-        tokio::select! {
-            _ = released => {}
-            left = Self::answer_from::<Left>(&mut self.output) => {
-                return match left {
-                    Some(left) => self.finish(left).await,
-                    None => self.stand_in(&orders).await,
-                };
+        let mut ended = Box::pin(answer(&mut output));
+        let last = tokio::select! {
+            // An end before the sign was given: the longest time was over, or the guard died.
+            last = &mut ended => last,
+            _ = released => {
+                drop(input);
+                ended.await
             }
-        }
-        let Self { child, input, mut output } = self;
-        drop(input);
-        match Self::answer_from::<Left>(&mut output).await {
-            Some(left) => reap(child, left).await,
-            None => stand_in(child, &orders).await,
+        };
+        match last {
+            Some(Answer::Left(left)) => reap(child, left).await,
+            Some(Answer::Entered(_)) | None => stand_in(child, &orders).await,
         }
     }
+}
 
-    async fn answer<T: serde::de::DeserializeOwned>(&mut self) -> Option<T> {
-        Self::answer_from(&mut self.output).await
-    }
-
-    /// The next line; none where the guard ended without it.
-    async fn answer_from<T: serde::de::DeserializeOwned>(output: &mut BufReader<ChildStdout>) -> Option<T> {
-        let mut line = String::new();
-        match output.read_line(&mut line).await {
-            Ok(1..) => serde_json::from_str(&line).ok(),
-            Ok(0) | Err(_) => None,
-        }
-    }
-
-    async fn finish(self, left: Left) -> Left {
-        let Self { child, input, output: _ } = self;
-        drop(input);
-        reap(child, left).await
-    }
-
-    async fn stand_in(self, orders: &Orders) -> Left {
-        let Self { child, input, output: _ } = self;
-        drop(input);
-        stand_in(child, orders).await
+/// The guard's next line; none where it ended without one, or speaks nonsense.
+async fn answer(output: &mut BufReader<ChildStdout>) -> Option<Answer> {
+    let mut line = String::new();
+    match output.read_line(&mut line).await {
+        Ok(1..) => serde_json::from_str(&line).ok(),
+        Ok(0) | Err(_) => None,
     }
 }
 

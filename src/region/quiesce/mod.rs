@@ -10,6 +10,10 @@ mod method;
 mod runner;
 
 pub use bracket::{Left, Orders, thaw_guard};
+pub(super) use clones::copy_all;
 pub use held::{Held, HoldError};
 pub use method::{Asked, Prepared, Quiescer};
 pub use runner::{RunState, run_state};
+
+#[cfg(test)]
+mod tests;

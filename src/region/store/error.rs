@@ -55,6 +55,19 @@ impl StoreError {
         Self::Refused { reason: reason.into(), help: Some(help.to_owned()) }
     }
 
+    /// What to do about it.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Database(error) => Some(error.help()),
+            Self::Unreadable { .. } => Some("a newer program may have written it; nothing was changed".to_owned()),
+            Self::OtherStore { .. } => {
+                Some("one of the two files was copied from elsewhere; restore both from one backup".to_owned())
+            }
+            Self::Refused { help, .. } => help.clone(),
+            Self::Conflict { .. } | Self::NotController(_) => None,
+        }
+    }
+
     /// The error as the region's port answers it.
     pub fn into_port(self, region: &RegionId) -> PortError {
         match self {

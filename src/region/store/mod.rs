@@ -18,3 +18,6 @@ pub use open::Store;
 pub use read::{KeptResource, Ledger, Records};
 pub use record::Ground;
 pub use rename::Rename;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,277 @@
+//! A region in a directory of this machine, served in-process.
+//!
+//! Owns the region's lock and when it is taken: at the first order that writes, for as long as the port lives. What
+//! only looks takes none.
+//!
+//! | order | guarantee | a crash here leaves behind |
+//! | --- | --- | --- |
+//! | found | the identity is written last: a directory with one has its store | a vacant place, or a founded region |
+//! | record | one transaction | all changes or none; directories of a rename move with the next writer |
+//! | sync | the block engine's | what the next sync goes on from |
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::identity::{self, IdentityError};
+use super::layout::Layout;
+use super::place::Places;
+use super::quiesce::Quiescer;
+use super::restore;
+use super::source::Readings;
+use super::store::{KeptResource, Rename, Store, StoreError};
+use super::target::Receivings;
+use crate::config::{self, RegionConfig};
+use crate::host::lock::LockError;
+use crate::host::{Disk, FileLock, Holder};
+use crate::live::port::PortError;
+use crate::model::region::Identity;
+use crate::model::{RegionId, ResourceKey, StoreId, World};
+
+/// What a region in a directory needs of the program that opens it.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// Time and ids.
+    pub world: World,
+    /// The machine's disk.
+    pub disk: Arc<dyn Disk>,
+    /// Who takes the region's lock, for whoever meets it.
+    pub holder: Holder,
+    /// The argv of a process that runs [`thaw_guard`](super::quiesce::thaw_guard): this program and its hidden
+    /// subcommand. Without one, a freeze ends for sure only as long as this process lives.
+    pub guard: Option<Vec<String>>,
+}
+
+/// A region in a directory of this machine.
+#[derive(Debug, Clone)]
+pub struct LocalRegion {
+    pub(super) inner: Arc<Inner>,
+}
+
+/// What all orders of a region share.
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) region: RegionId,
+    pub(super) layout: Layout,
+    pub(super) world: World,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) guard: Option<Vec<String>>,
+    pub(super) readings: Readings,
+    pub(super) receivings: Receivings,
+    holder: Holder,
+    writing: tokio::sync::Mutex<Option<Arc<Writing>>>,
+}
+
+/// The region opened for writing: its lock is held, its store is open.
+#[derive(Debug)]
+pub(super) struct Writing {
+    pub(super) identity: Identity,
+    pub(super) store: Arc<Store>,
+    pub(super) config: Arc<RegionConfig>,
+    _lock: FileLock,
+}
+
+impl LocalRegion {
+    /// The region `region` in the directory `dir`. Touches nothing yet.
+    pub fn new(region: RegionId, dir: impl Into<PathBuf>, opening: Opening) -> Self {
+        let Opening { world, disk, holder, guard } = opening;
+        let inner = Inner {
+            region,
+            layout: Layout::new(dir),
+            readings: Readings::new(Arc::clone(&disk), world.clone()),
+            receivings: Receivings::new(Arc::clone(&disk), world.clone()),
+            world,
+            disk,
+            guard,
+            holder,
+            writing: tokio::sync::Mutex::new(None),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The region's directory.
+    pub fn directory(&self) -> &Path {
+        self.inner.layout.root()
+    }
+}
+
+/// Runs what waits for disks where waiting harms nobody.
+pub(super) async fn blocking<T: Send + 'static>(
+    act: impl FnOnce() -> Result<T, PortError> + Send + 'static,
+) -> Result<T, PortError> {
+    tokio::task::spawn_blocking(act).await.unwrap_or_else(|error| Err(PortError::Failed(error.to_string())))
+}
+
+impl Inner {
+    /// The region opened for writing, now or earlier.
+    pub(super) async fn writing(self: &Arc<Self>) -> Result<Arc<Writing>, PortError> {
+        let mut writing = self.writing.lock().await;
+        if let Some(open) = &*writing {
+            return Ok(Arc::clone(open));
+        }
+        let inner = Arc::clone(self);
+        let open = blocking(move || inner.open()).await?;
+        Ok(Arc::clone(writing.insert(Arc::new(open))))
+    }
+
+    /// Founds the region, unless it is; gives its identity.
+    pub(super) async fn found(self: &Arc<Self>) -> Result<Identity, PortError> {
+        let mut writing = self.writing.lock().await;
+        if let Some(open) = &*writing {
+            return Ok(open.identity.clone());
+        }
+        let inner = Arc::clone(self);
+        let open = blocking(move || {
+            if inner.identity()?.is_none() {
+                inner.establish()?;
+            }
+            inner.open()
+        })
+        .await?;
+        Ok(writing.insert(Arc::new(open)).identity.clone())
+    }
+
+    /// Who the directory is; an error where that is another region.
+    pub(super) fn identity(&self) -> Result<Option<Identity>, PortError> {
+        let found = identity::read(&*self.disk, &self.layout).map_err(refuse)?;
+        if let Some(found) = &found {
+            identity::check(&self.layout, found, &self.region).map_err(refuse)?;
+        }
+        Ok(found)
+    }
+
+    /// What others are told where the region was not founded.
+    pub(super) fn not_founded(&self) -> PortError {
+        PortError::Refused {
+            reason: format!("no region lives in {}", self.layout.root().display()),
+            help: Some("an apply of the topology founds it; if it did before, its disk may not be mounted".to_owned()),
+        }
+    }
+
+    pub(super) fn config(&self) -> Result<RegionConfig, PortError> {
+        config::region::load_if_present(&self.layout.config()).map_err(|problems| PortError::Refused {
+            reason: format!("the region's own configuration {}: {problems}", self.layout.config().display()),
+            help: Some("mend the file; nothing was changed".to_owned()),
+        })
+    }
+
+    fn lock(&self) -> Result<FileLock, PortError> {
+        let holder = Holder { since: self.world.clock.now(), ..self.holder.clone() };
+        FileLock::take(&self.layout.lock(), &holder).map_err(|error| match &error {
+            LockError::Held { holder, .. } => {
+                let who = holder.as_ref().map_or_else(|| "another process".to_owned(), ToString::to_string);
+                PortError::Busy(format!("region {} ({}) is in use by {who}", self.region, self.layout.root().display()))
+            }
+            LockError::Io { source, .. } => PortError::Failed(format!("{error}: {source}")),
+        })
+    }
+
+    /// Gives a vacant place its store and its identity, in this order.
+    fn establish(&self) -> Result<(), PortError> {
+        let failed = |action: &str, path: &Path| {
+            let what = format!("cannot {action} {}", path.display());
+            move |error: std::io::Error| PortError::Failed(format!("{what}: {error}"))
+        };
+        let own = self.layout.own();
+        self.disk.create_dir_all(&own).map_err(failed("make", &own))?;
+        let root = self.layout.root();
+        let above = root.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        self.disk.sync_dir(above).map_err(failed("sync", above))?;
+        let _lock = self.lock()?;
+        // Whoever had the lock before us may have founded it.
+        if self.identity()?.is_some() {
+            return Ok(());
+        }
+        let fresh = Identity { region_id: self.region.clone(), store: StoreId(self.world.ids.random()) };
+        let (_, store) = Store::found(&self.layout.database(), &fresh).map_err(|error| self.of(error))?;
+        identity::write(&*self.disk, &self.layout, &Identity { store, ..fresh }).map_err(refuse)
+    }
+
+    fn open(&self) -> Result<Writing, PortError> {
+        let identity = self.identity()?.ok_or_else(|| self.not_founded())?;
+        let config = Arc::new(self.config()?);
+        let lock = self.lock()?;
+        let store = Store::open_writing(&self.layout.database(), &identity).map_err(|error| self.of(error))?;
+        let writing = Writing { identity, store: Arc::new(store), config, _lock: lock };
+        self.tidy(&writing)?;
+        Ok(writing)
+    }
+
+    /// Finishes what a killed program left.
+    fn tidy(&self, writing: &Writing) -> Result<(), PortError> {
+        // Nobody else holds the region, so nobody reads from clones.
+        let clones = self.layout.clones();
+        match self.disk.remove_dir_all(&clones) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(PortError::Failed(format!("cannot remove {}: {error}", clones.display())));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        restore::recover(&*self.disk, &self.layout)?;
+        for rename in writing.store.pending_renames().map_err(|error| self.of(error))? {
+            // One that is in the way of its own directories must not stop the others' work: it is met again, and
+            // said, when that resource is.
+            let _ = self.carry_out(writing, &rename);
+        }
+        Ok(())
+    }
+
+    /// Gives the directories of a renamed resource their present name.
+    ///
+    /// Guarantees that each directory bears one of the two names at any time. A crash leaves some of them moved; the
+    /// next writer goes on.
+    pub(super) fn carry_out(&self, writing: &Writing, rename: &Rename) -> Result<(), PortError> {
+        let all = self.layout.renames(rename.resource.kind, &rename.from, &rename.resource.id);
+        // The first one is that of the files.
+        for (from, to) in all.into_iter().skip(usize::from(!rename.files)) {
+            if self.disk.symlink_metadata(&from).is_err() {
+                continue;
+            }
+            if self.disk.symlink_metadata(&to).is_ok() && self.disk.remove_dir(&to).is_err() {
+                return Err(PortError::Refused {
+                    reason: format!("{} cannot become {}, which is there already", from.display(), to.display()),
+                    help: Some("look at both, and move one of them away".to_owned()),
+                });
+            }
+            let failed = |error: std::io::Error| PortError::Failed(format!("cannot rename {}: {error}", from.display()));
+            self.disk.rename(&from, &to).map_err(failed)?;
+            if let Some(parent) = to.parent() {
+                self.disk.sync_dir(parent).map_err(failed)?;
+            }
+        }
+        writing.store.renamed(rename).map_err(|error| self.of(error))
+    }
+
+    pub(super) fn of(&self, error: StoreError) -> PortError {
+        error.into_port(&self.region)
+    }
+
+    pub(super) fn places<'a>(&'a self, config: &'a RegionConfig) -> Places<'a> {
+        Places { disk: &*self.disk, layout: &self.layout, config }
+    }
+
+    pub(super) fn quiescer(&self, config: &Arc<RegionConfig>) -> Quiescer {
+        Quiescer {
+            disk: Arc::clone(&self.disk),
+            guard: self.guard.clone(),
+            region: self.region.clone(),
+            config: Arc::clone(config),
+        }
+    }
+}
+
+impl Writing {
+    /// The resource's record.
+    pub(super) fn resource(&self, key: &ResourceKey) -> Result<Option<KeptResource>, StoreError> {
+        self.store.resource(key)
+    }
+}
+
+fn refuse(error: IdentityError) -> PortError {
+    let help = error.help();
+    match error {
+        IdentityError::Another { .. } | IdentityError::NotADirectory(_) | IdentityError::Malformed { .. } => {
+            PortError::Refused { reason: error.to_string(), help }
+        }
+        IdentityError::Io { .. } => PortError::Failed(error.to_string()),
+    }
+}

@@ -1,0 +1,189 @@
+//! The region's snapshot: all that planning needs, in one pass.
+//!
+//! Takes no lock, writes nothing, reads no file of a resource beyond the headers of disk images, and does with a
+//! directory that is missing, empty or read-only. What cannot be said of one resource does not hide the others.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use super::identity;
+use super::layout::Layout;
+use super::place::Places;
+use super::store::{KeptResource, Ledger, Records, Store};
+use crate::config::RegionConfig;
+use crate::host::Disk;
+use crate::live::port::PortError;
+use crate::model::observed::RegionStatus;
+use crate::model::point::{Content, FileRefusal, NewestPoint, Outline, Replica};
+use crate::model::region::{Epoch, Identity, RegionSnapshot, Role};
+use crate::model::{ByteCount, Digest, ResourceId, ResourceKey, ResourceType};
+use crate::replica::catalog::{Catalog, CatalogChange, CatalogError, KeptManifest, ReplicaRecord};
+use crate::replica::inspect;
+use crate::replica::tree;
+
+/// Nothing can be said of the region, though it may be well.
+pub(super) fn unknown(reason: String, help: Option<String>) -> PortError {
+    PortError::Unreachable { status: RegionStatus::Unknown, reason, help }
+}
+
+/// All that is known of the region in `layout`.
+pub(super) fn snapshot(disk: &dyn Disk, layout: &Layout, config: &RegionConfig) -> Result<RegionSnapshot, PortError> {
+    let identity = identity::read(disk, layout).map_err(|error| {
+        let help = error.help();
+        unknown(error.to_string(), help)
+    })?;
+    let free = ByteCount(free_space(disk, layout.root()));
+    let places = Places { disk, layout, config };
+    let Some(identity) = identity else {
+        let contents = contents(&places, &Records::default())?;
+        return Ok(RegionSnapshot::vacant(contents, free));
+    };
+    let (records, ledgers) = read(layout, &identity)?;
+    let contents = contents(&places, &records)?;
+    let replicas = replicas(&places, &records, &ledgers);
+    let former_ids = records
+        .resources
+        .iter()
+        .filter_map(|(key, kept)| Some((key.clone(), kept.former_id.clone()?)))
+        .filter(|(key, _)| places.directory(key, records.resources.get(key)) != layout.files(key))
+        .collect();
+    let Records { serial, highest_epoch, controller, regions, pairs, resources } = records;
+    Ok(RegionSnapshot {
+        identity: Some(identity),
+        serial,
+        highest_epoch,
+        controller,
+        regions,
+        pairs,
+        resources: resources.into_iter().map(|(key, kept)| (key, kept.record)).collect(),
+        contents,
+        replicas,
+        former_ids,
+        free,
+    })
+}
+
+fn read(layout: &Layout, identity: &Identity) -> Result<(Records, BTreeMap<ResourceKey, Ledger>), PortError> {
+    let path = layout.database();
+    Store::open_reading(&path, identity).and_then(|store| store.everything()).map_err(|error| {
+        let help = error.help();
+        unknown(error.to_string(), help)
+    })
+}
+
+/// Room on the file system that the directory is on, or will be made on.
+fn free_space(disk: &dyn Disk, root: &Path) -> u64 {
+    let absolute = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+    absolute.ancestors().find_map(|path| disk.free_space(path).ok()).unwrap_or(0)
+}
+
+/// Every resource's files: those in the region's directories and those that lie elsewhere.
+fn contents(places: &Places<'_>, records: &Records) -> Result<BTreeMap<ResourceKey, Content>, PortError> {
+    let mut keys: BTreeMap<ResourceKey, Option<&KeptResource>> =
+        records.resources.iter().map(|(key, kept)| (key.clone(), Some(kept))).collect();
+    let tenants: BTreeMap<(ResourceType, &ResourceId), &ResourceKey> = records
+        .resources
+        .iter()
+        .filter_map(|(key, kept)| Some(((key.kind, kept.former_id.as_ref()?), key)))
+        .collect();
+    for kind in ResourceType::ALL {
+        for id in directory_names(places, kind)? {
+            // Files under a former name are the present resource's.
+            let tenant = tenants.get(&(kind, &id)).filter(|key| {
+                places.directory(key, records.resources.get(*key)) != places.layout.files(key)
+            });
+            if tenant.is_none() {
+                keys.entry(ResourceKey::new(kind, id)).or_default();
+            }
+        }
+    }
+    // Files that lie elsewhere are named by id alone; until a record tells the type, any may be meant.
+    let known: Vec<ResourceId> = keys.keys().map(|key| key.id.clone()).collect();
+    for id in places.config.files.keys().filter(|id| !known.contains(id)) {
+        for kind in ResourceType::ALL {
+            keys.entry(ResourceKey::new(kind, id.clone())).or_default();
+        }
+    }
+    let found = keys.iter().filter_map(|(key, kept)| Some((key.clone(), content(places, key, *kept)?)));
+    Ok(found.collect())
+}
+
+/// The ids that directories of a type are named by. Other names are nobody's.
+fn directory_names(places: &Places<'_>, kind: ResourceType) -> Result<Vec<ResourceId>, PortError> {
+    let path = places.layout.resources(kind);
+    match places.disk.read_dir(&path) {
+        Ok(names) => Ok(names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Vec::new()),
+        Err(error) => Err(unknown(
+            format!("cannot read {}: {error}", path.display()),
+            Some("check the directory's permissions and its disk".to_owned()),
+        )),
+    }
+}
+
+fn content(places: &Places<'_>, key: &ResourceKey, kept: Option<&KeptResource>) -> Option<Content> {
+    let refused = |refused: FileRefusal| {
+        let stamp = Digest::of_json(&refused);
+        Some(Content { outline: Outline::default(), stamp, refused: Some(refused) })
+    };
+    let place = match places.own_files(key, kept) {
+        Ok(place) => place,
+        Err(refusal) => return refused(refusal),
+    };
+    match tree::content(places.disk, &place, key.kind) {
+        Ok(content) => content,
+        Err(error) => refused(FileRefusal { path: key.to_string(), reason: error.to_string() }),
+    }
+}
+
+/// What the region keeps points of. The holder's files are its own, whatever points it once kept.
+fn replicas(
+    places: &Places<'_>,
+    records: &Records,
+    ledgers: &BTreeMap<ResourceKey, Ledger>,
+) -> BTreeMap<ResourceKey, Replica> {
+    let mut replicas = BTreeMap::new();
+    for (key, ledger) in ledgers {
+        let kept = records.resources.get(key);
+        if kept.is_some_and(|kept| kept.record.role == Role::Holder) {
+            continue;
+        }
+        let place = places.replica(key, kept);
+        let replica = inspect::summary(places.disk, ledger, &place).unwrap_or_else(|error| Replica {
+            newest: ledger.replica.newest().map(|record| NewestPoint {
+                point: record.point.clone(),
+                source_stamp: record.source_stamp,
+                outline: record.outline.clone(),
+            }),
+            damage: Some(error.to_string()),
+            ..Replica::default()
+        });
+        replicas.insert(key.clone(), replica);
+    }
+    replicas
+}
+
+/// A ledger that was read with all others, in one moment.
+impl Catalog for Ledger {
+    fn load(&self, _: &ResourceKey) -> Result<ReplicaRecord, CatalogError> {
+        Ok(self.replica.clone())
+    }
+
+    fn manifest(&self, resource: &ResourceKey, sequence: u64) -> Result<KeptManifest, CatalogError> {
+        let newest = self.replica.newest().is_some_and(|newest| newest.point.sequence == sequence);
+        match &self.newest {
+            Some(manifest) if newest => Ok(manifest.clone()),
+            Some(_) | None => Err(CatalogError::NoPoint { resource: resource.clone(), sequence }),
+        }
+    }
+
+    fn commit(&self, _: &ResourceKey, _: &[CatalogChange]) -> Result<(), CatalogError> {
+        Err(CatalogError::Store("a snapshot is only read".to_owned()))
+    }
+}
+
+/// The epoch that a snapshot knows of a resource, for commands that are told one.
+pub(super) fn epoch(kept: Option<&KeptResource>) -> Epoch {
+    kept.map_or(Epoch::default(), |kept| kept.record.epoch)
+}

@@ -1,0 +1,199 @@
+//! The port of a region in a directory: each order in a few lines, the work elsewhere.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::local::{Inner, LocalRegion, Writing, blocking};
+use super::observe;
+use super::quiesce::{RunState, run_state};
+use super::restore;
+use super::store::{Ground, KeptResource, RegionCatalog, Store};
+use crate::live::port::{ContentCheck, PointSelector, PortError, RegionPort};
+use crate::model::point::Point;
+use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot, Role};
+use crate::model::{RegionId, ResourceKey, ResourceType};
+use crate::replica::catalog::Catalog;
+use crate::replica::export::{ExportOrder, export};
+use crate::replica::points::{self, PointChoice};
+
+impl Inner {
+    /// The store for looking: no lock, nothing written.
+    fn reading(&self) -> Result<Store, PortError> {
+        let identity = self.identity()?.ok_or_else(|| self.not_founded())?;
+        Store::open_reading(&self.layout.database(), &identity).map_err(|error| self.of(error))
+    }
+
+    /// The store for reading a replica's files, which no other program should write meanwhile. A place that cannot be
+    /// written is one that nobody writes: it needs no lock.
+    async fn undisturbed(self: &Arc<Self>) -> Result<Arc<Store>, PortError> {
+        match self.writing().await {
+            Ok(writing) => Ok(Arc::clone(&writing.store)),
+            Err(PortError::Failed(_)) => {
+                let inner = Arc::clone(self);
+                blocking(move || inner.reading().map(Arc::new)).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn record(self: &Arc<Self>, authority: &Authority, changes: &[RecordChange]) -> Result<(), PortError> {
+        let writing = self.writing().await?;
+        let (inner, authority, changes) = (Arc::clone(self), authority.clone(), changes.to_vec());
+        blocking(move || {
+            let lies = |key: &ResourceKey| inner.disk.symlink_metadata(&inner.layout.files(key)).is_ok();
+            let ground = Ground { identity: &writing.identity, at: inner.world.clock.now(), lies: &lies };
+            writing.store.record(&ground, &authority, &changes).map_err(|error| inner.of(error))?;
+            for rename in writing.store.pending_renames().map_err(|error| inner.of(error))? {
+                inner.carry_out(&writing, &rename)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn replace_files(self: &Arc<Self>, resource: &ResourceKey, from: &Path) -> Result<Option<String>, PortError> {
+        let writing = self.writing().await?;
+        let kept = self.held(&writing, resource)?;
+        if writing.config.files.contains_key(&resource.id) {
+            return Err(PortError::Refused {
+                reason: format!("the files of {resource} lie where the region's configuration says"),
+                help: Some("export the point, and put its files there by hand".to_owned()),
+            });
+        }
+        let live = self.places(&writing.config).directory(resource, Some(&kept));
+        self.expect_stopped(&writing, resource, &kept, &live).await?;
+        let (inner, resource, from) = (Arc::clone(self), resource.clone(), from.to_owned());
+        blocking(move || {
+            let at = inner.world.clock.now();
+            restore::replace(&*inner.disk, &inner.layout, &resource, &live, &from, at)
+        })
+        .await
+    }
+
+    fn held(&self, writing: &Writing, resource: &ResourceKey) -> Result<KeptResource, PortError> {
+        let kept = writing.resource(resource).map_err(|error| self.of(error))?;
+        let kept = kept.ok_or_else(|| PortError::NotFound(format!("{} has no record of {resource}", self.region)))?;
+        if kept.record.role == Role::Holder && kept.record.operation.is_none() {
+            return Ok(kept);
+        }
+        Err(PortError::Refused {
+            reason: match kept.record.operation {
+                Some(operation) => format!("operation {operation} is open on {resource}"),
+                None => format!("{} is {} of {resource}, not its holder", self.region, kept.record.role.as_str()),
+            },
+            help: Some(format!("its holder is {}", kept.record.holder)),
+        })
+    }
+
+    /// Refuses a machine that runs or may run. Where the region has no runner, nobody here starts or stops it, and
+    /// whoever asks answers for it.
+    async fn expect_stopped(
+        &self,
+        writing: &Writing,
+        resource: &ResourceKey,
+        kept: &KeptResource,
+        dir: &Path,
+    ) -> Result<(), PortError> {
+        let Some(runner) = writing.config.runner.as_ref().filter(|_| resource.kind == ResourceType::Vm) else {
+            return Ok(());
+        };
+        let reason = match run_state(Some(runner), resource, dir, &self.region, kept.record.epoch).await {
+            RunState::Stopped => return Ok(()),
+            RunState::Running => format!("{resource} runs at {}", self.region),
+            RunState::Unknown(why) => format!("{resource} may run at {}: {why}", self.region),
+        };
+        Err(PortError::Refused { reason, help: Some("stop it first".to_owned()) })
+    }
+}
+
+#[async_trait]
+impl RegionPort for LocalRegion {
+    fn region(&self) -> &RegionId {
+        &self.inner.region
+    }
+
+    async fn snapshot(&self) -> Result<RegionSnapshot, PortError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            let config = inner.config().map_err(|error| observe::unknown(error.to_string(), None))?;
+            observe::snapshot(&*inner.disk, &inner.layout, &config)
+        })
+        .await
+    }
+
+    async fn found(&self, _: &Authority) -> Result<Identity, PortError> {
+        self.inner.found().await
+    }
+
+    async fn record(&self, authority: &Authority, changes: &[RecordChange]) -> Result<(), PortError> {
+        self.inner.record(authority, changes).await
+    }
+
+    async fn points(&self, resource: &ResourceKey) -> Result<Vec<Point>, PortError> {
+        let (inner, resource) = (Arc::clone(&self.inner), resource.clone());
+        blocking(move || {
+            let catalog = RegionCatalog::own(Arc::new(inner.reading()?));
+            let record = catalog.load(&resource).map_err(|error| PortError::Failed(error.to_string()))?;
+            let listed = points::list(&record);
+            if listed.is_empty() {
+                return Err(PortError::NotFound(format!("{} keeps no point of {resource}", inner.region)));
+            }
+            Ok(listed)
+        })
+        .await
+    }
+
+    async fn verify(&self, resource: &ResourceKey) -> Result<ContentCheck, PortError> {
+        self.inner.verify(resource).await
+    }
+
+    async fn export(&self, resource: &ResourceKey, point: &PointSelector, into: &Path) -> Result<Point, PortError> {
+        let store = self.inner.undisturbed().await?;
+        let (inner, resource, point, into) =
+            (Arc::clone(&self.inner), resource.clone(), point.clone(), into.to_owned());
+        blocking(move || {
+            let kept = store.resource(&resource).map_err(|error| inner.of(error))?;
+            let config = inner.config()?;
+            let place = inner.places(&config).replica(&resource, kept.as_ref());
+            let catalog = RegionCatalog::own(store);
+            let record = catalog.load(&resource).map_err(|error| PortError::Failed(error.to_string()))?;
+            let choice = match &point {
+                PointSelector::Newest => PointChoice::Newest,
+                PointSelector::Sequence(sequence) => PointChoice::Sequence(*sequence),
+                PointSelector::Name(name) => PointChoice::Name(name),
+            };
+            let Some(sequence) = points::find(&record, choice) else {
+                let which = match &point {
+                    PointSelector::Newest => "no point".to_owned(),
+                    PointSelector::Sequence(sequence) => format!("no point {sequence}"),
+                    PointSelector::Name(name) => format!("no point named `{name}`"),
+                };
+                return Err(PortError::NotFound(format!("{} keeps {which} of {resource}", inner.region)));
+            };
+            let owners = rustix::process::geteuid().is_root();
+            export(&*inner.disk, &catalog, &place, &ExportOrder { sequence, into: &into, owners })
+                .map_err(|error| PortError::Refused { reason: error.to_string(), help: None })
+        })
+        .await
+    }
+
+    async fn replace_files(
+        &self,
+        _: &Authority,
+        resource: &ResourceKey,
+        from: &Path,
+    ) -> Result<Option<String>, PortError> {
+        self.inner.replace_files(resource, from).await
+    }
+
+    async fn discard(&self, _: &Authority, resource: &ResourceKey, name: &str) -> Result<(), PortError> {
+        self.inner.discard(resource, name).await
+    }
+
+    fn interrupt(&self) {
+        self.inner.readings.interrupt();
+        self.inner.receivings.interrupt();
+    }
+}

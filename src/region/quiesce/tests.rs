@@ -1,0 +1,384 @@
+//! Freezes and snapshots by real little scripts, with a guard in a process of its own: this test program, asked to
+//! run [`as_a_guard`].
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::*;
+use crate::config::RegionConfig;
+use crate::config::region::{Freeze, Quiesce, Runner, Snapshot};
+use crate::host::HostDisk;
+use crate::model::point::PointKind;
+use crate::model::region::Epoch;
+use crate::replica::place::Place;
+
+/// Argv that runs one of the ignored tests below as a program; what it answers goes to its descriptor 3.
+fn program(test: &str) -> Vec<String> {
+    let exe = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
+    let name = format!("region::quiesce::tests::{test}");
+    ["/bin/sh", "-c", r#"exec 3>&1 >/dev/null; exec "$0" "$@""#, &exe, "--exact", &name, "--ignored", "--nocapture"]
+        .map(str::to_owned)
+        .into()
+}
+
+fn guard() -> Vec<String> {
+    program("as_a_guard")
+}
+
+#[tokio::test]
+#[ignore = "run by other tests, as a process of its own"]
+async fn as_a_guard() {
+    if let Ok(output) = fs::OpenOptions::new().append(true).open("/proc/self/fd/3") {
+        thaw_guard(std::io::stdin(), output).await.unwrap();
+    }
+}
+
+#[tokio::test]
+#[ignore = "run by other tests, as a process of its own"]
+async fn as_an_asker() {
+    let Ok(orders) = std::env::var("ORDERS") else { return };
+    let _held = Held::begin(Some(&guard()), serde_json::from_str(&orders).unwrap()).await;
+    std::future::pending::<()>().await;
+}
+
+/// A directory with scripts that write down that they ran.
+struct Scripts(tempfile::TempDir);
+
+impl Scripts {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn script(&self, name: &str, body: &str) -> Vec<String> {
+        let path = self.path(name);
+        let log = self.path("log");
+        fs::write(&path, format!("#!/bin/sh\nlog={}\nhere={}\n{body}\n", log.display(), self.0.path().display()))
+            .unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        vec![path.to_str().unwrap().to_owned()]
+    }
+
+    fn orders(&self, enter: &str, leave: &str, longest: Option<Duration>) -> Orders {
+        Orders {
+            enter: self.script("enter", enter),
+            leave: self.script("leave", leave),
+            variables: BTreeMap::new(),
+            entering: Duration::from_secs(20),
+            longest,
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// Waits until the log is `expected`.
+    async fn expect(&self, expected: &str) {
+        for _ in 0..500 {
+            if self.log() == expected {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the log is {:?}, not {expected:?}", self.log());
+    }
+}
+
+const FREEZE: &str = "echo freeze >> $log; echo here";
+const THAW: &str = "echo thaw >> $log";
+const LONG: Option<Duration> = Some(Duration::from_secs(30));
+
+#[tokio::test]
+async fn what_was_frozen_is_thawed_when_asked() {
+    for guard in [Some(guard()), None] {
+        let scripts = Scripts::new();
+        let held = Held::begin(guard.as_deref(), scripts.orders(FREEZE, THAW, LONG)).await.unwrap();
+        assert_eq!(held.printed, "here\n");
+        assert_eq!(scripts.log(), "freeze\n");
+        assert_eq!(held.release().await, Ok(true));
+        assert_eq!(scripts.log(), "freeze\nthaw\n");
+    }
+}
+
+#[tokio::test]
+async fn it_is_thawed_when_the_longest_time_is_over() {
+    for guard in [Some(guard()), None] {
+        let scripts = Scripts::new();
+        let orders = scripts.orders(FREEZE, THAW, Some(Duration::from_millis(600)));
+        let held = Held::begin(guard.as_deref(), orders).await.unwrap();
+        scripts.expect("freeze\nthaw\n").await;
+        assert_eq!(held.release().await, Ok(false), "it did not hold until it was asked to end");
+        assert_eq!(scripts.log(), "freeze\nthaw\n", "once");
+    }
+}
+
+#[tokio::test]
+async fn a_freeze_that_never_ends_is_killed_and_thawed() {
+    let scripts = Scripts::new();
+    let slow = "echo freeze >> $log; sleep 60; echo never >> $log";
+    let orders = scripts.orders(slow, THAW, Some(Duration::from_millis(400)));
+    let error = Held::begin(Some(&guard()), orders).await.unwrap_err();
+    assert_eq!(error, HoldError::Enter("it took longer than it may".into()));
+    assert_eq!(scripts.log(), "freeze\nthaw\n");
+}
+
+#[tokio::test]
+async fn who_loses_interest_thaws() {
+    for guard in [Some(guard()), None] {
+        let scripts = Scripts::new();
+        drop(Held::begin(guard.as_deref(), scripts.orders(FREEZE, THAW, LONG)).await.unwrap());
+        scripts.expect("freeze\nthaw\n").await;
+    }
+}
+
+#[tokio::test]
+async fn a_failed_freeze_is_taken_back_and_a_stubborn_thaw_is_repeated() {
+    let scripts = Scripts::new();
+    let half = "echo freeze >> $log; echo no such domain >&2; exit 1";
+    let error = Held::begin(Some(&guard()), scripts.orders(half, THAW, LONG)).await.unwrap_err();
+    assert!(error.to_string().ends_with("exited with 1: no such domain"), "{error}");
+    assert_eq!(scripts.log(), "freeze\nthaw\n");
+
+    let stubborn = "echo thaw >> $log; [ $(grep -c thaw $log) -ge 3 ]";
+    let scripts = Scripts::new();
+    let held = Held::begin(Some(&guard()), scripts.orders(FREEZE, stubborn, LONG)).await.unwrap();
+    assert_eq!(held.release().await, Ok(true));
+    assert_eq!(scripts.log(), "freeze\nthaw\nthaw\nthaw\n");
+
+    let scripts = Scripts::new();
+    let never = Held::begin(Some(&guard()), scripts.orders(FREEZE, "echo stuck >&2; exit 2", LONG)).await.unwrap();
+    let error = never.release().await.unwrap_err();
+    assert!(error.to_string().starts_with("it may still be held: "), "{error}");
+    assert!(error.to_string().ends_with("exited with 2: stuck"), "{error}");
+}
+
+#[tokio::test]
+async fn without_a_guard_to_start_nothing_is_frozen() {
+    let scripts = Scripts::new();
+    let error = Held::begin(Some(&["/nonexistent/guard".to_owned()]), scripts.orders(FREEZE, THAW, LONG)).await;
+    assert!(matches!(error, Err(HoldError::NoGuard { .. })), "{error:?}");
+    assert_eq!(scripts.log(), "");
+}
+
+/// Starts a process that freezes and then waits for ever, in its own group.
+fn asker(orders: &Orders) -> std::process::Child {
+    use std::os::unix::process::CommandExt;
+    let argv = program("as_an_asker");
+    std::process::Command::new(&argv[0])
+        .args(&argv[1..])
+        .env("ORDERS", serde_json::to_string(orders).unwrap())
+        .process_group(0)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn kill_9_of_who_froze_thaws() {
+    let scripts = Scripts::new();
+    let mut asker = asker(&scripts.orders(FREEZE, THAW, LONG));
+    scripts.expect("freeze\n").await;
+    // The whole group, as a terminal or a service manager would: the guard is in none of theirs.
+    rustix::process::kill_process_group(Pid::from_child(&asker), Signal::KILL).unwrap();
+    asker.wait().unwrap();
+    scripts.expect("freeze\nthaw\n").await;
+}
+
+#[tokio::test]
+async fn kill_9_while_it_freezes_ends_the_freeze_and_thaws() {
+    let scripts = Scripts::new();
+    let slow = "echo freeze >> $log; sleep 3; echo frozen >> $log";
+    let mut asker = asker(&scripts.orders(slow, THAW, LONG));
+    scripts.expect("freeze\n").await;
+    asker.kill().unwrap();
+    asker.wait().unwrap();
+    scripts.expect("freeze\nthaw\n").await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(scripts.log(), "freeze\nthaw\n", "nothing is frozen after the thaw");
+}
+
+/// The number of the guard: it stands in the log of a freeze, which the guard runs.
+const FREEZE_BY: &str = "echo $PPID > $here/guard; echo freeze >> $log";
+
+#[tokio::test]
+async fn a_guard_told_to_end_thaws_and_one_that_is_killed_is_stood_in_for() {
+    for signal in [Signal::TERM, Signal::KILL] {
+        let scripts = Scripts::new();
+        let held = Held::begin(Some(&guard()), scripts.orders(FREEZE_BY, THAW, LONG)).await.unwrap();
+        let pid: i32 = fs::read_to_string(scripts.path("guard")).unwrap().trim().parse().unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+        scripts.expect("freeze\nthaw\n").await;
+        held.release().await.unwrap();
+        assert_eq!(scripts.log(), "freeze\nthaw\n", "once");
+    }
+}
+
+struct Machine {
+    scripts: Scripts,
+    config: RegionConfig,
+}
+
+impl Machine {
+    /// A machine `web` with two files.
+    fn new() -> Self {
+        let scripts = Scripts::new();
+        fs::create_dir_all(scripts.path("web/etc")).unwrap();
+        fs::write(scripts.path("web/etc/web.xml"), "<domain/>").unwrap();
+        fs::write(scripts.path("web/disk.raw"), "sectors").unwrap();
+        Self { scripts, config: RegionConfig::default() }
+    }
+
+    fn quiesce(&mut self) -> &mut Quiesce {
+        let none = Quiesce { freeze: None, snapshot: None, timeout: Duration::from_secs(20) };
+        self.config.quiesce.get_or_insert(none)
+    }
+
+    async fn prepare(&self) -> (Prepared, Asked) {
+        let quiescer = Quiescer {
+            disk: Arc::new(HostDisk),
+            guard: Some(guard()),
+            region: "west".parse().unwrap(),
+            config: Arc::new(self.config.clone()),
+        };
+        let dir = self.scripts.path("web");
+        let asked = Asked {
+            resource: "vm.web".parse().unwrap(),
+            epoch: Epoch(3),
+            live: Place::Directory(dir.clone()),
+            dir,
+            clones: self.scripts.path("clones/1"),
+        };
+        (quiescer.prepare(&asked).await.unwrap(), asked)
+    }
+
+    async fn end(prepared: Prepared) -> bool {
+        let disk: Arc<dyn crate::host::Disk> = Arc::new(HostDisk);
+        prepared.end(&disk).await.unwrap()
+    }
+}
+
+fn text(place: &Option<Place>, file: &str) -> String {
+    let Some(Place::Directory(root)) = place else { panic!("{place:?}") };
+    fs::read_to_string(Path::new(root).join(file)).unwrap()
+}
+
+#[tokio::test]
+async fn a_stopped_machine_is_read_as_it_is() {
+    let mut machine = Machine::new();
+    let args = |s: &Scripts, name: &str, body: &str| {
+        let mut argv = s.script(name, body);
+        argv.extend(["{id}", "{dir}", "{region}", "{epoch}"].map(str::to_owned));
+        argv
+    };
+    let status = args(&machine.scripts, "status", r#"echo "$1 $2 $3 $4" > $here/asked; cat $here/answer"#);
+    let no = vec!["/nonexistent".to_owned()];
+    machine.config.runner = Some(Runner { start: no.clone(), stop: no, status, drill_start: None });
+    machine.quiesce().freeze =
+        Some(Freeze { freeze: machine.scripts.script("f", FREEZE), thaw: machine.scripts.script("t", THAW) });
+    for (answer, kind) in
+        [("stopped\n", PointKind::Cold), ("running", PointKind::Frozen), ("paused", PointKind::Frozen)]
+    {
+        fs::write(machine.scripts.path("answer"), answer).unwrap();
+        let (prepared, asked) = machine.prepare().await;
+        assert_eq!(prepared.kind, kind, "{answer}");
+        let told = fs::read_to_string(machine.scripts.path("asked")).unwrap();
+        assert_eq!(told, format!("web {} west 3\n", asked.dir.display()));
+        Machine::end(prepared).await;
+    }
+}
+
+#[tokio::test]
+async fn within_a_freeze_the_files_are_copied_and_then_thawed() {
+    let mut machine = Machine::new();
+    // What the copy has was written before the freeze ended, and after it began.
+    let freeze = machine.scripts.script("f", "echo freeze >> $log; printf frozen > $here/web/disk.raw");
+    let thaw = machine.scripts.script("t", "echo thaw >> $log; printf thawed > $here/web/disk.raw");
+    machine.quiesce().freeze = Some(Freeze { freeze, thaw });
+    let (prepared, asked) = machine.prepare().await;
+    assert_eq!(machine.scripts.log(), "freeze\nthaw\n");
+    assert_eq!((prepared.kind, prepared.trouble.len()), (PointKind::Frozen, 0));
+    assert_eq!(text(&prepared.copy, "disk.raw"), "frozen");
+    assert_eq!(text(&prepared.copy, "etc/web.xml"), "<domain/>");
+    let live = |name: &str| fs::metadata(machine.scripts.path("web").join(name)).unwrap().modified().unwrap();
+    let copied = fs::metadata(asked.clones.join("etc/web.xml")).unwrap().modified().unwrap();
+    assert_eq!(copied, live("etc/web.xml"));
+    assert!(Machine::end(prepared).await);
+    assert!(!asked.clones.exists());
+}
+
+#[tokio::test]
+async fn the_snapshot_comes_first_and_is_released_after_the_reading() {
+    let mut machine = Machine::new();
+    let snapshot = machine.scripts.script("s", "echo snapshot >> $log; cp -a $here/web $here/copy; echo $here/copy");
+    let release = machine.scripts.script("r", "echo release >> $log; rm -r $here/copy");
+    machine.quiesce().snapshot = Some(Snapshot { snapshot, release });
+    machine.quiesce().freeze =
+        Some(Freeze { freeze: machine.scripts.script("f", FREEZE), thaw: machine.scripts.script("t", THAW) });
+    let (prepared, _) = machine.prepare().await;
+    assert_eq!(prepared.kind, PointKind::Frozen);
+    assert_eq!(machine.scripts.log(), "snapshot\n");
+    assert_eq!(text(&prepared.copy, "disk.raw"), "sectors");
+    assert!(Machine::end(prepared).await);
+    assert_eq!(machine.scripts.log(), "snapshot\nrelease\n");
+}
+
+#[tokio::test]
+async fn a_file_that_changes_while_the_snapshot_is_made_is_not_taken_for_known() {
+    let mut machine = Machine::new();
+    let snapshot =
+        machine.scripts.script("s", "printf newer > $here/web/disk.raw; cp -a $here/web $here/copy; echo $here/copy");
+    let release = machine.scripts.script("r", "rm -r $here/copy");
+    machine.quiesce().snapshot = Some(Snapshot { snapshot, release });
+    let (prepared, _) = machine.prepare().await;
+    let before = prepared.before.as_ref().unwrap();
+    let ctime = |path: &str| before.found.iter().find(|found| found.path == path).unwrap().stat.ctime_ns;
+    assert_eq!(ctime("disk.raw"), i64::MAX, "believed by nobody");
+    assert_ne!(ctime("etc/web.xml"), i64::MAX);
+    assert!(Machine::end(prepared).await);
+}
+
+#[tokio::test]
+async fn what_fails_is_remembered_and_the_next_way_is_tried() {
+    let mut machine = Machine::new();
+    for (body, words) in [
+        ("echo volume is full >&2; exit 5", "volume is full"),
+        ("echo relative/path", "no absolute path"),
+        ("echo /nonexistent", "/nonexistent"),
+        ("echo /tmp; echo /usr", "did not print one directory"),
+    ] {
+        let snapshot = machine.scripts.script("s", body);
+        let release = machine.scripts.script("r", "exit 0");
+        machine.quiesce().snapshot = Some(Snapshot { snapshot, release });
+        let (prepared, _) = machine.prepare().await;
+        assert_eq!((prepared.kind, prepared.copy.is_none()), (PointKind::Quiet, true));
+        assert!(prepared.trouble[0].contains(words), "{:?}", prepared.trouble);
+        Machine::end(prepared).await;
+    }
+    machine.quiesce().snapshot = None;
+    // A freeze that stops nobody is none.
+    let freeze = machine.scripts.script(
+        "f",
+        "(for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
+            echo more >> $here/web/disk.raw; sleep 0.02; done) >/dev/null 2>&1 &",
+    );
+    let big = vec![7; 200 << 20];
+    fs::write(machine.scripts.path("web/big.raw"), big).unwrap();
+    let thaw = machine.scripts.script("t", THAW);
+    machine.quiesce().freeze = Some(Freeze { freeze, thaw });
+    let (prepared, asked) = machine.prepare().await;
+    assert_eq!(prepared.kind, PointKind::Quiet);
+    assert!(prepared.trouble[0].contains("it does not stop their writers"), "{:?}", prepared.trouble);
+    assert!(machine.scripts.log().ends_with("thaw\n"));
+    assert!(!asked.clones.exists());
+}

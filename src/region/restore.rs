@@ -1,0 +1,172 @@
+//! Putting a point's files in place of the holder's own.
+//!
+//! The present files are moved aside under a name, the new ones moved in. Both moves are renames within the region's
+//! file system, after the new files were copied there and synced.
+//!
+//! - **Guarantee**: the resource's directory shows the present files or the new ones, or for the moment between the
+//!   two renames nothing; the present ones are kept, at their place or aside.
+//! - **Assumption**: nothing runs from the files; the caller asked.
+//! - **A crash here** leaves a partial copy, which the next writer removes, or the moment between the renames, which
+//!   the next writer ends by moving the new files in.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use super::layout::Layout;
+use super::quiesce::copy_all;
+use crate::host::{Disk, FileKind, Open};
+use crate::live::port::PortError;
+use crate::model::{ResourceKey, ResourceType, Timestamp};
+use crate::replica::place::Place;
+use crate::replica::tree::{FoundNode, Tree, walk};
+
+/// New files, being copied.
+const PARTIAL: &str = ".partial";
+/// New files, complete: from here on they are moved in, by whoever comes next if need be.
+const READY: &str = ".ready";
+
+fn failed<'a>(action: &'a str, path: &'a Path) -> impl Fn(io::Error) -> PortError + 'a {
+    move |error| PortError::Failed(format!("cannot {action} {}: {error}", path.display()))
+}
+
+/// The name that files are set aside under at `at`: sorts by time, and stands in a path.
+fn name(at: Timestamp) -> String {
+    let text: String = at.to_string().chars().filter(char::is_ascii_alphanumeric).collect();
+    format!("replaced-{text}")
+}
+
+/// Puts the files of `from` in the place of `live`; gives the name of what was there.
+pub(super) fn replace(
+    disk: &dyn Disk,
+    layout: &Layout,
+    resource: &ResourceKey,
+    live: &Path,
+    from: &Path,
+    at: Timestamp,
+) -> Result<Option<String>, PortError> {
+    let tree = walk(disk, &Place::Directory(from.to_owned())).map_err(|error| PortError::Failed(error.to_string()))?;
+    if let Some(refused) = &tree.refused {
+        return Err(PortError::Refused { reason: format!("{} {}", refused.path, refused.reason), help: None });
+    }
+    if tree.is_empty() {
+        return Err(PortError::NotFound(format!("there are no files in {}", from.display())));
+    }
+    let base = layout.replaced(resource);
+    let name = name(at);
+    let staged = |suffix: &str| base.join(format!("{name}{suffix}"));
+    let (partial, ready, aside) = (staged(PARTIAL), staged(READY), base.join(&name));
+    if disk.symlink_metadata(&aside).is_ok() {
+        return Err(PortError::Busy(format!("{} is there already: try again", aside.display())));
+    }
+    remove(disk, &partial)?;
+    copy_all(disk, &tree, &partial, &AtomicBool::new(false)).map_err(failed("copy to", &partial))?;
+    sync(disk, &tree, &partial)?;
+    make_durable(disk, layout.root(), &base)?;
+    disk.rename(&partial, &ready).map_err(failed("rename", &partial))?;
+    disk.sync_dir(&base).map_err(failed("sync", &base))?;
+    exchange(disk, live, &aside, &ready, &layout.files(resource))?;
+    Ok(disk.symlink_metadata(&aside).is_ok().then_some(name))
+}
+
+/// Moves `live` aside, where it is still there, and `ready` to its place `new`: another one than `live` where the
+/// resource was renamed.
+fn exchange(disk: &dyn Disk, live: &Path, aside: &Path, ready: &Path, new: &Path) -> Result<(), PortError> {
+    let (Some(home), Some(base)) = (new.parent(), aside.parent()) else {
+        return Err(PortError::Failed(format!("{} has no parent", new.display())));
+    };
+    disk.create_dir_all(home).map_err(failed("make", home))?;
+    if disk.symlink_metadata(live).is_ok() && disk.symlink_metadata(aside).is_err() {
+        disk.rename(live, aside).map_err(failed("rename", live))?;
+        disk.sync_dir(base).map_err(failed("sync", base))?;
+    }
+    disk.rename(ready, new).map_err(failed("rename", ready))?;
+    disk.sync_dir(home).map_err(failed("sync", home))?;
+    disk.sync_dir(base).map_err(failed("sync", base))
+}
+
+/// Ends what a killed program left: partial copies are removed, complete ones moved in.
+pub(super) fn recover(disk: &dyn Disk, layout: &Layout) -> Result<(), PortError> {
+    for kind in ResourceType::ALL {
+        let replaced = layout.own().join("replaced").join(kind.as_str());
+        for id in names(disk, &replaced)? {
+            let Ok(id) = id.parse() else { continue };
+            let resource = ResourceKey::new(kind, id);
+            let base = layout.replaced(&resource);
+            for name in names(disk, &base)? {
+                if name.ends_with(PARTIAL) {
+                    remove(disk, &base.join(&name))?;
+                } else if let Some(aside) = name.strip_suffix(READY) {
+                    let (live, aside, ready) = (layout.files(&resource), base.join(aside), base.join(&name));
+                    let began = disk.symlink_metadata(&aside).is_ok();
+                    if began && disk.symlink_metadata(&live).is_err() {
+                        exchange(disk, &live, &aside, &ready, &live)?;
+                    } else {
+                        // Nobody was told that the files were replaced, and they were not.
+                        remove(disk, &ready)?;
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes what was set aside under `name`; false where there is nothing of that name.
+pub(super) fn discard(
+    disk: &dyn Disk,
+    layout: &Layout,
+    resource: &ResourceKey,
+    name: &str,
+) -> Result<bool, PortError> {
+    let base = layout.replaced(resource);
+    if !names(disk, &base)?.iter().any(|there| there == name) || name.contains('.') {
+        return Ok(false);
+    }
+    remove(disk, &base.join(name))?;
+    disk.sync_dir(&base).map_err(failed("sync", &base))?;
+    Ok(true)
+}
+
+/// Names in a directory that are UTF-8; none where there is no directory.
+fn names(disk: &dyn Disk, path: &Path) -> Result<Vec<String>, PortError> {
+    match disk.read_dir(path) {
+        Ok(names) => Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Vec::new()),
+        Err(error) => Err(failed("read", path)(error)),
+    }
+}
+
+fn remove(disk: &dyn Disk, path: &Path) -> Result<(), PortError> {
+    match disk.remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Makes a copied tree durable, files first, then the directories from the bottom up.
+fn sync(disk: &dyn Disk, tree: &Tree, copy: &Path) -> Result<(), PortError> {
+    for found in tree.found.iter().rev() {
+        let path = copy.join(&found.path);
+        match &found.node {
+            FoundNode::File => {
+                let file = disk.open(&path, Open::Read).map_err(failed("open", &path))?;
+                file.sync_all().map_err(failed("sync", &path))?;
+            }
+            FoundNode::Directory => disk.sync_dir(&path).map_err(failed("sync", &path))?,
+            FoundNode::Link(_) => {}
+        }
+    }
+    disk.sync_dir(copy).map_err(failed("sync", copy))
+}
+
+/// Makes the names of `path` and of the directories between it and `root` durable.
+fn make_durable(disk: &dyn Disk, root: &Path, path: &Path) -> Result<(), PortError> {
+    let between: Vec<PathBuf> = path.ancestors().take_while(|above| above.starts_with(root)).map(Into::into).collect();
+    for directory in between {
+        if disk.symlink_metadata(&directory).is_ok_and(|stat| stat.kind == FileKind::Directory) {
+            disk.sync_dir(&directory).map_err(failed("sync", &directory))?;
+        }
+    }
+    Ok(())
+}

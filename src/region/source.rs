@@ -1,0 +1,181 @@
+//! The region as a source: who may read, how the files hold still, and the engine's reading of them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use super::local::{Inner, LocalRegion};
+use super::place::unsupported;
+use super::quiesce::{Asked, Prepared};
+use super::store::KeptResource;
+use crate::host::Disk;
+use crate::live::port::PortError;
+use crate::model::World;
+use crate::model::point::BlockReason;
+use crate::model::region::{Role, SyncOrder};
+use crate::replica::place::scan_cache;
+use crate::replica::port::{BlockAddress, Hash, Reading, ReadingEnd, SessionId, Source, TransferError};
+use crate::replica::source::{LocalSource, ReadingPlan};
+
+/// Open readings: the engine's part, and what holds still for them.
+#[derive(Debug)]
+pub(super) struct Readings {
+    engine: Arc<LocalSource>,
+    held: Mutex<BTreeMap<SessionId, Prepared>>,
+}
+
+impl Readings {
+    pub(super) fn new(disk: Arc<dyn Disk>, world: World) -> Self {
+        Self { engine: Arc::new(LocalSource::new(disk, world)), held: Mutex::new(BTreeMap::new()) }
+    }
+
+    pub(super) fn engine(&self) -> &Arc<LocalSource> {
+        &self.engine
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<SessionId, Prepared>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn interrupt(&self) {
+        self.engine.interrupt();
+    }
+}
+
+/// Runs what waits for disks where waiting harms nobody.
+pub(super) async fn transfer<T: Send + 'static>(
+    act: impl FnOnce() -> Result<T, TransferError> + Send + 'static,
+) -> Result<T, TransferError> {
+    tokio::task::spawn_blocking(act).await.unwrap_or_else(|error| Err(TransferError::Region(error.to_string())))
+}
+
+/// A port's error at a transfer's end.
+pub(super) fn in_transfer(error: PortError) -> TransferError {
+    TransferError::Region(error.to_string())
+}
+
+/// Refuses an order that is older than the region's record, or that knows more than it.
+pub(super) fn check_epoch(kept: &KeptResource, order: &SyncOrder) -> Result<(), TransferError> {
+    let recorded = kept.record.epoch;
+    match order.epoch.cmp(&recorded) {
+        std::cmp::Ordering::Equal => Ok(()),
+        std::cmp::Ordering::Less => Err(TransferError::Stale { ordered: order.epoch, recorded }),
+        std::cmp::Ordering::Greater => Err(TransferError::Region(format!(
+            "this region has not heard of epoch {} of {} (it knows {recorded})",
+            order.epoch, order.resource
+        ))),
+    }
+}
+
+impl Inner {
+    /// Whether this region may be read from under the order.
+    fn check_source(&self, kept: Option<KeptResource>, order: &SyncOrder) -> Result<KeptResource, TransferError> {
+        let region = &self.region;
+        let refuse = |why: String| Err(TransferError::Region(why));
+        if order.source != *region {
+            return refuse(format!("the order reads from {}, this is {region}", order.source));
+        }
+        let Some(kept) = kept else { return refuse(format!("{region} has no record of {}", order.resource)) };
+        check_epoch(&kept, order)?;
+        match kept.record.role {
+            Role::Holder => Ok(kept),
+            role @ (Role::Replica | Role::Demoted | Role::Fenced) => {
+                refuse(format!("{} is {} at {region}, which is not its holder", order.resource, role.as_str()))
+            }
+        }
+    }
+
+    async fn open_reading(self: &Arc<Self>, order: &SyncOrder, full: bool) -> Result<Reading, TransferError> {
+        let writing = self.writing().await.map_err(in_transfer)?;
+        let key = order.resource.clone();
+        let (inner, open, asked_for) = (Arc::clone(self), Arc::clone(&writing), order.clone());
+        let asked = transfer(move || {
+            let kept = open.resource(&asked_for.resource).map_err(|error| in_transfer(inner.of(error)))?;
+            let kept = inner.check_source(kept, &asked_for)?;
+            let places = inner.places(&open.config);
+            let at = inner.world.clock.now();
+            let live = places.own_files(&key, Some(&kept)).map_err(|refused| unsupported(&refused, at))?;
+            let dir = places.directory(&key, Some(&kept));
+            let dir = std::path::absolute(&dir).unwrap_or(dir);
+            let clones = inner.layout.clones().join(inner.world.ids.random().to_string());
+            Ok(Asked { epoch: kept.record.epoch, resource: key, dir, live, clones })
+        })
+        .await?;
+
+        let prepared = self.quiescer(&writing.config).prepare(&asked).await?;
+        let plan = ReadingPlan {
+            cache: scan_cache(self.layout.root(), &asked.resource),
+            resource: asked.resource,
+            live: asked.live,
+            copy: prepared.copy.clone(),
+            before: prepared.before.clone(),
+            kind: prepared.kind,
+            full,
+        };
+        let engine = Arc::clone(self.readings.engine());
+        match transfer(move || engine.open_reading(&plan)).await {
+            Ok(reading) => {
+                self.readings.held().insert(reading.session, prepared);
+                Ok(reading)
+            }
+            Err(error) => {
+                // The reading's own error is the one to tell.
+                let _ = prepared.end(&self.disk).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn close_reading(self: &Arc<Self>, session: SessionId) -> Result<ReadingEnd, TransferError> {
+        let prepared = self.readings.held().remove(&session);
+        let engine = Arc::clone(self.readings.engine());
+        let end = transfer(move || engine.close_reading(session)).await;
+        let Some(prepared) = prepared else { return end };
+        let trouble = prepared.trouble.join("; ");
+        let held = prepared.end(&self.disk).await?;
+        match end? {
+            ReadingEnd::Consistent if !held => {
+                Err(TransferError::Region("what held the files still ended before the reading did".to_owned()))
+            }
+            ReadingEnd::Changed(files) if !trouble.is_empty() => {
+                // What was to hold the files still failed: reading again would meet the same.
+                let detail = format!("{} changed while it was read, because {trouble}", files.join(", "));
+                Err(TransferError::blocked(BlockReason::SourceBusy, detail, None, self.world.clock.now()))
+            }
+            end @ (ReadingEnd::Consistent | ReadingEnd::Changed(_)) => Ok(end),
+        }
+    }
+}
+
+#[async_trait]
+impl Source for LocalRegion {
+    async fn open_reading(&self, order: &SyncOrder, full: bool) -> Result<Reading, TransferError> {
+        self.inner.open_reading(order, full).await
+    }
+
+    async fn group_hashes(
+        &self,
+        session: SessionId,
+        file: u32,
+        first: u64,
+        count: u64,
+    ) -> Result<Vec<Hash>, TransferError> {
+        let engine = Arc::clone(self.inner.readings.engine());
+        transfer(move || engine.group_hashes(session, file, first, count)).await
+    }
+
+    async fn block_hashes(&self, session: SessionId, file: u32, groups: &[u64]) -> Result<Vec<Hash>, TransferError> {
+        let (engine, groups) = (Arc::clone(self.inner.readings.engine()), groups.to_vec());
+        transfer(move || engine.block_hashes(session, file, &groups)).await
+    }
+
+    async fn blocks(&self, session: SessionId, wanted: &[BlockAddress]) -> Result<Vec<Vec<u8>>, TransferError> {
+        let (engine, wanted) = (Arc::clone(self.inner.readings.engine()), wanted.to_vec());
+        transfer(move || engine.blocks(session, &wanted)).await
+    }
+
+    async fn close_reading(&self, session: SessionId) -> Result<ReadingEnd, TransferError> {
+        self.inner.close_reading(session).await
+    }
+}
