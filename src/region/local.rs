@@ -113,6 +113,10 @@ impl Inner {
         Ok(Arc::clone(writing.insert(Arc::new(open))))
     }
 
+    pub(super) async fn is_open_for_writing(&self) -> bool {
+        self.writing.lock().await.is_some()
+    }
+
     /// Founds the region, unless it is; gives its identity.
     pub(super) async fn found(self: &Arc<Self>) -> Result<Identity, PortError> {
         let mut writing = self.writing.lock().await;
@@ -232,7 +236,8 @@ impl Inner {
                     help: Some("look at both, and move one of them away".to_owned()),
                 });
             }
-            let failed = |error: std::io::Error| PortError::Failed(format!("cannot rename {}: {error}", from.display()));
+            let failed =
+                |error: std::io::Error| PortError::Failed(format!("cannot rename {}: {error}", from.display()));
             self.disk.rename(&from, &to).map_err(failed)?;
             if let Some(parent) = to.parent() {
                 self.disk.sync_dir(parent).map_err(failed)?;

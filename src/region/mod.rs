@@ -4,4 +4,14 @@
 pub mod layout;
 pub mod identity;
 pub mod store;
+pub mod place;
 pub mod quiesce;
+mod restore;
+mod observe;
+pub mod local;
+mod source;
+mod target;
+mod verify;
+mod port;
+
+pub use local::{LocalRegion, Opening};

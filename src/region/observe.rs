@@ -16,7 +16,7 @@ use crate::host::Disk;
 use crate::live::port::PortError;
 use crate::model::observed::RegionStatus;
 use crate::model::point::{Content, FileRefusal, NewestPoint, Outline, Replica};
-use crate::model::region::{Epoch, Identity, RegionSnapshot, Role};
+use crate::model::region::{Identity, RegionSnapshot, Role};
 use crate::model::{ByteCount, Digest, ResourceId, ResourceKey, ResourceType};
 use crate::replica::catalog::{Catalog, CatalogChange, CatalogError, KeptManifest, ReplicaRecord};
 use crate::replica::inspect;
@@ -82,17 +82,14 @@ fn free_space(disk: &dyn Disk, root: &Path) -> u64 {
 fn contents(places: &Places<'_>, records: &Records) -> Result<BTreeMap<ResourceKey, Content>, PortError> {
     let mut keys: BTreeMap<ResourceKey, Option<&KeptResource>> =
         records.resources.iter().map(|(key, kept)| (key.clone(), Some(kept))).collect();
-    let tenants: BTreeMap<(ResourceType, &ResourceId), &ResourceKey> = records
-        .resources
-        .iter()
-        .filter_map(|(key, kept)| Some(((key.kind, kept.former_id.as_ref()?), key)))
-        .collect();
+    let tenants: BTreeMap<(ResourceType, &ResourceId), &ResourceKey> =
+        records.resources.iter().filter_map(|(key, kept)| Some(((key.kind, kept.former_id.as_ref()?), key))).collect();
     for kind in ResourceType::ALL {
         for id in directory_names(places, kind)? {
             // Files under a former name are the present resource's.
-            let tenant = tenants.get(&(kind, &id)).filter(|key| {
-                places.directory(key, records.resources.get(*key)) != places.layout.files(key)
-            });
+            let tenant = tenants
+                .get(&(kind, &id))
+                .filter(|key| places.directory(key, records.resources.get(*key)) != places.layout.files(key));
             if tenant.is_none() {
                 keys.entry(ResourceKey::new(kind, id)).or_default();
             }
@@ -181,9 +178,4 @@ impl Catalog for Ledger {
     fn commit(&self, _: &ResourceKey, _: &[CatalogChange]) -> Result<(), CatalogError> {
         Err(CatalogError::Store("a snapshot is only read".to_owned()))
     }
-}
-
-/// The epoch that a snapshot knows of a resource, for commands that are told one.
-pub(super) fn epoch(kept: Option<&KeptResource>) -> Epoch {
-    kept.map_or(Epoch::default(), |kept| kept.record.epoch)
 }

@@ -27,7 +27,7 @@ impl Inner {
 
     /// The store for reading a replica's files, which no other program should write meanwhile. A place that cannot be
     /// written is one that nobody writes: it needs no lock.
-    async fn undisturbed(self: &Arc<Self>) -> Result<Arc<Store>, PortError> {
+    pub(super) async fn undisturbed(self: &Arc<Self>) -> Result<Arc<Store>, PortError> {
         match self.writing().await {
             Ok(writing) => Ok(Arc::clone(&writing.store)),
             Err(PortError::Failed(_)) => {
@@ -173,6 +173,8 @@ impl RegionPort for LocalRegion {
                 return Err(PortError::NotFound(format!("{} keeps {which} of {resource}", inner.region)));
             };
             let owners = rustix::process::geteuid().is_root();
+            let lane = inner.receivings.lane(&resource);
+            let _alone = lane.alone();
             export(&*inner.disk, &catalog, &place, &ExportOrder { sequence, into: &into, owners })
                 .map_err(|error| PortError::Refused { reason: error.to_string(), help: None })
         })

@@ -113,12 +113,7 @@ pub(super) fn recover(disk: &dyn Disk, layout: &Layout) -> Result<(), PortError>
 }
 
 /// Removes what was set aside under `name`; false where there is nothing of that name.
-pub(super) fn discard(
-    disk: &dyn Disk,
-    layout: &Layout,
-    resource: &ResourceKey,
-    name: &str,
-) -> Result<bool, PortError> {
+pub(super) fn discard(disk: &dyn Disk, layout: &Layout, resource: &ResourceKey, name: &str) -> Result<bool, PortError> {
     let base = layout.replaced(resource);
     if !names(disk, &base)?.iter().any(|there| there == name) || name.contains('.') {
         return Ok(false);

@@ -1,0 +1,244 @@
+//! The region as a target: who may write, by which rules, and the engine's receiving.
+//!
+//! One receiving of a resource at a time: a new one takes the place of one that nobody goes on with, after whatever
+//! that one is in the middle of has ended. Looking at a replica's bytes waits for the same.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use async_trait::async_trait;
+
+use super::local::{Inner, LocalRegion, Writing};
+use super::source::{check_epoch, in_transfer, transfer};
+use super::store::{KeptResource, RegionCatalog};
+use crate::host::Disk;
+use crate::model::region::{Role, SyncOrder};
+use crate::model::{ResourceKey, Timestamp, World};
+use crate::replica::catalog::{Catalog, CatalogChange};
+use crate::replica::port::{
+    BlockAddress, Hash, Published, Reading, Receiving, SessionId, Survey, Target, TransferError,
+};
+use crate::replica::receive::ReceiveRules;
+use crate::replica::target::LocalTarget;
+
+/// What one resource's receivings go through; inside, the one that is open.
+#[derive(Debug, Default)]
+pub(super) struct Lane(RwLock<Option<SessionId>>);
+
+impl Lane {
+    fn read(&self) -> RwLockReadGuard<'_, Option<SessionId>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Alone with the replica: no receiving is in the middle of anything.
+    pub(super) fn alone(&self) -> RwLockWriteGuard<'_, Option<SessionId>> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Open receivings.
+#[derive(Debug)]
+pub(super) struct Receivings {
+    engine: LocalTarget,
+    lanes: Mutex<BTreeMap<ResourceKey, Arc<Lane>>>,
+    sessions: Mutex<BTreeMap<SessionId, Arc<Lane>>>,
+}
+
+impl Receivings {
+    pub(super) fn new(disk: Arc<dyn Disk>, world: World) -> Self {
+        Self { engine: LocalTarget::new(disk, world), lanes: Mutex::default(), sessions: Mutex::default() }
+    }
+
+    pub(super) fn lane(&self, resource: &ResourceKey) -> Arc<Lane> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(lanes.entry(resource.clone()).or_default())
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, BTreeMap<SessionId, Arc<Lane>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn interrupt(&self) {
+        self.engine.interrupt();
+    }
+}
+
+impl Inner {
+    /// Whether this region may receive under the order.
+    fn check_target(&self, writing: &Writing, order: &SyncOrder) -> Result<KeptResource, TransferError> {
+        let (region, resource) = (&self.region, &order.resource);
+        let refuse = |why: String| Err(TransferError::Region(why));
+        let kept = writing.resource(resource).map_err(|error| in_transfer(self.of(error)))?;
+        if order.target != *region {
+            return refuse(format!("the order writes to {}, this is {region}", order.target));
+        }
+        let Some(kept) = kept else { return refuse(format!("{region} has no record of {resource}")) };
+        check_epoch(&kept, order)?;
+        let record = &kept.record;
+        if record.role != Role::Replica {
+            return refuse(format!("{resource} is {} at {region}, which keeps no copy of it", record.role.as_str()));
+        }
+        if record.holder != order.source {
+            return refuse(format!("{resource} is held by {}, not by {}", record.holder, order.source));
+        }
+        if let Some(operation) = record.operation.filter(|operation| *operation != order.operation) {
+            return refuse(format!("operation {operation} is open on {resource}"));
+        }
+        if kept.moving {
+            return refuse(format!("the directories of {resource} still bear its former name"));
+        }
+        Ok(kept)
+    }
+
+    fn open_receiving(
+        &self,
+        writing: &Writing,
+        order: &SyncOrder,
+        reading: &Reading,
+        accept_change: bool,
+    ) -> Result<Receiving, TransferError> {
+        let kept = self.check_target(writing, order)?;
+        let records = writing.store.records().map_err(|error| in_transfer(self.of(error)))?;
+        let own = records.regions.get(&self.region);
+        let rules = ReceiveRules {
+            accept_change,
+            max_change: kept.record.spec.max_change,
+            retention: own.map(|record| record.spec.policy.retention.clone()).unwrap_or_default(),
+            owners: rustix::process::geteuid().is_root(),
+        };
+        let place = self.places(&writing.config).replica(&order.resource, Some(&kept));
+        let catalog: Arc<dyn Catalog> = Arc::new(RegionCatalog::bound(Arc::clone(&writing.store), order.epoch));
+        let lane = self.receivings.lane(&order.resource);
+        let mut open = lane.alone();
+        if let Some(left) = open.take() {
+            // Nobody goes on with it; what it received stays for the one that begins now.
+            self.receivings.sessions().remove(&left);
+            self.receivings.engine.close_receiving(left)?;
+        }
+        let receiving = self.receivings.engine.open_receiving(catalog, place, order, reading, &rules)?;
+        *open = Some(receiving.session);
+        drop(open);
+        self.receivings.sessions().insert(receiving.session, lane);
+        Ok(receiving)
+    }
+
+    /// Lets the engine go on with a receiving, while nobody opens another one.
+    async fn receiving<T: Send + 'static>(
+        self: &Arc<Self>,
+        session: SessionId,
+        act: impl FnOnce(&LocalTarget) -> Result<T, TransferError> + Send + 'static,
+    ) -> Result<T, TransferError> {
+        let inner = Arc::clone(self);
+        transfer(move || {
+            let lane = inner.receivings.sessions().get(&session).cloned();
+            // One that was closed has no lane; the engine says so.
+            let lane = lane.unwrap_or_default();
+            let _open = lane.read();
+            act(&inner.receivings.engine)
+        })
+        .await
+    }
+
+    /// The receiving is over: its lane is free.
+    fn forget(&self, session: SessionId) {
+        let lane = self.receivings.sessions().remove(&session);
+        if let Some(lane) = lane {
+            lane.alone().take_if(|open| *open == session);
+        }
+    }
+
+    fn confirm_unchanged(
+        &self,
+        writing: &Writing,
+        order: &SyncOrder,
+        verified_at: Timestamp,
+    ) -> Result<(), TransferError> {
+        self.check_target(writing, order)?;
+        let catalog = RegionCatalog::bound(Arc::clone(&writing.store), order.epoch);
+        let record = catalog.load(&order.resource)?;
+        let Some(newest) = record.newest() else {
+            return Err(TransferError::Region(format!("{} keeps no point of {}", self.region, order.resource)));
+        };
+        let change = CatalogChange::Verified { sequence: newest.point.sequence, at: verified_at };
+        Ok(catalog.commit(&order.resource, &[change])?)
+    }
+}
+
+#[async_trait]
+impl Target for LocalRegion {
+    async fn open_receiving(
+        &self,
+        order: &SyncOrder,
+        reading: &Reading,
+        accept_change: bool,
+    ) -> Result<Receiving, TransferError> {
+        let writing = self.inner.writing().await.map_err(in_transfer)?;
+        let (inner, order, reading) = (Arc::clone(&self.inner), order.clone(), reading.clone());
+        transfer(move || inner.open_receiving(&writing, &order, &reading, accept_change)).await
+    }
+
+    async fn differing_groups(
+        &self,
+        session: SessionId,
+        file: u32,
+        first: u64,
+        hashes: &[Hash],
+    ) -> Result<Vec<u64>, TransferError> {
+        let hashes = hashes.to_vec();
+        self.inner.receiving(session, move |engine| engine.differing_groups(session, file, first, &hashes)).await
+    }
+
+    async fn expect_blocks(
+        &self,
+        session: SessionId,
+        file: u32,
+        groups: &[u64],
+        hashes: &[Hash],
+    ) -> Result<(), TransferError> {
+        let (groups, hashes) = (groups.to_vec(), hashes.to_vec());
+        self.inner.receiving(session, move |engine| engine.expect_blocks(session, file, &groups, &hashes)).await
+    }
+
+    async fn end_survey(&self, session: SessionId) -> Result<Survey, TransferError> {
+        self.inner.receiving(session, move |engine| engine.end_survey(session)).await
+    }
+
+    async fn next_wanted(&self, session: SessionId) -> Result<Vec<BlockAddress>, TransferError> {
+        self.inner.receiving(session, move |engine| engine.next_wanted(session)).await
+    }
+
+    async fn write_blocks(
+        &self,
+        session: SessionId,
+        blocks: Vec<(BlockAddress, Vec<u8>)>,
+    ) -> Result<(), TransferError> {
+        self.inner.receiving(session, move |engine| engine.write_blocks(session, &blocks)).await
+    }
+
+    async fn checkpoint(&self, session: SessionId) -> Result<(), TransferError> {
+        self.inner.receiving(session, move |engine| engine.checkpoint(session)).await
+    }
+
+    async fn publish(&self, session: SessionId, verified_at: Timestamp) -> Result<Published, TransferError> {
+        let published = self.inner.receiving(session, move |engine| engine.publish(session, verified_at)).await?;
+        self.inner.forget(session);
+        Ok(published)
+    }
+
+    async fn close_receiving(&self, session: SessionId) -> Result<(), TransferError> {
+        let closed = self.inner.receiving(session, move |engine| engine.close_receiving(session)).await;
+        self.inner.forget(session);
+        closed
+    }
+
+    async fn confirm_unchanged(
+        &self,
+        order: &SyncOrder,
+        _: &ResourceKey,
+        verified_at: Timestamp,
+    ) -> Result<(), TransferError> {
+        let writing = self.inner.writing().await.map_err(in_transfer)?;
+        let (inner, order) = (Arc::clone(&self.inner), order.clone());
+        transfer(move || inner.confirm_unchanged(&writing, &order, verified_at)).await
+    }
+}
