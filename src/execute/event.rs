@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Address, ByteCount, RegionId, Timestamp, units};
 use crate::plan::document::{Action, Kind};
+pub use crate::replica::transfer::Stage;
 
 /// How an action ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -109,20 +110,6 @@ pub enum Event {
         #[schemars(with = "String")]
         duration: Duration,
     },
-}
-
-/// What a sync is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    /// The source hashes what may have changed.
-    Reading,
-    /// Hashes are compared.
-    Comparing,
-    /// Blocks travel.
-    Copying,
-    /// The point is made the newest.
-    Publishing,
 }
 
 /// Takes events. Implementations must not block: the run waits for them.

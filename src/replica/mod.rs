@@ -27,3 +27,4 @@ pub mod target;
 pub mod points;
 pub mod export;
 pub mod verify;
+pub mod transfer;
