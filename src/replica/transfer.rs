@@ -109,9 +109,15 @@ struct Driver<'a> {
 
 /// How a pass ended.
 enum Pass {
-    Published { published: Box<Published>, resumed: ByteCount },
+    Published {
+        published: Box<Published>,
+        resumed: ByteCount,
+    },
     /// These files changed under the reader.
-    Changed { paths: Vec<String>, stamp: Option<crate::model::Digest> },
+    Changed {
+        paths: Vec<String>,
+        stamp: Option<crate::model::Digest>,
+    },
     /// The source's hashes contradict each other: what it remembers of its files is damaged.
     Contradicted(TransferError),
 }
@@ -199,7 +205,10 @@ impl Driver<'_> {
         seen: Timestamp,
     ) -> Result<Pass, TransferError> {
         let survey = match (copied, end) {
-            (Err(error @ (TransferError::Blocked(_) | TransferError::Stale { .. } | TransferError::Interrupted)), _) => {
+            (
+                Err(error @ (TransferError::Blocked(_) | TransferError::Stale { .. } | TransferError::Interrupted)),
+                _,
+            ) => {
                 return Err(error);
             }
             // A file that changed explains bytes that are not their hash's, and its being gone; not a full disk.
@@ -316,9 +325,9 @@ impl Driver<'_> {
             }
             if unsafe_bytes >= CHECKPOINT_BYTES && !checkpointing && result.is_ok() {
                 (checkpointing, unsafe_bytes) = (true, 0);
-                steps.push(Box::pin(async move {
-                    self.target.checkpoint(receiving.session).await.map(|()| Step::Durable)
-                }));
+                steps.push(Box::pin(
+                    async move { self.target.checkpoint(receiving.session).await.map(|()| Step::Durable) },
+                ));
             }
             match steps.next().await {
                 None => return result,
@@ -347,7 +356,9 @@ impl Driver<'_> {
     ) -> Result<u64, TransferError> {
         let blocks = self.source.blocks(reading.session, &wanted).await?;
         if blocks.len() != wanted.len() {
-            return Err(TransferError::Corrupt("the source gave another number of blocks than was asked for".to_owned()));
+            return Err(TransferError::Corrupt(
+                "the source gave another number of blocks than was asked for".to_owned(),
+            ));
         }
         let mut bytes = 0;
         for (address, block) in wanted.iter().zip(&blocks) {
