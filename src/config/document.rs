@@ -70,6 +70,12 @@ pub(super) struct RegionDoc {
     /// Free words for placement rules, such as `jurisdiction = "eu"`.
     #[schemars(with = "Option<BTreeMap<String, String>>")]
     pub(super) labels: BTreeMap<String, String>,
+    /// Whether `primary` is there, but could not be read.
+    #[schemars(skip)]
+    pub(super) primary_broken: bool,
+    /// Whether some of `labels` could not be read.
+    #[schemars(skip)]
+    pub(super) labels_broken: bool,
 }
 
 /// A pair of regions, the first of which feeds the second.

@@ -35,10 +35,14 @@ pub(super) fn lower<'d>(report: &mut Report, doc: &'d TopologyDoc, ground: &mut 
             Declaration { name: format!("{kind}.{}", text(doc).trim_matches(['"', '\''])), doc }
         })
         .collect();
-    homeless(report, &declarations, ground);
+    if !doc.regions.iter().any(|(_, region)| region.primary_broken) {
+        homeless(report, &declarations, ground);
+    }
     let declared: BTreeSet<&RegionId> = doc.regions.iter().map(|(id, _)| &id.value).collect();
+    let unlabelled: BTreeSet<&RegionId> =
+        doc.regions.iter().filter(|(_, region)| region.labels_broken).map(|(id, _)| &id.value).collect();
     let mut specs: Vec<Option<ResourceSpec>> =
-        declarations.iter().map(|declaration| spec(report, declaration, &declared, ground)).collect();
+        declarations.iter().map(|declaration| spec(report, declaration, &declared, &unlabelled, ground)).collect();
     let Some(owners) = owners(report, &declarations) else { return };
     depend::resolve(report, &declarations, &owners, &mut specs);
     for (id, at) in &owners {
@@ -99,6 +103,7 @@ fn spec(
     report: &mut Report,
     declaration: &Declaration<'_>,
     declared: &BTreeSet<&RegionId>,
+    unlabelled: &BTreeSet<&RegionId>,
     ground: &Ground<'_>,
 ) -> Option<ResourceSpec> {
     let doc = declaration.doc;
@@ -111,7 +116,10 @@ fn spec(
     let replicas: Vec<&At<RegionId>> =
         replicas.iter().filter(|replica| known_region(report, declared, replica)).collect();
     let home = home.filter(|_| !broken)?;
-    allowed(report, declaration, &home, &replicas, &ground.topology);
+    let labelled = std::iter::once(&home)
+        .chain(replicas.iter().copied().filter(|replica| replica.value != home.value))
+        .filter(|region| !unlabelled.contains(&region.value));
+    allowed(report, declaration, labelled, &ground.topology);
     for replica in &replicas {
         if replica.value == home.value {
             let problem = Problem::new(
@@ -141,14 +149,13 @@ fn spec(
 }
 
 /// No region may hold it that lacks one of the wanted labels.
-fn allowed(
+fn allowed<'a>(
     report: &mut Report,
     declaration: &Declaration<'_>,
-    home: &At<RegionId>,
-    replicas: &[&At<RegionId>],
+    regions: impl Iterator<Item = &'a At<RegionId>>,
     topology: &Topology,
 ) {
-    for region in std::iter::once(home).chain(replicas.iter().copied().filter(|replica| replica.value != home.value)) {
+    for region in regions {
         let Some(labels) = topology.regions.get(&region.value).map(|spec| &spec.labels) else { continue };
         for (label, values) in &declaration.doc.protection.allowed_regions {
             let has = labels.get(label);

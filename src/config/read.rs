@@ -218,13 +218,20 @@ fn address_pattern(text: &str) -> Result<Pattern, String> {
 }
 
 fn region(mut table: Fields<'_, '_>) -> RegionDoc {
+    let before = table.report.count();
+    let primary = table.boolean("primary");
+    let primary_broken = table.report.count() > before;
+    let before = table.report.count();
+    let labels = table.words("labels");
     let doc = RegionDoc {
+        primary,
+        primary_broken,
+        labels,
+        labels_broken: table.report.count() > before,
         name: table.text("name", "US East 1"),
         location: table.text("location", "us-east-1"),
         api_endpoint: endpoint(&mut table),
-        primary: table.boolean("primary"),
         capacity_vms: table.number("capacity_vms", 0..=u32::MAX),
-        labels: table.words("labels"),
     };
     table.finish();
     doc

@@ -53,10 +53,31 @@ fn kind_of(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-fn wrong_type(report: &mut Report, what: &str, wanted: &str, example: &str, place: &Place, found: &DeValue<'_>) {
+/// A key by its own name and that of its table. Like all words here it is written out only where it is needed: most
+/// values are right, and there may be many.
+struct Name<'a> {
+    key: &'a str,
+    of: &'a str,
+}
+
+impl Display for Name<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { key, of } = self;
+        if of.is_empty() { write!(f, "`{key}`") } else { write!(f, "`{key}` of {of}") }
+    }
+}
+
+fn wrong_type(
+    report: &mut Report,
+    what: &dyn Display,
+    wanted: &str,
+    example: &dyn Display,
+    place: &Place,
+    found: &DeValue<'_>,
+) {
     let found = kind_of(found);
-    let problem =
-        Problem::new("config::wrong-type", format!("{what} must be {wanted}, but is {found}")).help(example.to_owned());
+    let problem = Problem::new("config::wrong-type", format!("{what} must be {wanted}, but is {found}"))
+        .help(example.to_string());
     report.add(problem, &[(place, format!("this is {found}"))]);
 }
 
@@ -88,14 +109,15 @@ impl<'r, 'i> Fields<'r, 'i> {
         match value.into_inner() {
             DeValue::Table(table) => Some(Self::new(report, what, header, table)),
             other => {
-                wrong_type(report, &what, "a table", "write it as `[table]` with `key = value` lines", &header, &other);
+                let example = "write it as `[table]` with `key = value` lines";
+                wrong_type(report, &what, "a table", &example, &header, &other);
                 None
             }
         }
     }
 
     fn named(&self, key: &str) -> String {
-        if self.what.is_empty() { format!("`{key}`") } else { format!("`{key}` of {}", self.what) }
+        Name { key, of: &self.what }.to_string()
     }
 
     /// Whether the key is there.
@@ -160,9 +182,8 @@ impl<'r, 'i> Fields<'r, 'i> {
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<At<T>> {
         let found = self.take(key)?;
-        let what = self.named(key);
-        let example = format!("write `{key} = \"{example}\"`");
-        parse_text(self.report, &what, &example, found, parse)
+        let what = Name { key, of: &self.what };
+        parse_text(self.report, &what, &format_args!("write `{key} = \"{example}\"`"), found, parse)
     }
 
     /// Any text that is not empty.
@@ -228,41 +249,8 @@ impl<'r, 'i> Fields<'r, 'i> {
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Option<At<Vec<At<T>>>> {
         let found = self.take(key)?;
-        let what = self.named(key);
-        self.items(&what, key, example, found, true, parse)
-    }
-
-    fn items<T, E: Display>(
-        &mut self,
-        what: &str,
-        key: &str,
-        example: &str,
-        found: At<DeValue<'i>>,
-        once: bool,
-        parse: impl Fn(&str) -> Result<T, E>,
-    ) -> Option<At<Vec<At<T>>>> {
-        let example = format!("write `{key} = [\"{example}\"]`");
-        let DeValue::Array(array) = found.value else {
-            wrong_type(self.report, what, "a list of texts", &example, &found.place, &found.value);
-            return None;
-        };
-        let mut seen: BTreeMap<String, Place> = BTreeMap::new();
-        let mut items = Vec::with_capacity(array.len());
-        for item in array {
-            let place = Place::new(self.file, item.span());
-            if let DeValue::String(text) = item.get_ref() {
-                if let Some(before) = seen.get(&**text).filter(|_| once) {
-                    let problem = Problem::new("config::duplicate-entry", format!("`{text}` stands twice in {what}"))
-                        .help("leave one of them out");
-                    self.report.add(problem, &[(&place, "again".to_owned()), (before, "first here".to_owned())]);
-                    continue;
-                }
-                seen.insert(text.clone().into_owned(), place.clone());
-            }
-            let each = format!("an entry of {what}");
-            items.extend(parse_text(self.report, &each, &example, At { value: item.into_inner(), place }, &parse));
-        }
-        Some(At { value: items, place: found.place })
+        let what = Name { key, of: &self.what };
+        items(self.report, &what, key, example, found, true, parse)
     }
 
     /// One command: the program and its arguments; empty for none.
@@ -276,7 +264,7 @@ impl<'r, 'i> Fields<'r, 'i> {
             return None;
         }
         let before = self.report.count();
-        let list = self.items(&what, key, "/path/of/program", found, false, |text| {
+        let list = items(self.report, &what, key, "/path/of/program", found, false, |text| {
             if text.contains('\0') { Err("an argument cannot hold a NUL character") } else { Ok(text.to_owned()) }
         })?;
         if let Some(program) = list.value.first().filter(|program| program.value.is_empty()) {
@@ -290,12 +278,12 @@ impl<'r, 'i> Fields<'r, 'i> {
 
     /// Free words: a table of texts.
     pub(super) fn words(&mut self, key: &'static str) -> BTreeMap<String, String> {
-        let what = self.named(key);
         let mut words = BTreeMap::new();
         for (name, value) in self.entries(key) {
+            let what = Name { key, of: &self.what };
             let place = Place::new(self.file, value.span());
-            let example = format!("write `{key} = {{ {} = \"word\" }}`", name.value);
-            let each = format!("`{}` in {what}", name.value);
+            let example = format_args!("write `{key} = {{ {} = \"word\" }}`", name.value);
+            let each = format_args!("`{}` in {what}", name.value);
             let value = At { value: value.into_inner(), place };
             if let Some(word) = parse_text(self.report, &each, &example, value, |text| Ok::<_, String>(text.to_owned()))
             {
@@ -307,12 +295,12 @@ impl<'r, 'i> Fields<'r, 'i> {
 
     /// A table of lists of texts.
     pub(super) fn word_lists(&mut self, key: &'static str) -> BTreeMap<String, At<Vec<String>>> {
-        let what = self.named(key);
         let mut lists = BTreeMap::new();
         for (name, value) in self.entries(key) {
+            let what = Name { key, of: &self.what };
             let found = At { place: Place::new(self.file, value.span()), value: value.into_inner() };
-            let each = format!("`{}` in {what}", name.value);
-            if let Some(list) = self.items(&each, &name.value, "word", found, true, not_empty) {
+            let each = format_args!("`{}` in {what}", name.value);
+            if let Some(list) = items(self.report, &each, &name.value, "word", found, true, not_empty) {
                 let values = list.value.into_iter().map(|item| item.value).collect();
                 lists.insert(name.value, At { value: values, place: list.place });
             }
@@ -358,8 +346,8 @@ pub(super) fn not_empty(text: &str) -> Result<String, &'static str> {
 /// Reads a text with `parse`, reporting where it is none or cannot be read.
 fn parse_text<T, E: Display>(
     report: &mut Report,
-    what: &str,
-    example: &str,
+    what: &dyn Display,
+    example: &dyn Display,
     found: At<DeValue<'_>>,
     parse: impl FnOnce(&str) -> Result<T, E>,
 ) -> Option<At<T>> {
@@ -372,9 +360,45 @@ fn parse_text<T, E: Display>(
         Err(error) => {
             let problem = Problem::new("config::bad-value", format!("{what} cannot be read"))
                 .reason(error.to_string())
-                .help(example.to_owned());
+                .help(example.to_string());
             report.add(problem, &[(&found.place, "this one".to_owned())]);
             None
         }
     }
+}
+
+/// Reads a list of texts with `parse`; where each may stand `once`, a repeated one is reported.
+fn items<T, E: Display>(
+    report: &mut Report,
+    what: &dyn Display,
+    key: &str,
+    example: &str,
+    found: At<DeValue<'_>>,
+    once: bool,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Option<At<Vec<At<T>>>> {
+    let example = format_args!("write `{key} = [\"{example}\"]`");
+    let DeValue::Array(array) = found.value else {
+        wrong_type(report, what, "a list of texts", &example, &found.place, &found.value);
+        return None;
+    };
+    let mut seen: BTreeMap<String, Place> = BTreeMap::new();
+    // A single one is nobody's repetition.
+    let once = once && array.len() > 1;
+    let mut items = Vec::with_capacity(array.len());
+    for item in array {
+        let place = Place::new(found.place.file, item.span());
+        if let Some(text) = item.get_ref().as_str().filter(|_| once) {
+            if let Some(before) = seen.get(text) {
+                let problem = Problem::new("config::duplicate-entry", format!("`{text}` stands twice in {what}"))
+                    .help("leave one of them out");
+                report.add(problem, &[(&place, "again".to_owned()), (before, "first here".to_owned())]);
+                continue;
+            }
+            seen.insert(text.to_owned(), place.clone());
+        }
+        let each = format_args!("an entry of {what}");
+        items.extend(parse_text(report, &each, &example, At { value: item.into_inner(), place }, &parse));
+    }
+    Some(At { value: items, place: found.place })
 }
