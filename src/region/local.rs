@@ -117,6 +117,12 @@ impl Inner {
         self.writing.lock().await.is_some()
     }
 
+    /// Lets the region go, as the end of the program would.
+    #[cfg(test)]
+    pub(super) async fn close(&self) {
+        self.writing.lock().await.take();
+    }
+
     /// Founds the region, unless it is; gives its identity.
     pub(super) async fn found(self: &Arc<Self>) -> Result<Identity, PortError> {
         let mut writing = self.writing.lock().await;

@@ -15,3 +15,6 @@ mod verify;
 mod port;
 
 pub use local::{LocalRegion, Opening};
+
+#[cfg(test)]
+mod tests;

@@ -258,12 +258,10 @@ impl Writer<'_> {
             (None, Some(former)) if *former != key.id => self.rename(key, former, expected)?,
             (found, _) => found,
         };
-        match &found {
-            // A rename is asked for with the former record's fingerprint, or with none for the new name.
-            Some(_) if former_id.is_some() && expected.is_none() => {}
-            found => {
-                self.expect(&address, expected, found.as_ref().map(|kept| Record::Resource(kept.record.clone())))?
-            }
+        // A rename may be asked for with the former record's fingerprint, which was checked, or with none for a new name.
+        if former_id.is_none() || found.is_none() || expected.is_some() {
+            let record = found.as_ref().map(|kept| Record::Resource(kept.record.clone()));
+            self.expect(&address, expected, record)?;
         }
         let managed_by = managed_by.map(|lineage| lineage.to_string());
         let attributes = serde_json::to_string(spec).expect("plain data with text keys converts to JSON");

@@ -1,0 +1,547 @@
+//! Regions in real directories, through their port.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::*;
+use crate::host::{self, Holder, HostDisk};
+use crate::live::port::{FileVerdict, PointSelector, PortError, RegionPort};
+use crate::model::observed::RegionStatus;
+use crate::model::point::{BlockReason, PointKind};
+use crate::model::policy::Policy;
+use crate::model::region::{Authority, Epoch, RecordChange, RecordWrite, Role, SyncOrder};
+use crate::model::topology::{RegionSpec, ResourceSpec, Spec};
+use crate::model::{Lineage, OperationId, RegionId, ResourceKey, Seat, Timestamp, World};
+use crate::replica::port::{Source, Target, TransferError};
+use crate::replica::transfer::{SyncOptions, SyncReport, sync};
+
+fn opening(world: &World) -> Opening {
+    let holder = Holder {
+        who: "ops@host".to_owned(),
+        pid: std::process::id(),
+        command: "apply".to_owned(),
+        since: Timestamp::from_micros(0),
+    };
+    Opening { world: world.clone(), disk: Arc::new(HostDisk), holder, guard: None }
+}
+
+fn id(text: &str) -> RegionId {
+    text.parse().unwrap()
+}
+
+fn key(text: &str) -> ResourceKey {
+    text.parse().unwrap()
+}
+
+/// Two regions below one directory: `east` holds what is born, `west` keeps copies.
+struct Pair {
+    dir: tempfile::TempDir,
+    world: World,
+    east: LocalRegion,
+    west: LocalRegion,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let world = host::world();
+        let open = |name: &str| LocalRegion::new(id(name), dir.path().join(name), opening(&world));
+        let (east, west) = (open("east"), open("west"));
+        Self { dir, world, east, west }
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.dir.path().join(below)
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.path(path)).unwrap()
+    }
+
+    fn authority(&self) -> Authority {
+        Authority {
+            lineage: Lineage(Uuid::from_u128(1)),
+            term: 1,
+            seat: Seat(Uuid::from_u128(2)),
+            place: "ops@host:/infra/state.db".to_owned(),
+            operation: OperationId(self.world.ids.random()),
+        }
+    }
+
+    fn reopened(&self, name: &str) -> LocalRegion {
+        LocalRegion::new(id(name), self.path(name), opening(&self.world))
+    }
+
+    /// Both regions founded, `vm.web` born at `east` with a definition and a disk.
+    async fn with_web() -> Self {
+        let pair = Self::new();
+        pair.write("east/resources/vm/web/web.xml", "<domain/>");
+        pair.write("east/resources/vm/web/disk.raw", &"sectors ".repeat(20_000));
+        pair.born("vm.web").await;
+        pair
+    }
+
+    async fn born(&self, resource: &str) {
+        for port in [&self.east, &self.west] {
+            port.found(&self.authority()).await.unwrap();
+            port.record(&self.authority(), &[create(resource)]).await.unwrap();
+        }
+    }
+
+    fn order(&self, resource: &str) -> SyncOrder {
+        SyncOrder {
+            lineage: self.authority().lineage,
+            term: 1,
+            resource: key(resource),
+            source: id("east"),
+            target: id("west"),
+            epoch: Epoch(1),
+            operation: OperationId(self.world.ids.random()),
+        }
+    }
+
+    async fn sync(&self, resource: &str) -> Result<SyncReport, TransferError> {
+        self.sync_by(&self.order(resource)).await
+    }
+
+    async fn sync_by(&self, order: &SyncOrder) -> Result<SyncReport, TransferError> {
+        let (options, cancel) = (SyncOptions::default(), CancellationToken::new());
+        sync(&self.east, &self.west, order, &options, &*self.world.clock, &|_, _, _| {}, &cancel)
+            .await
+            .map_err(|failure| failure.error)
+    }
+}
+
+fn spec() -> ResourceSpec {
+    ResourceSpec {
+        primary: id("east"),
+        replicas: BTreeSet::from([id("west")]),
+        depends_on: BTreeSet::new(),
+        max_lag: None,
+        allowed_regions: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        max_change: ResourceSpec::DEFAULT_MAX_CHANGE,
+    }
+}
+
+fn create(resource: &str) -> RecordChange {
+    let write = RecordWrite {
+        spec: Spec::Resource(spec()),
+        managed_by: Some(Lineage(Uuid::from_u128(1))),
+        store: None,
+        holder: None,
+        former_id: None,
+    };
+    RecordChange { address: resource.parse().unwrap(), expected: None, record: Some(write) }
+}
+
+/// Every path with its kind, size, mode, times and bytes.
+fn picture(root: &Path) -> BTreeMap<PathBuf, (u32, u64, i64, i64, i64, Vec<u8>)> {
+    let mut picture = BTreeMap::new();
+    let mut open = vec![root.to_owned()];
+    while let Some(path) = open.pop() {
+        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        let bytes = if metadata.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+        if metadata.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+        let times = (metadata.mtime(), metadata.mtime_nsec(), metadata.ctime_nsec());
+        picture.insert(path, (metadata.mode(), metadata.size(), times.0, times.1, times.2, bytes));
+    }
+    picture
+}
+
+#[tokio::test]
+async fn looking_writes_nothing_whatever_is_there() {
+    let pair = Pair::new();
+    assert_eq!(pair.west.snapshot().await.unwrap().identity, None, "a directory that is not there is a vacant place");
+    assert!(!pair.path("west").exists());
+
+    fs::create_dir(pair.path("west")).unwrap();
+    let before = picture(&pair.path("west"));
+    let vacant = pair.west.snapshot().await.unwrap();
+    assert_eq!((vacant.identity, vacant.contents.len(), vacant.serial), (None, 0, 0));
+    assert!(vacant.free.0 > 0);
+    assert_eq!(picture(&pair.path("west")), before);
+
+    let pair = Pair::with_web().await;
+    pair.sync("vm.web").await.unwrap();
+    for name in ["east", "west"] {
+        let before = picture(&pair.path(name));
+        let snapshot = pair.reopened(name).snapshot().await.unwrap();
+        pair.reopened(name).points(&key("vm.web")).await.ok();
+        assert_eq!(snapshot.resources.len(), 1);
+        assert_eq!(picture(&pair.path(name)), before, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_says_what_there_is() {
+    let pair = Pair::with_web().await;
+    pair.write("east/resources/config/app/app.toml", "x = 1");
+    pair.write("east/resources/config/not an id/app.toml", "x = 1");
+    fs::create_dir_all(pair.path("east/resources/vm/empty")).unwrap();
+    let east = pair.east.snapshot().await.unwrap();
+    assert_eq!(east.identity.as_ref().map(|identity| identity.region_id.clone()), Some(id("east")));
+    assert_eq!((east.serial, east.highest_epoch), (1, Epoch(1)));
+    assert_eq!(east.resources[&key("vm.web")].role, Role::Holder);
+    let found: Vec<String> = east.contents.keys().map(ToString::to_string).collect();
+    assert_eq!(found, ["vm.web", "config.app"], "what nobody recorded too, and nothing where no files are");
+    assert_eq!(east.contents[&key("vm.web")].outline.disks.len(), 1);
+    assert_eq!(east.replicas, BTreeMap::new());
+    let west = pair.west.snapshot().await.unwrap();
+    assert_eq!(west.resources[&key("vm.web")].role, Role::Replica);
+    assert_eq!(west.replicas.len(), 0, "nothing was copied yet");
+}
+
+#[tokio::test]
+async fn a_directory_has_one_identity_for_life() {
+    let pair = Pair::new();
+    let first = pair.west.found(&pair.authority()).await.unwrap();
+    assert_eq!(pair.west.found(&pair.authority()).await.unwrap(), first);
+    pair.west.inner.close().await;
+    let open = |name: &str| LocalRegion::new(id(name), pair.dir.path().join("west"), opening(&pair.world));
+    assert_eq!(open("west").found(&pair.authority()).await.unwrap(), first, "for another process too");
+
+    // Another region's.
+    let error = open("north").found(&pair.authority()).await.unwrap_err();
+    assert!(matches!(&error, PortError::Refused { help: Some(_), .. }), "{error}");
+    assert!(error.to_string().contains("belongs to region west, not to north"), "{error}");
+    assert_eq!(open("north").snapshot().await.unwrap().identity.unwrap().region_id, id("west"), "planning judges");
+
+    // Unmounted: moved away. It is vacant, and writes are refused.
+    let (west, away) = (pair.dir.path().join("west"), pair.dir.path().join("away"));
+    fs::rename(&west, &away).unwrap();
+    assert_eq!(open("west").snapshot().await.unwrap().identity, None);
+    let error = open("west").record(&pair.authority(), &[create("vm.web")]).await.unwrap_err();
+    assert!(error.to_string().contains("no region lives in"), "{error}");
+    assert!(!west.exists(), "a refused write makes nothing");
+    fs::rename(&away, &west).unwrap();
+
+    // Half of it lost.
+    fs::rename(west.join("region.db"), west.join("kept")).unwrap();
+    let PortError::Unreachable { status, reason, .. } = open("west").snapshot().await.unwrap_err() else { panic!() };
+    assert_eq!(status, RegionStatus::Unknown);
+    assert!(reason.contains("region.db does not exist"), "{reason}");
+    fs::rename(west.join("kept"), west.join("region.db")).unwrap();
+    for nonsense in ["", "{}", "not JSON"] {
+        let kept = fs::read(west.join(".debvisor/region.json")).unwrap();
+        fs::write(west.join(".debvisor/region.json"), nonsense).unwrap();
+        let error = open("west").snapshot().await.unwrap_err();
+        assert!(error.to_string().contains("region.json cannot be understood"), "{error}");
+        fs::write(west.join(".debvisor/region.json"), kept).unwrap();
+    }
+    assert_eq!(open("west").snapshot().await.unwrap().identity, Some(first));
+
+    // A file where the directory should be.
+    fs::write(pair.dir.path().join("file"), "x").unwrap();
+    let file = LocalRegion::new(id("west"), pair.dir.path().join("file"), opening(&pair.world));
+    assert!(file.snapshot().await.unwrap_err().to_string().contains("is not a directory"));
+}
+
+#[tokio::test]
+async fn one_program_writes_and_all_may_look() {
+    let pair = Pair::with_web().await;
+    let other = pair.reopened("west");
+    let error = other.record(&pair.authority(), &[create("vm.b")]).await.unwrap_err();
+    let PortError::Busy(words) = &error else { panic!("{error:?}") };
+    assert!(words.contains("in use by ops@host") && words.contains("`apply`"), "{words}");
+    assert_eq!(other.snapshot().await.unwrap().resources.len(), 1);
+    assert!(matches!(other.points(&key("vm.web")).await, Err(PortError::NotFound(_))));
+    pair.west.inner.close().await;
+    other.record(&pair.authority(), &[create("vm.b")]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_resource_travels_and_what_is_known_of_it_is_shown() {
+    let pair = Pair::with_web().await;
+    let report = pair.sync("vm.web").await.unwrap();
+    assert_eq!((report.published.new, report.published.point.kind), (true, PointKind::Quiet));
+    assert_eq!(pair.read("west/resources/vm/web/disk.raw"), pair.read("east/resources/vm/web/disk.raw"));
+    let (east, west) = (pair.east.snapshot().await.unwrap(), pair.west.snapshot().await.unwrap());
+    let replica = &west.replicas[&key("vm.web")];
+    let newest = replica.newest.as_ref().unwrap();
+    assert_eq!(newest.source_stamp, Some(east.contents[&key("vm.web")].stamp), "a second plan has nothing to do");
+    assert_eq!((replica.points, replica.damage.as_ref()), (1, None));
+    let points = pair.west.points(&key("vm.web")).await.unwrap();
+    assert_eq!(points, vec![newest.point.clone()]);
+    assert!(matches!(pair.east.points(&key("vm.web")).await, Err(PortError::NotFound(_))));
+
+    let later = pair.world.clock.now();
+    pair.west.confirm_unchanged(&pair.order("vm.web"), &key("vm.web"), later).await.unwrap();
+    assert_eq!(pair.west.points(&key("vm.web")).await.unwrap()[0].verified_at, later);
+
+    pair.write("west/resources/vm/web/web.xml", "<mine/>");
+    let damage = pair.west.snapshot().await.unwrap().replicas[&key("vm.web")].damage.clone();
+    assert_eq!(damage.as_deref(), Some("web.xml was modified"));
+    let repaired = pair.sync("vm.web").await.unwrap().published;
+    assert_eq!(repaired.set_aside.len(), 1);
+    assert_eq!(pair.read("west/resources/vm/web/web.xml"), "<domain/>");
+    let name = &repaired.set_aside[0];
+    let into = pair.path("out");
+    pair.west.export(&key("vm.web"), &PointSelector::Name(name.clone()), &into).await.unwrap();
+    assert_eq!(pair.read("out/web.xml"), "<mine/>");
+    pair.west.discard(&pair.authority(), &key("vm.web"), name).await.unwrap();
+    assert!(matches!(pair.west.discard(&pair.authority(), &key("vm.web"), name).await, Err(PortError::NotFound(_))));
+}
+
+#[tokio::test]
+async fn orders_that_are_not_this_regions_are_refused() {
+    let pair = Pair::with_web().await;
+    let order = pair.order("vm.web");
+    let stale = SyncOrder { epoch: Epoch(0), ..order.clone() };
+    assert!(matches!(
+        pair.east.open_reading(&stale, false).await,
+        Err(TransferError::Stale { ordered: Epoch(0), recorded: Epoch(1) })
+    ));
+    let reading = pair.east.open_reading(&order, false).await.unwrap();
+    assert!(matches!(pair.west.open_receiving(&stale, &reading, false).await, Err(TransferError::Stale { .. })));
+    for (order, words) in [
+        (SyncOrder { epoch: Epoch(2), ..order.clone() }, "has not heard of epoch 2"),
+        (SyncOrder { target: id("north"), ..order.clone() }, "this is west"),
+        (SyncOrder { source: id("north"), ..order.clone() }, "is held by east, not by north"),
+        (SyncOrder { resource: key("vm.other"), ..order.clone() }, "has no record of vm.other"),
+    ] {
+        let error = pair.west.open_receiving(&order, &reading, false).await.unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    // A copy is never read from, and the holder never written to.
+    let backward = SyncOrder { source: id("west"), target: id("east"), ..order };
+    let error = pair.west.open_reading(&backward, false).await.unwrap_err();
+    assert!(error.to_string().contains("is replica at west"), "{error}");
+    let error = pair.east.open_receiving(&backward, &reading, false).await.unwrap_err();
+    assert!(error.to_string().contains("keeps no copy"), "{error}");
+    assert!(!pair.path("west/resources/vm/web").exists(), "nothing was written");
+    pair.east.close_reading(reading.session).await.unwrap();
+}
+
+fn rename(from: &str, to: &str) -> RecordChange {
+    let mut change = create(to);
+    change.record.as_mut().unwrap().former_id = Some(from.parse().unwrap());
+    change
+}
+
+#[tokio::test]
+async fn a_rename_moves_the_replica_and_leaves_the_holder_where_it_is() {
+    let pair = Pair::with_web().await;
+    pair.sync("vm.web").await.unwrap();
+    for port in [&pair.east, &pair.west] {
+        port.record(&pair.authority(), &[rename("web", "vm.front")]).await.unwrap();
+    }
+    assert!(!pair.path("west/resources/vm/web").exists());
+    assert_eq!(pair.read("west/resources/vm/front/web.xml"), "<domain/>");
+    assert!(pair.path("east/resources/vm/web").exists() && !pair.path("east/resources/vm/front").exists());
+    let (east, west) = (pair.east.snapshot().await.unwrap(), pair.west.snapshot().await.unwrap());
+    assert_eq!(east.former_ids[&key("vm.front")].as_str(), "web");
+    assert_eq!(east.contents.keys().collect::<Vec<_>>(), [&key("vm.front")]);
+    assert_eq!(west.former_ids, BTreeMap::new());
+    let replica = &west.replicas[&key("vm.front")];
+    assert_eq!(replica.damage, None);
+    let stamp = replica.newest.as_ref().unwrap().source_stamp;
+    assert_eq!(stamp, Some(east.contents[&key("vm.front")].stamp), "nothing to copy after a rename");
+    // The points moved too, and the next copy goes on from them.
+    pair.write("east/resources/vm/web/web.xml", "<domain version='2'/>");
+    let next = pair.sync("vm.front").await.unwrap();
+    assert_eq!(next.published.point.sequence, pair.west.points(&key("vm.front")).await.unwrap()[0].sequence);
+    assert_eq!(pair.read("west/resources/vm/front/web.xml"), "<domain version='2'/>");
+    let oldest = pair.west.points(&key("vm.front")).await.unwrap().last().unwrap().sequence;
+    pair.west.export(&key("vm.front"), &PointSelector::Sequence(oldest), &pair.path("out")).await.unwrap();
+    assert_eq!(pair.read("out/web.xml"), "<domain/>");
+    // An operator may rename the holder's directory at any time.
+    fs::rename(pair.path("east/resources/vm/web"), pair.path("east/resources/vm/front")).unwrap();
+    let east = pair.east.snapshot().await.unwrap();
+    assert_eq!((east.former_ids.len(), east.contents.len()), (0, 1));
+}
+
+#[tokio::test]
+async fn an_interrupted_rename_is_finished_by_the_next_writer() {
+    let pair = Pair::with_web().await;
+    pair.sync("vm.web").await.unwrap();
+    pair.west.record(&pair.authority(), &[rename("web", "vm.front")]).await.unwrap();
+    // As if it had been killed after the commit, with some of the directories moved.
+    pair.west.inner.close().await;
+    let database = rusqlite::Connection::open(pair.path("west/region.db")).unwrap();
+    database.execute("UPDATE resources SET former_id = 'web', moving = 1", []).unwrap();
+    drop(database);
+    for below in ["resources/vm", ".debvisor/index/vm"] {
+        let below = pair.path("west").join(below);
+        fs::rename(below.join("front"), below.join("web")).unwrap();
+    }
+    let snapshot = pair.west.snapshot().await.unwrap();
+    assert_eq!(snapshot.replicas[&key("vm.front")].damage, None, "it is found where it is");
+    assert!(pair.path("west/resources/vm/web").exists(), "looking moves nothing");
+    pair.west.record(&pair.authority(), &[create("vm.other")]).await.unwrap();
+    assert!(pair.path("west/resources/vm/front").exists() && !pair.path("west/resources/vm/web").exists());
+    assert!(pair.path("west/.debvisor/index/vm/front").exists());
+    assert_eq!(pair.west.snapshot().await.unwrap().former_ids, BTreeMap::new());
+}
+
+#[tokio::test]
+async fn adopted_files_stay_where_they_are() {
+    let pair = Pair::new();
+    pair.write("images/db.qcow2", "image");
+    pair.write("definitions/db.xml", "<domain/>");
+    pair.write(
+        "east/.debvisor/config.toml",
+        "[resources.db]\nfiles = [\"../../images/db.qcow2\", \"../../definitions/db.xml\"]\n",
+    );
+    let vacant = pair.east.snapshot().await.unwrap();
+    assert_eq!(vacant.contents[&key("vm.db")].outline.files, 2, "seen before anybody recorded it");
+    pair.born("vm.db").await;
+    let contents = pair.east.snapshot().await.unwrap().contents;
+    assert_eq!(contents.keys().collect::<Vec<_>>(), [&key("vm.db")]);
+    pair.sync("vm.db").await.unwrap();
+    assert_eq!(pair.read("west/resources/vm/db/db.qcow2"), "image");
+    // One of them gone is not a smaller resource.
+    fs::remove_file(pair.path("images/db.qcow2")).unwrap();
+    let refused = pair.east.snapshot().await.unwrap().contents[&key("vm.db")].refused.clone().unwrap();
+    assert!(refused.reason.contains("is not there"), "{refused:?}");
+    let error = pair.sync("vm.db").await.unwrap_err();
+    assert!(matches!(&error, TransferError::Blocked(refusal) if refusal.reason == BlockReason::Unsupported), "{error}");
+}
+
+#[tokio::test]
+async fn restored_files_take_the_place_of_the_present_ones_which_are_kept() {
+    let pair = Pair::with_web().await;
+    pair.sync("vm.web").await.unwrap();
+    pair.west.export(&key("vm.web"), &PointSelector::Newest, &pair.path("out")).await.unwrap();
+    pair.write("east/resources/vm/web/web.xml", "<broken/>");
+    let error = pair.west.replace_files(&pair.authority(), &key("vm.web"), &pair.path("out")).await.unwrap_err();
+    assert!(error.to_string().contains("not its holder"), "{error}");
+    let name = pair.east.replace_files(&pair.authority(), &key("vm.web"), &pair.path("out")).await.unwrap().unwrap();
+    assert_eq!(pair.read("east/resources/vm/web/web.xml"), "<domain/>");
+    assert_eq!(pair.read(&format!("east/.debvisor/replaced/vm/web/{name}/web.xml")), "<broken/>");
+    pair.east.discard(&pair.authority(), &key("vm.web"), &name).await.unwrap();
+    assert_eq!(fs::read_dir(pair.path("east/.debvisor/replaced/vm/web")).unwrap().count(), 0);
+    // Nothing there: nothing is set aside.
+    fs::remove_dir_all(pair.path("east/resources/vm/web")).unwrap();
+    let none = pair.east.replace_files(&pair.authority(), &key("vm.web"), &pair.path("out")).await.unwrap();
+    assert_eq!(none, None);
+    assert_eq!(pair.read("east/resources/vm/web/web.xml"), "<domain/>");
+}
+
+#[tokio::test]
+async fn files_are_not_replaced_under_a_machine_that_may_run() {
+    let pair = Pair::with_web().await;
+    pair.write("out/web.xml", "<other/>");
+    for (answer, words) in [("running", "runs at east"), ("paused", "may run at east"), ("stopped", "")] {
+        let config = format!(
+            "[runner]\nstart = [\"/bin/false\"]\nstop = [\"/bin/false\"]\nstatus = [\"/bin/echo\", \"{answer}\"]\n"
+        );
+        pair.write("east/.debvisor/config.toml", &config);
+        // The configuration is read when the region is opened.
+        pair.east.inner.close().await;
+        let replaced = pair.east.replace_files(&pair.authority(), &key("vm.web"), &pair.path("out")).await;
+        match replaced {
+            Err(error) => assert!(!words.is_empty() && error.to_string().contains(words), "{error}"),
+            Ok(_) => assert_eq!(answer, "stopped"),
+        }
+    }
+    assert_eq!(pair.read("east/resources/vm/web/web.xml"), "<other/>");
+}
+
+#[tokio::test]
+async fn a_killed_restore_is_ended_by_the_next_writer() {
+    let pair = Pair::with_web().await;
+    pair.east.inner.close().await;
+    let base = pair.path("east/.debvisor/replaced/vm/web");
+    pair.write("east/.debvisor/replaced/vm/web/replaced-1.partial/half", "x");
+    pair.write("east/.debvisor/replaced/vm/web/replaced-2.ready/web.xml", "<never told/>");
+    pair.east.record(&pair.authority(), &[create("vm.x")]).await.unwrap();
+    assert_eq!(fs::read_dir(&base).unwrap().count(), 0, "what was not moved in is removed");
+    assert_eq!(pair.read("east/resources/vm/web/web.xml"), "<domain/>");
+    // Between the two renames.
+    pair.write("east/.debvisor/replaced/vm/web/replaced-3.ready/web.xml", "<restored/>");
+    fs::rename(pair.path("east/resources/vm/web"), base.join("replaced-3")).unwrap();
+    pair.east.inner.close().await;
+    pair.east.record(&pair.authority(), &[create("vm.y")]).await.unwrap();
+    assert_eq!(pair.read("east/resources/vm/web/web.xml"), "<restored/>");
+    assert_eq!(pair.read("east/.debvisor/replaced/vm/web/replaced-3/web.xml"), "<domain/>");
+}
+
+#[tokio::test]
+async fn verification_finds_what_metadata_hides() {
+    let pair = Pair::with_web().await;
+    pair.sync("vm.web").await.unwrap();
+    let (east, west) =
+        (pair.east.verify(&key("vm.web")).await.unwrap(), pair.west.verify(&key("vm.web")).await.unwrap());
+    assert!(east.data_hash.is_some());
+    assert_eq!(east.data_hash, west.data_hash);
+    assert!(west.files.iter().all(|file| file.verdict == FileVerdict::Identical));
+    // Bytes change, and the file's times are put back: only ctime shows it, so it is `changed`.
+    let disk = pair.path("west/resources/vm/web/disk.raw");
+    let mtime = fs::metadata(&disk).unwrap().modified().unwrap();
+    let mut bytes = fs::read(&disk).unwrap();
+    bytes[7] ^= 1;
+    fs::write(&disk, bytes).unwrap();
+    fs::File::options().write(true).open(&disk).unwrap().set_modified(mtime).unwrap();
+    let west = pair.west.verify(&key("vm.web")).await.unwrap();
+    let file = west.files.iter().find(|file| file.path == "disk.raw").unwrap();
+    assert_eq!((file.verdict.clone(), file.blocks > 0), (FileVerdict::Changed, true));
+    assert_ne!(west.data_hash, east.data_hash);
+}
+
+#[tokio::test]
+async fn a_snapshot_command_makes_the_point_and_is_released() {
+    let pair = Pair::with_web().await;
+    pair.east.inner.close().await;
+    let log = pair.path("log");
+    let script = |name: &str, body: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        let path = pair.path(name);
+        fs::write(&path, format!("#!/bin/sh\necho {name} >> {}\n{body}\n", log.display())).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    };
+    let copy = pair.path("copy");
+    let snapshot =
+        script("snap", &format!("cp -a \"$1\" {0} && echo {0}; printf later > \"$1\"/web.xml", copy.display()));
+    let release = script("release", &format!("rm -r {}", copy.display()));
+    pair.write(
+        "east/.debvisor/config.toml",
+        &format!("[quiesce]\nsnapshot = [{snapshot:?}, \"{{dir}}\"]\nrelease = [{release:?}]\n"),
+    );
+    let report = pair.sync("vm.web").await.unwrap();
+    assert_eq!(report.published.point.kind, PointKind::Frozen);
+    assert_eq!(pair.read("west/resources/vm/web/web.xml"), "<domain/>", "the copy's bytes, not the later ones");
+    assert_eq!(pair.read("log"), "snap\nrelease\n");
+    let newest = pair.west.snapshot().await.unwrap().replicas[&key("vm.web")].newest.clone().unwrap();
+    let live = pair.east.snapshot().await.unwrap().contents[&key("vm.web")].stamp;
+    assert_ne!(newest.source_stamp, Some(live), "the later bytes are still to be copied");
+}
+
+#[tokio::test]
+async fn a_region_keeps_the_policy_that_retention_goes_by() {
+    let pair = Pair::with_web().await;
+    let mut policy = Policy::default();
+    (policy.retention.last, policy.retention.hourly, policy.retention.daily) = (2, 0, 0);
+    let spec = RegionSpec {
+        name: "west".into(),
+        location: "west".into(),
+        api_endpoint: "file:west".into(),
+        primary: false,
+        capacity_vms: 1,
+        labels: BTreeMap::new(),
+        policy,
+    };
+    let mut change = create("region.west");
+    change.record.as_mut().unwrap().spec = Spec::Region(Box::new(spec));
+    pair.west.record(&pair.authority(), &[change]).await.unwrap();
+    for version in 0..4 {
+        pair.write("east/resources/vm/web/web.xml", &format!("<domain version='{version}'/>"));
+        pair.sync("vm.web").await.unwrap();
+    }
+    assert_eq!(pair.west.points(&key("vm.web")).await.unwrap().len(), 2);
+}
