@@ -2,8 +2,8 @@
 //!
 //! Guarantee: an intent stands before its effect begins; a result stands together with what is remembered of its
 //! object. Assumption: the lock is held, which [`State`] does as long as it lives. A crash between an effect and its
-//! result leaves an intent without a result: the next run to open the file marks it `unknown`, and its plan sees at
-//! the regions what became of it.
+//! result leaves an intent without a result, which history tells as `unknown` once the run has ended or was killed;
+//! the next plan sees at the regions what became of it.
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -11,7 +11,7 @@ use super::column;
 use super::error::StateError;
 use super::memory::{grow_serial, remember_object};
 use super::reader::StateReader;
-use super::record::{ActionOutcome, Conclusion, HealthObservation, Intent, RunEnd, RunOutcome, RunStart};
+use super::record::{Conclusion, HealthObservation, Intent, RunEnd, RunOutcome, RunStart};
 use super::retention::{HistoryRetention, PastRun};
 use crate::host::{FileLock, Host};
 use crate::model::recorded::Recorded;
@@ -177,7 +177,7 @@ impl State {
         })
     }
 
-    /// Ends a run, and drops what retention no longer keeps. Actions that have no end are `unknown`.
+    /// Ends a run, and drops what retention no longer keeps. Actions that have no end then are told as `unknown`.
     ///
     /// # Errors
     /// [`StateError::UnknownRun`]; [`StateError::Database`]
@@ -187,7 +187,6 @@ impl State {
         let retention = self.retention;
         let RunEnd { outcome, exit_code, message } = end;
         self.change(|transaction| {
-            close_actions(transaction, position)?;
             let sql =
                 "UPDATE runs SET finished_at = ?2, outcome = ?3, exit_code = ?4, message = ?5 WHERE position = ?1";
             transaction.execute(sql, (position, now.as_micros(), column::to_word(outcome), exit_code, message))?;
@@ -224,12 +223,6 @@ fn write_conclusion(connection: &Connection, run: i64, place: i64, conclusion: &
         .map(|_| ())
 }
 
-/// Ends the actions of a run that have no end.
-fn close_actions(connection: &Connection, run: i64) -> rusqlite::Result<()> {
-    let sql = "UPDATE actions SET outcome = ?2 WHERE run = ?1 AND outcome IS NULL";
-    connection.execute(sql, (run, column::to_word(&ActionOutcome::Unknown))).map(|_| ())
-}
-
 /// Ends a run whose process is gone.
 fn abandon(connection: &Connection, run: i64) -> rusqlite::Result<()> {
     let mut statement =
@@ -240,7 +233,6 @@ fn abandon(connection: &Connection, run: i64) -> rusqlite::Result<()> {
         count if count <= NAMED => format!("killed; under way: {}", open.join(", ")),
         count => format!("killed; under way: {} and {} more", open[..NAMED].join(", "), count - NAMED),
     };
-    close_actions(connection, run)?;
     let sql = "UPDATE runs SET outcome = ?2, message = ?3 WHERE position = ?1";
     connection.execute(sql, (run, column::to_word(&RunOutcome::Abandoned), message)).map(|_| ())
 }

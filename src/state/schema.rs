@@ -78,7 +78,7 @@ CREATE TABLE actions (
     started_at INTEGER,
     finished_at INTEGER,
     duration INTEGER,
-    -- Null while it runs.
+    -- Null while it runs, and for ever where its run ended without a word of it.
     outcome TEXT,
     bytes INTEGER NOT NULL DEFAULT 0,
     message TEXT,

@@ -78,6 +78,7 @@ fn holes_are_punched_and_skipped() {
     file.punch_hole(1 << 20, 512 << 10).unwrap();
     // Nothing of a hole beyond the end, and the size stays.
     file.punch_hole(3 << 20, 4 << 20).unwrap();
+    file.punch_hole(3 << 20, u64::MAX).unwrap();
     file.punch_hole(9 << 20, 1).unwrap();
     assert_eq!(file.len().unwrap(), 4 << 20);
     let mut bytes = vec![1; 1 << 20];

@@ -69,8 +69,9 @@ pub struct FileLock {
     path: PathBuf,
 }
 
-/// A look at who holds a lock takes it for a moment too, which must not turn a taker away.
-const PATIENCE: u32 = 5;
+/// A look at who holds a lock takes it for a moment too, which must not turn a taker away; and a holder needs a
+/// moment to write who it is.
+const PATIENCE: u32 = 20;
 const BREATH: Duration = Duration::from_millis(5);
 /// How often a waiting taker looks again.
 const POLL: Duration = Duration::from_millis(50);
@@ -160,11 +161,20 @@ impl FileLock {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Occupancy::Free),
             Err(error) => return Err(error),
         };
-        match flock(&file, FlockOperation::NonBlockingLockShared) {
-            // The file's closing lets it go.
-            Ok(()) => Ok(Occupancy::Free),
-            Err(Errno::WOULDBLOCK) => Ok(Occupancy::Held(words(&file).map(Box::new))),
-            Err(error) => Err(error.into()),
+        let mut tries = 0;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockShared) {
+                // The file's closing lets it go.
+                Ok(()) => return Ok(Occupancy::Free),
+                Err(Errno::WOULDBLOCK) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let holder = words(&file);
+            if holder.is_some() || tries == PATIENCE {
+                return Ok(Occupancy::Held(holder.map(Box::new)));
+            }
+            tries += 1;
+            std::thread::sleep(BREATH);
         }
     }
 }
@@ -180,15 +190,8 @@ impl Drop for FileLock {
 fn words(mut file: &File) -> Option<Holder> {
     // Far longer than any holder's words: a file that is no lock file is not read to its end.
     const LIMIT: u64 = 64 << 10;
-    for _ in 0..PATIENCE {
-        let mut text = String::new();
-        file.rewind().ok()?;
-        if file.take(LIMIT).read_to_string(&mut text).is_ok()
-            && let Ok(holder) = serde_json::from_str(&text)
-        {
-            return Some(holder);
-        }
-        std::thread::sleep(BREATH);
-    }
-    None
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(LIMIT).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
 }

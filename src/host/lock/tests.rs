@@ -130,6 +130,22 @@ fn of_many_takers_one_at_a_time_wins() {
 }
 
 #[test]
+fn whoever_looks_on_turns_no_taker_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.lock");
+    drop(FileLock::take(&path, &holder("apply")).unwrap());
+    // As a look does, only slower.
+    let looking = std::fs::File::open(&path).unwrap();
+    rustix::fs::flock(&looking, rustix::fs::FlockOperation::NonBlockingLockShared).unwrap();
+    let end = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(10));
+        drop(looking);
+    });
+    FileLock::take(&path, &holder("apply")).unwrap();
+    end.join().unwrap();
+}
+
+#[test]
 fn a_place_without_room_for_a_lock_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let error = FileLock::take(&dir.path().join("none/x.lock"), &holder("apply")).unwrap_err();

@@ -158,17 +158,22 @@ fn a_copy_is_of_one_moment_and_overwrites_nothing() {
 }
 
 #[test]
-fn two_that_create_it_at_once_agree() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("x.db");
-    std::thread::scope(|scope| {
-        for n in 0..6 {
-            let path = &path;
-            scope.spawn(move || {
-                let connection = open(path, OURS, &[FIRST, SECOND], Mode::Create).unwrap();
-                connection.execute("INSERT INTO things (name) VALUES (?1)", [n.to_string()]).unwrap();
-            });
-        }
-    });
-    assert_eq!(names(&open(&path, OURS, &[FIRST, SECOND], Mode::ReadOnly).unwrap()).len(), 6);
+fn those_that_create_it_at_once_agree() {
+    const MANY: usize = 6;
+    for _ in 0..4 {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.db");
+        let together = std::sync::Barrier::new(MANY);
+        std::thread::scope(|scope| {
+            for n in 0..MANY {
+                let (path, together) = (&path, &together);
+                scope.spawn(move || {
+                    together.wait();
+                    let connection = open(path, OURS, &[FIRST, SECOND], Mode::Create).unwrap();
+                    connection.execute("INSERT INTO things (name) VALUES (?1)", [n.to_string()]).unwrap();
+                });
+            }
+        });
+        assert_eq!(names(&open(&path, OURS, &[FIRST, SECOND], Mode::ReadOnly).unwrap()).len(), MANY);
+    }
 }

@@ -155,19 +155,21 @@ fn reading_goes_on_while_another_writes() {
             let mut seen = 0;
             while stop.load(Ordering::SeqCst) == 0 || seen == 0 {
                 let recorded = file.read().unwrap().unwrap().recorded().unwrap();
-                // Never one of the two without the other.
-                assert_eq!(recorded.objects[&address("vm.one")], recorded.objects[&address("vm.two")]);
+                // Never one of the two without the other, nor without the serial that came with them.
+                let expected = applied(vm(if recorded.serial.is_multiple_of(2) { "c" } else { "a" }), &["a"]);
+                assert_eq!(recorded.objects[&address("vm.one")], expected);
+                assert_eq!(recorded.objects[&address("vm.two")], expected);
                 seen += 1;
             }
             seen
         });
-        for n in 1..40 {
+        for n in 1..60 {
             state.record_objects(None, &both(n)).unwrap();
         }
         stop.store(1, Ordering::SeqCst);
         assert!(reader.join().unwrap() > 0);
     });
-    assert_eq!(state.recorded().unwrap().serial, 40);
+    assert_eq!(state.recorded().unwrap().serial, 60);
 }
 
 const STATE_IN_CHILD: &str = "DEBVISOR_REGION_TEST_STATE";
