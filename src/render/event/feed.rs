@@ -63,6 +63,11 @@ impl Feed {
         }
     }
 
+    /// Whether it still takes anything.
+    pub fn is_open(&self) -> bool {
+        self.to.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     fn send(&self, item: Item) {
         if let Some(to) = &*self.to.lock().unwrap_or_else(PoisonError::into_inner) {
             // Fails only where the view panicked.

@@ -5,6 +5,7 @@
 //! terminal that is stopped with Ctrl-S stops nothing else.
 
 mod feed;
+mod later;
 mod lines;
 mod bars;
 mod json;
@@ -15,4 +16,5 @@ mod tests;
 pub use bars::Bars;
 pub use feed::{Feed, View};
 pub use json::JsonLines;
+pub use later::Later;
 pub use lines::Lines;

@@ -1,0 +1,389 @@
+//! The only place where errors become advice and exit codes.
+//!
+//! Errors live beside their cause and say what happened; here each one gets the line of the topology that asked for
+//! it, a way on, a name for programs and its exit code.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::exit::Exit;
+use crate::config::{Loaded, Problems};
+use crate::execute::event::Outcome;
+use crate::fleet::{ExitClass, FleetError, Gate, RunReport};
+use crate::live::port::PortError;
+use crate::model::Address;
+use crate::plan::saved::SavedPlanError;
+use crate::render::Report;
+use crate::render::document::DocumentError;
+use crate::replica::port::TransferError;
+use crate::state::StateError;
+
+/// Why a command ends without having done what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// Something is wrong with the topology.
+    #[error(transparent)]
+    Problems(#[from] Problems),
+    /// The fleet could not or would not.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    /// The state file could not be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A saved plan could not be used.
+    #[error("{}: {source}", .path.display())]
+    SavedPlan {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: SavedPlanError,
+    },
+    /// A file could not be read or written.
+    #[error("cannot {action} {}", .path.display())]
+    File {
+        /// What was tried: `read`, `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        #[source]
+        source: io::Error,
+    },
+    /// A result has no form in the format asked for.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// The command line asks for what does not go together.
+    #[error("{0}")]
+    Usage(String),
+    /// Asked for, and not there or not possible.
+    #[error("{message}")]
+    Unfit {
+        /// What is not possible.
+        message: String,
+        /// What is.
+        help: Option<String>,
+    },
+    /// Nobody approved it.
+    #[error("not approved")]
+    NotApproved {
+        /// What happened instead.
+        detail: String,
+        /// How to approve it.
+        help: String,
+    },
+    /// A signal came before there was anything to record.
+    #[error("interrupted")]
+    Interrupted,
+    /// The program is wrong.
+    #[error("the program met a mistake of its own: {0}")]
+    Bug(String),
+}
+
+impl CliError {
+    /// How the program ends.
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::Problems(_)
+            | Self::SavedPlan { .. }
+            | Self::File { .. }
+            | Self::Document(_)
+            | Self::Unfit { .. }
+            | Self::Bug(_) => Exit::Failed,
+            Self::Fleet(error) => match error {
+                FleetError::Locked { .. } => Exit::Locked,
+                FleetError::Refused(_) => Exit::Refused,
+                FleetError::Interrupted => Exit::Interrupted,
+                FleetError::UnknownRegion { .. }
+                | FleetError::UnknownResource { .. }
+                | FleetError::Unfit(_)
+                | FleetError::NoRegionAnswered(_)
+                | FleetError::Region { .. }
+                | FleetError::Transfer { .. } => Exit::Failed,
+            },
+            Self::State(StateError::Locked { .. }) => Exit::Locked,
+            Self::State(_) => Exit::Failed,
+            Self::Usage(_) => Exit::Usage,
+            Self::NotApproved { .. } => Exit::Refused,
+            Self::Interrupted => Exit::Interrupted,
+        }
+    }
+
+    /// What is told of it.
+    pub fn reports(&self, loaded: Option<&Loaded>) -> Vec<Report> {
+        match self {
+            Self::Problems(problems) => problems.0.iter().map(Report::from).collect(),
+            Self::Fleet(error) => fleet(error, loaded),
+            Self::State(error) => {
+                let code = if matches!(error, StateError::Locked { .. }) { "state_locked" } else { "state" };
+                vec![caused(Report::new(code, error.to_string()).with_help(sentence(&error.help())), error)]
+            }
+            Self::SavedPlan { source, .. } => {
+                let report = Report::new("saved_plan", self.to_string()).with_help(sentence(source.help()));
+                vec![caused(report, source)]
+            }
+            Self::File { action: _, path: _, source } => {
+                let mut report = Report::new("file", self.to_string());
+                report.causes.push(source.to_string());
+                report.help = match source.kind() {
+                    io::ErrorKind::NotFound => Some("Check the path; its directory must exist.".to_owned()),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                        Some("Check who may write there, or name another place.".to_owned())
+                    }
+                    io::ErrorKind::StorageFull => Some("Make room on that disk.".to_owned()),
+                    io::ErrorKind::AlreadyExists => {
+                        Some("Nothing is overwritten: name another file, or move this one away.".to_owned())
+                    }
+                    _ => None,
+                };
+                vec![report]
+            }
+            Self::Document(error) => vec![caused(Report::new("document", error.to_string()), error)],
+            Self::Usage(message) => {
+                vec![Report::new("usage", message).with_help("`--help` shows what the command takes.")]
+            }
+            Self::Unfit { message, help } => {
+                vec![Report { help: help.clone(), ..Report::new("unfit", message) }]
+            }
+            Self::NotApproved { detail, help } => vec![Report::new("not_approved", detail).with_help(help)],
+            Self::Interrupted => vec![Report::new("interrupted", "interrupted; nothing was changed")],
+            Self::Bug(message) => vec![
+                Report::new("bug", format!("the program met a mistake of its own: {message}"))
+                    .with_help("What was recorded stands. Please report this with the command that you ran."),
+            ],
+        }
+    }
+}
+
+/// Adds what led to an error, as far as its own words don't say it.
+fn caused(mut report: Report, error: &dyn std::error::Error) -> Report {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        if !report.message.contains(&words) && !report.causes.contains(&words) {
+            report.causes.push(words);
+        }
+        next = cause.source();
+    }
+    report
+}
+
+/// A help text, which is a fragment, as a line of its own.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    match letters.next() {
+        // A command or a file keeps its letter.
+        Some(first) if first.is_ascii_lowercase() => {
+            let text = first.to_ascii_uppercase().to_string() + letters.as_str();
+            if text.ends_with(['.', '?', '!']) { text } else { text + "." }
+        }
+        Some(_) | None => text.to_owned(),
+    }
+}
+
+/// Points at the line that declared `address`.
+fn at(mut report: Report, loaded: Option<&Loaded>, address: &Address, text: &str) -> Report {
+    report.labels.extend(loaded.and_then(|loaded| loaded.label(address, text)));
+    report
+}
+
+fn fleet(error: &FleetError, loaded: Option<&Loaded>) -> Vec<Report> {
+    match error {
+        FleetError::Locked { path, holder: _ } => vec![
+            Report::new("state_locked", error.to_string()).with_help(format!(
+                "Wait for it to end, or wait here with `--lock-timeout 5m`. The lock is {}.lock; it ends with its process, so there is nothing to remove.",
+                path.display()
+            )),
+        ],
+        FleetError::Refused(gates) => gates.iter().map(|gate| self::gate(gate, loaded)).collect(),
+        FleetError::Interrupted => vec![Report::new("interrupted", error.to_string())],
+        FleetError::UnknownRegion { id, known } => vec![unknown("unknown_region", error, id, known)],
+        FleetError::UnknownResource { id, known } => vec![unknown("unknown_resource", error, id, known)],
+        FleetError::Unfit(message) => vec![Report::new("unfit", message)],
+        FleetError::NoRegionAnswered(regions) => {
+            let mut report = Report::new("no_region_answered", error.to_string());
+            for (region, reason) in regions {
+                report.message.push_str(&format!("; {region}: {reason}"));
+                report = at(report, loaded, &Address::Region(region.clone()), reason);
+            }
+            vec![report.with_help(
+                "Nothing is assumed of regions that don't answer, so nothing was done. Mount or start one, then try again.",
+            )]
+        }
+        FleetError::Region { region, address, source } => {
+            let (code, help) = port(source);
+            let message = match address {
+                Address::Region(_) => format!("region {region}: {source}"),
+                address => format!("{address} at {region}: {source}"),
+            };
+            let report = Report { help, ..Report::new(code, message) };
+            vec![at(report, loaded, address, "asked for here")]
+        }
+        FleetError::Transfer { address, source } => {
+            let (code, help) = transfer(source);
+            let report = Report { help, ..Report::new(code, error.to_string()) };
+            vec![at(report, loaded, address, "asked for here")]
+        }
+    }
+}
+
+fn gate(gate: &Gate, loaded: Option<&Loaded>) -> Report {
+    let Gate { code, detail, help, address } = gate;
+    let mut report = Report::new(code, format!("refused: {detail}"));
+    report.help = help.as_deref().map(sentence);
+    match address {
+        Some(address) => at(report, loaded, address, "about this"),
+        None => report,
+    }
+}
+
+fn unknown(code: &str, error: &FleetError, id: &str, known: &[String]) -> Report {
+    let near = nearest(id, known);
+    let help = match near {
+        Some(near) => format!("Did you mean `{near}`?"),
+        None if known.is_empty() => "The topology declares none.".to_owned(),
+        None if known.len() <= 12 => format!("There are: {}.", known.join(", ")),
+        None => format!("There are {}, such as `{}`; `plan --verbose` names them.", known.len(), known[0]),
+    };
+    Report::new(code, error.to_string()).with_help(help)
+}
+
+/// The known name that a typing mistake would make `id` of.
+fn nearest<'a>(id: &str, known: &'a [String]) -> Option<&'a String> {
+    let distance = |known: &String| {
+        let changes = similar::TextDiff::from_chars(id, known.as_str());
+        changes.ratio()
+    };
+    let best = known.iter().map(|name| (distance(name), name)).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best.0 >= 0.75).then_some(best.1)
+}
+
+fn port(error: &PortError) -> (&'static str, Option<String>) {
+    match error {
+        PortError::Unreachable { status: _, reason: _, help } => ("unreachable", help.as_deref().map(sentence)),
+        PortError::Busy(_) => {
+            ("region_busy", Some("Another program has the region's directory; wait for it to end.".to_owned()))
+        }
+        PortError::Conflict { .. } => {
+            ("conflict", Some("Somebody changed it meanwhile. Plan again, and look at the difference.".to_owned()))
+        }
+        PortError::NotController { place, .. } => (
+            "not_controller",
+            Some(format!("Change it from {place}: only one state may change roles and the registry.")),
+        ),
+        PortError::NotFound(_) => ("not_found", None),
+        PortError::Refused { reason: _, help } => ("refused", help.as_deref().map(sentence)),
+        PortError::Failed(_) => ("region_failed", Some("Look at the region's disk and its own log.".to_owned())),
+    }
+}
+
+fn transfer(error: &TransferError) -> (&'static str, Option<String>) {
+    match error {
+        TransferError::Blocked(refusal) => (refusal.reason.as_str(), None),
+        TransferError::Stale { .. } => ("stale", Some("Plan again: the resource has another holder now.".to_owned())),
+        TransferError::Interrupted => ("interrupted", None),
+        TransferError::Io { .. } => ("io", None),
+        TransferError::Corrupt(_) => {
+            ("corrupt", Some("Nothing of it was published. Check memory and disks of both sides.".to_owned()))
+        }
+        TransferError::Region(_) => ("region_failed", None),
+    }
+}
+
+/// Actions of one run that went wrong are told together where they say the same, and at most so many times.
+const TOLD_MAX: usize = 10;
+
+/// What went wrong in a run of which the rest stands, each thing at the line that asked for it.
+pub fn of_run(report: &RunReport, loaded: Option<&Loaded>) -> Vec<Report> {
+    type Key<'a> = (Outcome, &'a str, &'a Option<String>);
+    let mut groups: Vec<(Key<'_>, Vec<&crate::fleet::ChangeOutcome>)> = Vec::new();
+    for outcome in &report.outcomes {
+        let wrong = matches!(outcome.outcome, Outcome::Failed | Outcome::Blocked);
+        let Some(message) = outcome.message.as_deref().filter(|_| wrong) else { continue };
+        let key = (outcome.outcome, message, &outcome.help);
+        match groups.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, alike)) => alike.push(outcome),
+            None => groups.push((key, vec![outcome])),
+        }
+    }
+    let all = groups.len();
+    let mut reports: Vec<Report> = groups
+        .into_iter()
+        .take(TOLD_MAX)
+        .map(|((outcome, message, help), alike)| {
+            let first = alike[0];
+            let place = match (&first.region, first.regions.as_slice()) {
+                (Some(region), _) | (None, [region]) => format!(" at {region}"),
+                (None, _) => String::new(),
+            };
+            let more = match alike.len() - 1 {
+                0 => String::new(),
+                more => format!(" (and {more} more)"),
+            };
+            let word = if outcome == Outcome::Failed { "failed" } else { "blocked" };
+            let message = format!("{} {}{place} {word}{more}: {message}", first.action.as_str(), first.address);
+            let report = Report {
+                help: help.as_deref().map(sentence),
+                warning: outcome == Outcome::Blocked,
+                ..Report::new(word, message)
+            };
+            at(report, loaded, &first.address, "asked for here")
+        })
+        .collect();
+    if all > TOLD_MAX {
+        let more = Report::new("more", format!("{} more kinds of failures", all - TOLD_MAX));
+        reports.push(more.with_help(format!("`history --run {}` shows each action.", report.run)));
+    }
+    if reports.is_empty() && report.class == ExitClass::Failed {
+        reports.push(Report::new("failed", "nothing was carried out").with_help("`plan` says what stands in the way."));
+    }
+    reports
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_has_its_code() {
+        let problems = Problems(Vec::new());
+        let locked = FleetError::Locked { path: "s".into(), holder: "ana@h (pid 7)".to_owned() };
+        let cases = [
+            (CliError::Problems(problems), 1),
+            (CliError::Fleet(locked), 4),
+            (CliError::Fleet(FleetError::Refused(Vec::new())), 5),
+            (CliError::Fleet(FleetError::Interrupted), 130),
+            (CliError::Fleet(FleetError::Unfit("x".to_owned())), 1),
+            (CliError::State(StateError::Locked { path: "s".into(), holder: None }), 4),
+            (CliError::Usage("x".to_owned()), 64),
+            (CliError::NotApproved { detail: "x".to_owned(), help: "y".to_owned() }, 5),
+            (CliError::Interrupted, 130),
+            (CliError::Bug("x".to_owned()), 1),
+        ];
+        for (error, code) in cases {
+            assert_eq!(error.exit().code(), code, "{error}");
+            if let CliError::Fleet(inner) = &error {
+                assert_eq!(inner.code(), code);
+            }
+        }
+    }
+
+    #[test]
+    fn a_typing_mistake_is_seen() {
+        let known = ["web-vm-1".to_owned(), "db-vm-1".to_owned()];
+        let error = FleetError::UnknownResource { id: "web-vm1".to_owned(), known: known.to_vec() };
+        let reports = CliError::Fleet(error).reports(None);
+        assert_eq!(reports[0].help.as_deref(), Some("Did you mean `web-vm-1`?"));
+        let error = FleetError::UnknownResource { id: "nobody".to_owned(), known: known.to_vec() };
+        let reports = CliError::Fleet(error).reports(None);
+        assert_eq!(reports[0].help.as_deref(), Some("There are: web-vm-1, db-vm-1."));
+        assert!(reports[0].message.contains("nobody"));
+    }
+
+    #[test]
+    fn help_reads_as_a_line() {
+        assert_eq!(sentence("plan again"), "Plan again.");
+        assert_eq!(sentence("`plan` lists them"), "`plan` lists them");
+        assert_eq!(sentence("did you mean x?"), "Did you mean x?");
+    }
+}
