@@ -3,7 +3,6 @@
 //! The plan is shown, and only the word `yes` is an answer. Where nobody can be asked, nothing is done, and the flag
 //! that approves is named.
 
-use std::io::BufRead;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 
@@ -17,7 +16,7 @@ use crate::render::plan;
 
 /// How a run is approved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Approval {
+pub(crate) enum Approval {
     /// By an option, or by the saved plan that is carried out.
     Given,
     /// By an answer.
@@ -26,7 +25,7 @@ pub enum Approval {
 
 /// Shows the plan and gets it approved.
 #[derive(Debug)]
-pub struct Reviewer {
+pub(crate) struct Reviewer {
     session: Arc<Session>,
     approval: Approval,
     /// How many actions there will be; for whoever shows progress.
@@ -36,17 +35,17 @@ pub struct Reviewer {
 
 impl Reviewer {
     /// A review for one run.
-    pub fn new(session: &Arc<Session>, approval: Approval) -> Self {
+    pub(crate) fn new(session: &Arc<Session>, approval: Approval) -> Self {
         Self { session: Arc::clone(session), approval, actions: Arc::default(), declined: None }
     }
 
     /// How many actions the plan has, once it was shown.
-    pub fn actions(&self) -> Arc<AtomicUsize> {
+    pub(crate) fn actions(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.actions)
     }
 
     /// The error of a run that was refused because nobody approved it says how to.
-    pub fn explain(self, error: FleetError) -> CliError {
+    pub(crate) fn explain(self, error: FleetError) -> CliError {
         match (error, self.declined) {
             (FleetError::Refused(_) | FleetError::Interrupted, Some(declined)) => declined,
             (error, _) => CliError::Fleet(error),
@@ -93,7 +92,7 @@ impl Review for Reviewer {
 
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// The word `yes`.
     Yes,
     /// Something else.
@@ -103,7 +102,7 @@ pub enum Answer {
 }
 
 /// Asks for the word `yes`.
-pub async fn ask(session: &Session, question: &str) -> Answer {
+pub(crate) async fn ask(session: &Session, question: &str) -> Answer {
     let Some(mut input) = session.input.lock().unwrap_or_else(PoisonError::into_inner).take() else {
         return Answer::No(String::new());
     };
@@ -112,7 +111,7 @@ pub async fn ask(session: &Session, question: &str) -> Answer {
     // A thread of its own: a blocking read cannot be called back, and the runtime must not wait for it at the end.
     std::thread::spawn(move || {
         let mut line = String::new();
-        let read = input.by_ref().read_line(&mut line);
+        let read = input.read_line(&mut line);
         let _ = to.send((read.map(|_| line), input));
     });
     tokio::select! {

@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, ValueEnum};
+use clap::builder::Styles;
+use clap::builder::styling::{AnsiColor, Style};
+use clap::{Arg, ArgAction, Args, CommandFactory, Parser, ValueEnum};
 
 use super::command::Command;
 use crate::fleet::Settings;
@@ -22,67 +24,67 @@ use crate::render::ColorChoice;
     version,
     disable_help_subcommand = true,
     after_help = "Examples:
-  debvisor-region init                        # write a first topology
-  debvisor-region plan                        # show what would be done
-  debvisor-region apply                       # do it, after a question
-  debvisor-region                             # show what is wrong, and how far replicas lag
+  debvisor-region init     # write a first topology
+  debvisor-region plan     # show what would be done
+  debvisor-region apply    # do it, after a question
+  debvisor-region          # show what is wrong, and how far replicas lag
 
 Exit codes:
-    0  done, or nothing to do             4  the state is locked by another run
-    1  failed                             5  refused for safety before the first change
-    2  plan --detailed-exitcode: changes  64  the command line is wrong
-    3  partly done; the rest stands     130  interrupted"
+  0  done, or nothing to do        4  the state is locked by another run
+  1  failed                        5  refused for safety
+  2  plan --detailed-exitcode     64  the command line is wrong
+  3  partly done; the rest stands 130  interrupted"
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What holds for every command.
     #[command(flatten)]
-    pub globals: Globals,
+    pub(crate) globals: Globals,
     /// What to do.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub(crate) command: Option<Command>,
 }
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Options everywhere")]
-pub struct Globals {
+pub(crate) struct Globals {
     /// Read the topology from this file, or from the TOML files of this directory [default: topology.toml, else
     /// topology/]
     #[arg(long, global = true, value_name = "PATH", env = "DEBVISOR_REGION_TOPOLOGY", hide_env_values = true)]
-    pub topology: Option<PathBuf>,
+    pub(crate) topology: Option<PathBuf>,
     /// Keep the state in this file [default: debvisor-region.state.db beside the topology file, or inside the
     /// topology directory]
     #[arg(long, global = true, value_name = "PATH")]
-    pub state: Option<PathBuf>,
+    pub(crate) state: Option<PathBuf>,
     /// Print results in this format
     #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
-    pub format: Format,
+    pub(crate) format: Format,
     /// Use colours
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
-    pub color: Color,
+    pub(crate) color: Color,
     /// Never ask; refuse what would need an answer
     #[arg(long, global = true)]
-    pub no_input: bool,
+    pub(crate) no_input: bool,
     /// Print results and errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
     /// Print every entry and every reason; with JSON, words for people too
     #[arg(short, long, global = true)]
-    pub verbose: bool,
+    pub(crate) verbose: bool,
     /// Run so many actions at once
     #[arg(
         long, global = true, value_name = "N", default_value_t = Settings::DEFAULT_PARALLELISM as u32,
         value_parser = clap::value_parser!(u32).range(1..=1000)
     )]
-    pub parallelism: u32,
+    pub(crate) parallelism: u32,
     /// Wait so long for the lock of the state, such as 90s or 5m
     #[arg(long, global = true, value_name = "DUR", default_value = "0s", value_parser = duration)]
-    pub lock_timeout: Duration,
+    pub(crate) lock_timeout: Duration,
 }
 
 /// A format of results.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people
     #[default]
     Table,
@@ -96,7 +98,7 @@ pub enum Format {
 
 /// When to use colours.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Color {
+pub(crate) enum Color {
     /// On a terminal, unless NO_COLOR is set
     #[default]
     Auto,
@@ -114,6 +116,40 @@ impl From<Color> for ColorChoice {
             Color::Never => Self::Never,
         }
     }
+}
+
+impl Cli {
+    /// The command line, as it is parsed and as its help is printed: `--help` is as short as `-h`, and says first what
+    /// the command is for.
+    pub(super) fn shaped() -> clap::Command {
+        let plain = Style::new();
+        let styles = Styles::styled()
+            .header(plain.bold())
+            .usage(plain.bold())
+            .literal(plain)
+            .placeholder(plain.dimmed())
+            .error(plain.fg_color(Some(AnsiColor::Red.into())))
+            .valid(plain.fg_color(Some(AnsiColor::Green.into())))
+            .invalid(plain.fg_color(Some(AnsiColor::Yellow.into())));
+        shape(Self::command().styles(styles))
+    }
+}
+
+fn shape(mut command: clap::Command) -> clap::Command {
+    let names: Vec<String> = command.get_subcommands().map(|inner| inner.get_name().to_owned()).collect();
+    for name in names {
+        command = command.mut_subcommand(name, shape);
+    }
+    // The first paragraph is the summary, which stands there already.
+    let more = command.get_long_about().map(ToString::to_string);
+    let more = more.and_then(|text| text.split_once("\n\n").map(|(_, more)| more.to_owned())).unwrap_or_default();
+    let help = Arg::new("help").short('h').long("help").action(ArgAction::HelpShort);
+    let help = help.help("Print help").help_heading("Options");
+    command
+        .disable_help_flag(true)
+        .arg(help)
+        .before_help(more)
+        .help_template("{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}")
 }
 
 /// Reads a duration with its unit.

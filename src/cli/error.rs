@@ -20,7 +20,7 @@ use crate::state::StateError;
 
 /// Why a command ends without having done what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum CliError {
+pub(crate) enum CliError {
     /// Something is wrong with the topology.
     #[error(transparent)]
     Problems(#[from] Problems),
@@ -82,7 +82,7 @@ pub enum CliError {
 
 impl CliError {
     /// How the program ends.
-    pub const fn exit(&self) -> Exit {
+    pub(crate) const fn exit(&self) -> Exit {
         match self {
             Self::Problems(_)
             | Self::SavedPlan { .. }
@@ -110,7 +110,7 @@ impl CliError {
     }
 
     /// What is told of it.
-    pub fn reports(&self, loaded: Option<&Loaded>) -> Vec<Report> {
+    pub(crate) fn reports(&self, loaded: Option<&Loaded>) -> Vec<Report> {
         match self {
             Self::Problems(problems) => problems.0.iter().map(Report::from).collect(),
             Self::Fleet(error) => fleet(error, loaded),
@@ -238,7 +238,7 @@ fn gate(gate: &Gate, loaded: Option<&Loaded>) -> Report {
 }
 
 fn unknown(code: &str, error: &FleetError, id: &str, known: &[String]) -> Report {
-    let near = nearest(id, known);
+    let near = crate::config::nearest(id, known.iter().map(String::as_str));
     let help = match near {
         Some(near) => format!("Did you mean `{near}`?"),
         None if known.is_empty() => "The topology declares none.".to_owned(),
@@ -246,16 +246,6 @@ fn unknown(code: &str, error: &FleetError, id: &str, known: &[String]) -> Report
         None => format!("There are {}, such as `{}`; `plan --verbose` names them.", known.len(), known[0]),
     };
     Report::new(code, error.to_string()).with_help(help)
-}
-
-/// The known name that a typing mistake would make `id` of.
-fn nearest<'a>(id: &str, known: &'a [String]) -> Option<&'a String> {
-    let distance = |known: &String| {
-        let changes = similar::TextDiff::from_chars(id, known.as_str());
-        changes.ratio()
-    };
-    let best = known.iter().map(|name| (distance(name), name)).max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (best.0 >= 0.75).then_some(best.1)
 }
 
 fn port(error: &PortError) -> (&'static str, Option<String>) {
@@ -294,7 +284,7 @@ fn transfer(error: &TransferError) -> (&'static str, Option<String>) {
 const TOLD_MAX: usize = 10;
 
 /// What went wrong in a run of which the rest stands, each thing at the line that asked for it.
-pub fn of_run(report: &RunReport, loaded: Option<&Loaded>) -> Vec<Report> {
+pub(crate) fn of_run(report: &RunReport, loaded: Option<&Loaded>) -> Vec<Report> {
     type Key<'a> = (Outcome, &'a str, &'a Option<String>);
     let mut groups: Vec<(Key<'_>, Vec<&crate::fleet::ChangeOutcome>)> = Vec::new();
     for outcome in &report.outcomes {

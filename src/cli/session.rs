@@ -20,19 +20,19 @@ use crate::render::{Look, Printer, Talk};
 use crate::state::StateFile;
 
 /// One command's surroundings.
-pub struct Session {
+pub(crate) struct Session {
     /// The options of every command.
-    pub globals: Globals,
+    pub(crate) globals: Globals,
     /// Time and ids.
-    pub world: World,
+    pub(crate) world: World,
     /// Who and where we are.
-    pub host: Host,
+    pub(crate) host: Host,
     /// Where to write.
-    pub printer: Arc<Printer>,
+    pub(crate) printer: Arc<Printer>,
     /// Cancelled by the first signal.
-    pub cancel: CancellationToken,
+    pub(crate) cancel: CancellationToken,
     /// The command line as it was typed.
-    pub command_line: String,
+    pub(crate) command_line: String,
     pub(super) input: Mutex<Option<Box<dyn BufRead + Send>>>,
     pub(super) loaded: Mutex<Option<Arc<Loaded>>>,
     pub(super) feed: Mutex<Option<Arc<Feed>>>,
@@ -49,14 +49,14 @@ impl Session {
     ///
     /// # Errors
     /// All that is wrong with it.
-    pub fn load(&self) -> Result<Arc<Loaded>, CliError> {
+    pub(crate) fn load(&self) -> Result<Arc<Loaded>, CliError> {
         let loaded = Arc::new(config::load(self.globals.topology.as_deref())?);
         *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&loaded));
         Ok(loaded)
     }
 
     /// The topology that was loaded last, for showing errors at their lines.
-    pub fn loaded(&self) -> Option<Arc<Loaded>> {
+    pub(crate) fn loaded(&self) -> Option<Arc<Loaded>> {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -64,7 +64,7 @@ impl Session {
     ///
     /// # Errors
     /// All that is wrong with the topology.
-    pub fn fleet(&self) -> Result<MultiRegionManager, CliError> {
+    pub(crate) fn fleet(&self) -> Result<MultiRegionManager, CliError> {
         let loaded = self.load()?;
         let settings = Settings {
             state: self.state_beside(&loaded.path),
@@ -86,17 +86,14 @@ impl Session {
     ///
     /// # Errors
     /// Where neither a state file nor a topology is named or found.
-    pub fn state_file(&self) -> Result<StateFile, CliError> {
+    pub(crate) fn state_file(&self) -> Result<StateFile, CliError> {
         if let Some(path) = &self.globals.state {
             return Ok(StateFile::new(path));
         }
+        // A named topology that is not there may still have its state beside it.
         let topology = match &self.globals.topology {
             Some(path) => path.clone(),
-            None => match ["topology.toml", "topology"].iter().map(Path::new).find(|path| path.exists()) {
-                Some(path) => path.to_owned(),
-                // The loader says what is missing.
-                None => self.load()?.path.clone(),
-            },
+            None => config::locate(None)?.0,
         };
         Ok(StateFile::new(StateFile::default_path(&topology, topology.is_dir())))
     }
@@ -105,31 +102,33 @@ impl Session {
     ///
     /// # Errors
     /// Where it has no form in that format.
-    pub fn print<T: Serialize>(&self, value: &T, people: impl FnOnce(&Look) -> String) -> Result<(), CliError> {
+    pub(crate) fn print<T: Serialize>(&self, value: &T, people: impl FnOnce(&Look) -> String) -> Result<(), CliError> {
         let text = match self.globals.format {
             Format::Table => people(self.printer.output_look()),
             Format::Json => document::json(value)?,
             Format::Yaml => document::yaml(value)?,
-            Format::Markdown => return Err(CliError::Usage("markdown is a format of `plan` and `show` only".to_owned())),
+            Format::Markdown => {
+                return Err(CliError::Usage("markdown is a format of `plan` and `show` only".to_owned()));
+            }
         };
         self.printer.result(&text);
         Ok(())
     }
 
     /// Whether results are for people.
-    pub fn for_people(&self) -> bool {
+    pub(crate) fn for_people(&self) -> bool {
         self.globals.format == Format::Table
     }
 
     /// Whether a person can be asked.
-    pub fn can_ask(&self) -> bool {
+    pub(crate) fn can_ask(&self) -> bool {
         let terminal = self.printer.terminal();
         terminal.input_tty && terminal.error.tty && !self.globals.no_input && self.for_people()
     }
 
     /// Watches a run: shows its events as the format and the terminal ask for. `actions` tells how many there will
     /// be, once that is known.
-    pub fn watch(&self, actions: Arc<std::sync::atomic::AtomicUsize>) -> (Watch, Arc<Feed>) {
+    pub(crate) fn watch(&self, actions: Arc<std::sync::atomic::AtomicUsize>) -> (Watch, Arc<Feed>) {
         let printer = Arc::clone(&self.printer);
         let lines = self.globals.format == Format::Json;
         let bars = self.for_people() && !printer.draw_target().is_hidden();
@@ -154,10 +153,18 @@ impl Session {
     }
 
     /// Says a line to people, between the events of a run if one is shown.
-    pub fn say(&self, line: &str) {
+    pub(crate) fn say(&self, line: &str) {
         match &*self.feed.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(feed) if feed.is_open() => feed.say(line),
             Some(_) | None => self.printer.note(line),
+        }
+    }
+
+    /// Has everything shown that a run told.
+    pub(super) fn end_feed(&self) {
+        let feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(feed) = feed {
+            feed.end();
         }
     }
 }

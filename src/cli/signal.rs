@@ -14,7 +14,7 @@ const GRACE: Duration = Duration::from_millis(4700);
 
 /// The signals that end the program.
 #[derive(Debug)]
-pub struct Signals {
+pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
@@ -24,7 +24,7 @@ impl Signals {
     ///
     /// # Errors
     /// Where the system refuses a handler.
-    pub fn install() -> std::io::Result<Self> {
+    pub(crate) fn install() -> std::io::Result<Self> {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
@@ -36,7 +36,7 @@ impl Signals {
     }
 
     /// Ends when the program must: after the second signal, or when the first one's grace is over.
-    pub async fn forced(mut self, session: Arc<Session>) {
+    pub(crate) async fn forced(mut self, session: Arc<Session>) {
         self.next().await;
         session.cancel.cancel();
         session.say("interrupted: finishing the step under way; once more to stop at once");

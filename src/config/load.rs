@@ -44,6 +44,20 @@ pub fn load(location: Option<&Path>) -> Result<Loaded, Problems> {
     }
 }
 
+/// The topology that `location` means, and its files in the order of their names, without reading them: for what must
+/// work on files that are not valid.
+///
+/// # Errors
+/// Where there is none.
+pub fn locate(location: Option<&Path>) -> Result<(PathBuf, Vec<PathBuf>), Problems> {
+    let path = match location {
+        Some(path) => path.to_owned(),
+        None => default_location(Path::new(""))?,
+    };
+    let (_, files) = files(&path)?;
+    Ok((path, files))
+}
+
 fn default_location(working: &Path) -> Result<PathBuf, Problem> {
     let names = ["topology.toml", "topology"].map(|name| working.join(name));
     // A dangling link counts as there, so that the error names it.

@@ -31,8 +31,9 @@ pub mod fmt;
 pub mod init;
 
 pub use endpoint::resolve_endpoint;
-pub use load::load;
+pub use load::{load, locate};
 pub use loaded::{Loaded, Origin};
+pub use nearest::nearest;
 pub use problem::{Label, Problem, Problems};
 pub use region::RegionConfig;
 pub use source::Source;

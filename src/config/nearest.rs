@@ -1,7 +1,7 @@
 //! The known name that somebody who mistyped one probably meant.
 
 /// The candidate closest to `name`, if one is close enough to be a slip of the hand.
-pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = name.chars().count();
     // Of a name of one letter nothing would be left.
     let allowed = (length / 3).clamp(1, 3).min(length.saturating_sub(1));

@@ -1,5 +1,7 @@
 //! Recovery points, and what verification and restoring found.
 
+use serde::Serialize;
+
 use super::moment::{ago, moment};
 use super::paint::{Glyph, Tone};
 use super::table::{Cell, Column, Table};
@@ -8,7 +10,7 @@ use super::text::count;
 use crate::fleet::{ReplicaVerification, Restored, Side, Verification};
 use crate::live::port::FileVerdict;
 use crate::model::point::{Point, PointState};
-use crate::model::{RegionId, ResourceKey, Timestamp};
+use crate::model::{RegionId, ResourceId, ResourceKey, RunId, Timestamp};
 
 /// Every region's points of one resource, newest first.
 pub fn points(regions: &[(RegionId, Vec<Point>)], now: Timestamp, look: &Look) -> String {
@@ -58,7 +60,7 @@ pub fn points(regions: &[(RegionId, Vec<Point>)], now: Timestamp, look: &Look) -
 }
 
 /// One line about an exported point.
-pub fn exported(resource: &ResourceKey, region: &RegionId, point: &Point, into: &str, look: &Look) -> String {
+pub fn exported(resource: &ResourceId, region: &RegionId, point: &Point, into: &str, look: &Look) -> String {
     let what = format!(
         "{resource}: point {} of {region}, read at {}, {} in {}, written to {into}",
         point.name.clone().unwrap_or_else(|| point.sequence.to_string()),
@@ -124,5 +126,23 @@ fn side(side: &Side) -> Cell {
         FileVerdict::Changed => Cell::toned(Tone::Warn, format!("changed, {blocks}")),
         FileVerdict::Mismatch => Cell::toned(Tone::Bad, format!("silently changed, {blocks}")),
         FileVerdict::Missing => Cell::toned(Tone::Bad, "missing"),
+    }
+}
+
+/// A restore for programs.
+#[derive(Debug, Serialize)]
+pub struct RestoredView<'a> {
+    run: RunId,
+    resource: &'a ResourceKey,
+    holder: &'a RegionId,
+    from: &'a RegionId,
+    point: &'a Point,
+    set_aside: &'a Option<String>,
+}
+
+impl<'a> From<&'a Restored> for RestoredView<'a> {
+    fn from(restored: &'a Restored) -> Self {
+        let Restored { run, resource, holder, from, point, set_aside } = restored;
+        Self { run: *run, resource, holder, from, point, set_aside }
     }
 }

@@ -1,9 +1,14 @@
 //! What became of a run, in a line or a few.
 
+use std::time::Duration;
+
+use serde::Serialize;
+
 use super::paint::{Glyph, Tone};
 use super::terminal::Look;
 use super::text::{brief, count, grouped};
-use crate::fleet::{Counts, ExitClass, Rebuilt, RunReport};
+use crate::fleet::{ChangeOutcome, Counts, ExitClass, Rebuilt, RunReport};
+use crate::model::{ByteCount, Lineage, RegionId, RunId, units};
 
 /// The verdict over a run, its figures, and what to look at.
 pub fn run(report: &RunReport, look: &Look) -> String {
@@ -61,4 +66,56 @@ pub fn rebuilt(rebuilt: &Rebuilt, look: &Look) -> String {
         out.push_str(&format!("  {}\n{}", look.paint(Tone::Warn, &line), look.wrapped(6, reason)));
     }
     out
+}
+
+/// A run for programs.
+#[derive(Debug, Serialize)]
+pub struct RunView<'a> {
+    run: RunId,
+    class: ExitClass,
+    counts: Counts,
+    bytes: ByteCount,
+    #[serde(with = "units::duration")]
+    duration: Duration,
+    serial: u64,
+    outcomes: &'a [ChangeOutcome],
+}
+
+impl<'a> From<&'a RunReport> for RunView<'a> {
+    fn from(report: &'a RunReport) -> Self {
+        let RunReport { run, plan: _, outcomes, counts, class, bytes, duration, serial } = report;
+        Self {
+            run: *run,
+            class: *class,
+            counts: *counts,
+            bytes: *bytes,
+            duration: *duration,
+            serial: *serial,
+            outcomes,
+        }
+    }
+}
+
+/// A rebuild for programs.
+#[derive(Debug, Serialize)]
+pub struct RebuiltView<'a> {
+    run: RunId,
+    lineage: Lineage,
+    objects: usize,
+    regions: &'a [RegionId],
+    missing: Vec<Missing<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Missing<'a> {
+    region_id: &'a RegionId,
+    reason: &'a str,
+}
+
+impl<'a> From<&'a Rebuilt> for RebuiltView<'a> {
+    fn from(rebuilt: &'a Rebuilt) -> Self {
+        let Rebuilt { run, lineage, objects, regions, missing } = rebuilt;
+        let missing = missing.iter().map(|(region_id, reason)| Missing { region_id, reason }).collect();
+        Self { run: *run, lineage: *lineage, objects: *objects, regions, missing }
+    }
 }

@@ -1,0 +1,29 @@
+//! `completions`: for shells.
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use super::super::args::Cli;
+use super::super::error::CliError;
+use super::super::exit::Exit;
+use super::super::session::Session;
+
+/// Print a completion script for a shell
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  debvisor-region completions bash > /etc/bash_completion.d/debvisor-region
+  debvisor-region completions fish | source")]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+impl Completions {
+    pub(super) fn run(self, session: &Session) -> Result<Exit, CliError> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "debvisor-region", &mut script);
+        session.printer.result(&String::from_utf8_lossy(&script));
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,47 @@
+//! `init`: the first topology.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::super::error::CliError;
+use super::super::exit::Exit;
+use super::super::session::Session;
+use crate::config::init::STARTER;
+
+/// Write a first topology
+///
+/// Writes a commented file that validates as it is. Nothing is ever overwritten.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  debvisor-region init
+  debvisor-region init sites/berlin.toml")]
+pub(crate) struct Init {
+    /// Write it here
+    #[arg(value_name = "FILE", default_value = "topology.toml")]
+    file: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Written {
+    written: String,
+}
+
+impl Init {
+    pub(super) fn run(self, session: &Session) -> Result<Exit, CliError> {
+        let Self { file } = self;
+        let failed = |source| CliError::File { action: "write", path: file.clone(), source };
+        if let Some(parent) = file.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            std::fs::create_dir_all(parent).map_err(failed)?;
+        }
+        let mut made = OpenOptions::new().write(true).create_new(true).open(&file).map_err(failed)?;
+        made.write_all(STARTER.as_bytes()).and_then(|()| made.sync_all()).map_err(failed)?;
+        let written = Written { written: file.display().to_string() };
+        session.print(&written, |look| format!("wrote {}\n", look.clean(&written.written)))?;
+        session.say("next: make it yours, then `debvisor-region validate` and `debvisor-region plan`");
+        Ok(Exit::Done)
+    }
+}

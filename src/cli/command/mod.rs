@@ -1,0 +1,83 @@
+//! One file per command: its arguments, whose doc comments are its help, and a short run. No logic lives here; what a
+//! command does is `fleet`'s, `config`'s or `state`'s, how it looks is `render`'s.
+
+mod status;
+mod init;
+mod validate;
+mod fmt;
+mod schema;
+mod plan;
+mod show;
+mod apply;
+mod reconcile;
+mod replication;
+mod vm;
+mod history;
+mod state;
+mod completions;
+mod man;
+
+use std::sync::Arc;
+
+use clap::Subcommand;
+
+use super::error::CliError;
+use super::exit::Exit;
+use super::session::Session;
+
+/// What the program does. Each command's own type has its help.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Status(status::Status),
+    Init(init::Init),
+    Validate(validate::Validate),
+    Fmt(fmt::Fmt),
+    Schema(schema::Schema),
+    Plan(plan::Plan),
+    Show(show::Show),
+    Apply(apply::Apply),
+    Reconcile(reconcile::Reconcile),
+    /// Look at replicas and their recovery points
+    #[command(subcommand)]
+    Replication(replication::Replication),
+    /// List virtual machines, and restore one
+    #[command(subcommand)]
+    Vm(vm::Vm),
+    History(history::History),
+    /// Look at the state file, back it up, make it anew
+    #[command(subcommand)]
+    State(state::State),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
+
+impl Command {
+    /// Without a command on the command line.
+    pub(crate) const fn when_bare() -> Self {
+        Self::Status(status::Status {})
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// Where it could not be done, or was refused.
+    pub(crate) async fn run(self, session: Arc<Session>) -> Result<Exit, CliError> {
+        match self {
+            Self::Status(command) => command.run(&session).await,
+            Self::Init(command) => command.run(&session),
+            Self::Validate(command) => command.run(&session),
+            Self::Fmt(command) => command.run(&session),
+            Self::Schema(command) => command.run(&session),
+            Self::Plan(command) => command.run(&session).await,
+            Self::Show(command) => command.run(&session),
+            Self::Apply(command) => command.run(&session).await,
+            Self::Reconcile(command) => command.run(&session).await,
+            Self::Replication(command) => command.run(&session).await,
+            Self::Vm(command) => command.run(&session).await,
+            Self::History(command) => command.run(&session),
+            Self::State(command) => command.run(&session).await,
+            Self::Completions(command) => command.run(&session),
+            Self::Man(command) => command.run(&session),
+        }
+    }
+}

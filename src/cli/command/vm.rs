@@ -1,0 +1,100 @@
+//! `vm`: virtual machines.
+
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+
+use super::super::approve::{Answer, ask};
+use super::super::error::CliError;
+use super::super::exit::Exit;
+use super::super::session::Session;
+use super::replication::selector;
+use crate::model::{RegionId, ResourceId, ResourceType};
+use crate::render::{points, status};
+
+/// Commands about virtual machines.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Vm {
+    List(List),
+    Restore(Restore),
+}
+
+impl Vm {
+    pub(super) async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
+        match self {
+            Self::List(command) => command.run(session).await,
+            Self::Restore(command) => command.run(session).await,
+        }
+    }
+}
+
+/// List the virtual machines and their replicas
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  debvisor-region vm list
+  debvisor-region vm list --format json")]
+pub(crate) struct List {}
+
+impl List {
+    async fn run(self, session: &Session) -> Result<Exit, CliError> {
+        let mut machines = session.fleet()?.status().await?.resources;
+        machines.retain(|resource| resource.resource_type == ResourceType::Vm);
+        session.print(&machines, |look| status::replicas(&machines, look))?;
+        Ok(Exit::Done)
+    }
+}
+
+/// Put a recovery point's files in place of a machine's own
+///
+/// The files that are there now are kept beside, under a name that is printed. The machine must be stopped.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  debvisor-region vm restore web-vm-1
+  debvisor-region vm restore web-vm-1 --from us-west-1 --point 12")]
+pub(crate) struct Restore {
+    /// The machine
+    #[arg(value_name = "ID")]
+    id: ResourceId,
+    /// Take the point from this region [default: the freshest replica]
+    #[arg(long, value_name = "REGION")]
+    from: Option<RegionId>,
+    /// Take this point, by its number or name [default: the newest]
+    #[arg(long, value_name = "POINT")]
+    point: Option<String>,
+    /// Ask nothing
+    #[arg(long)]
+    auto_approve: bool,
+}
+
+impl Restore {
+    async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
+        let Self { id, from, point, auto_approve } = self;
+        let fleet = session.fleet()?;
+        if !auto_approve {
+            approve(session, &id).await?;
+        }
+        let (watch, feed) = session.watch(Arc::default());
+        let restored = fleet.restore_vm(&id, from.as_ref(), &selector(point), &watch).await;
+        feed.end();
+        let restored = restored?;
+        session.print(&points::RestoredView::from(&restored), |look| points::restored(&restored, look))?;
+        Ok(Exit::Done)
+    }
+}
+
+async fn approve(session: &Session, id: &ResourceId) -> Result<(), CliError> {
+    let help = "Add --auto-approve. The files that are there now are kept either way.".to_owned();
+    if !session.can_ask() {
+        let detail = format!("nobody can be asked here, and {id} was not restored");
+        return Err(CliError::NotApproved { detail, help });
+    }
+    let question = format!("Replace the files of {id}? They are kept beside. Only `yes` is taken for a yes: ");
+    match ask(session, &question).await {
+        Answer::Yes => Ok(()),
+        Answer::No(said) => {
+            let detail = format!("{id} was not restored: the answer was `{said}`, not `yes`");
+            Err(CliError::NotApproved { detail, help })
+        }
+        Answer::Interrupted => Err(CliError::Interrupted),
+    }
+}
