@@ -12,10 +12,10 @@ use crate::execute::event::Outcome;
 use crate::fleet::{ExitClass, FleetError, Gate, RunReport};
 use crate::live::port::PortError;
 use crate::model::Address;
+use crate::plan::PlanRefusal;
 use crate::plan::saved::SavedPlanError;
 use crate::render::Report;
 use crate::render::document::DocumentError;
-use crate::replica::port::TransferError;
 use crate::state::StateError;
 
 /// Why a command ends without having done what it was asked.
@@ -90,17 +90,19 @@ impl CliError {
             | Self::Document(_)
             | Self::Unfit { .. }
             | Self::Bug(_) => Exit::Failed,
-            Self::Fleet(error) => match error {
-                FleetError::Locked { .. } => Exit::Locked,
-                FleetError::Refused(_) => Exit::Refused,
-                FleetError::Interrupted => Exit::Interrupted,
-                FleetError::UnknownRegion { .. }
+            Self::Fleet(FleetError::State(StateError::Locked { .. })) => Exit::Locked,
+            Self::Fleet(FleetError::Refused(_)) => Exit::Refused,
+            Self::Fleet(FleetError::Interrupted) => Exit::Interrupted,
+            Self::Fleet(
+                FleetError::State(_)
+                | FleetError::Journal(_)
+                | FleetError::Request(_)
+                | FleetError::UnknownRegion { .. }
                 | FleetError::UnknownResource { .. }
-                | FleetError::Unfit(_)
-                | FleetError::NoRegionAnswered(_)
-                | FleetError::Region { .. }
-                | FleetError::Transfer { .. } => Exit::Failed,
-            },
+                | FleetError::Unfit { .. }
+                | FleetError::Io { .. }
+                | FleetError::Region { .. },
+            ) => Exit::Failed,
             Self::State(StateError::Locked { .. }) => Exit::Locked,
             Self::State(_) => Exit::Failed,
             Self::Usage(_) => Exit::Usage,
@@ -114,30 +116,12 @@ impl CliError {
         match self {
             Self::Problems(problems) => problems.0.iter().map(Report::from).collect(),
             Self::Fleet(error) => fleet(error, loaded),
-            Self::State(error) => {
-                let code = if matches!(error, StateError::Locked { .. }) { "state_locked" } else { "state" };
-                vec![caused(Report::new(code, error.to_string()).with_help(sentence(&error.help())), error)]
-            }
+            Self::State(error) => vec![state(error)],
             Self::SavedPlan { source, .. } => {
                 let report = Report::new("saved_plan", self.to_string()).with_help(sentence(source.help()));
                 vec![caused(report, source)]
             }
-            Self::File { action: _, path: _, source } => {
-                let mut report = Report::new("file", self.to_string());
-                report.causes.push(source.to_string());
-                report.help = match source.kind() {
-                    io::ErrorKind::NotFound => Some("Check the path; its directory must exist.".to_owned()),
-                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                        Some("Check who may write there, or name another place.".to_owned())
-                    }
-                    io::ErrorKind::StorageFull => Some("Make room on that disk.".to_owned()),
-                    io::ErrorKind::AlreadyExists => {
-                        Some("Nothing is overwritten: name another file, or move this one away.".to_owned())
-                    }
-                    _ => None,
-                };
-                vec![report]
-            }
+            Self::File { action: _, path: _, source } => vec![file(self.to_string(), source)],
             Self::Document(error) => vec![caused(Report::new("document", error.to_string()), error)],
             Self::Usage(message) => {
                 vec![Report::new("usage", message).with_help("`--help` shows what the command takes.")]
@@ -187,43 +171,64 @@ fn at(mut report: Report, loaded: Option<&Loaded>, address: &Address, text: &str
     report
 }
 
-fn fleet(error: &FleetError, loaded: Option<&Loaded>) -> Vec<Report> {
-    match error {
-        FleetError::Locked { path, holder: _ } => vec![
-            Report::new("state_locked", error.to_string()).with_help(format!(
-                "Wait for it to end, or wait here with `--lock-timeout 5m`. The lock is {}.lock; it ends with its process, so there is nothing to remove.",
-                path.display()
-            )),
-        ],
-        FleetError::Refused(gates) => gates.iter().map(|gate| self::gate(gate, loaded)).collect(),
-        FleetError::Interrupted => vec![Report::new("interrupted", error.to_string())],
-        FleetError::UnknownRegion { id, known } => vec![unknown("unknown_region", error, id, known)],
-        FleetError::UnknownResource { id, known } => vec![unknown("unknown_resource", error, id, known)],
-        FleetError::Unfit(message) => vec![Report::new("unfit", message)],
-        FleetError::NoRegionAnswered(regions) => {
-            let mut report = Report::new("no_region_answered", error.to_string());
-            for (region, reason) in regions {
-                report.message.push_str(&format!("; {region}: {reason}"));
-                report = at(report, loaded, &Address::Region(region.clone()), reason);
-            }
-            vec![report.with_help(
-                "Nothing is assumed of regions that don't answer, so nothing was done. Mount or start one, then try again.",
-            )]
+fn state(error: &StateError) -> Report {
+    let code = if matches!(error, StateError::Locked { .. }) { "state_locked" } else { "state" };
+    caused(Report::new(code, error.to_string()).with_help(sentence(&error.help())), error)
+}
+
+fn file(message: String, error: &io::Error) -> Report {
+    let mut report = Report::new("file", message);
+    report.causes.push(error.to_string());
+    let help = match error.kind() {
+        io::ErrorKind::NotFound => "Check the path; its directory must exist.",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "Check who may write there, or name another place."
         }
+        io::ErrorKind::StorageFull => "Make room on that disk.",
+        io::ErrorKind::AlreadyExists => "Nothing is overwritten: name another file, or move this one away.",
+        _ => return report,
+    };
+    report.with_help(help)
+}
+
+fn fleet(error: &FleetError, loaded: Option<&Loaded>) -> Vec<Report> {
+    let help = error.help().as_deref().map(sentence);
+    let told = |code: &str, message: String| Report { help: help.clone(), ..Report::new(code, message) };
+    let report = match error {
+        FleetError::Refused(gates) => return gates.iter().map(|gate| self::gate(gate, loaded)).collect(),
+        FleetError::State(error) => state(error),
+        FleetError::Journal(_) => caused(told("journal", error.to_string()), error),
+        FleetError::Request(refusal) => {
+            let mut report = told(refusal.code(), refusal.to_string());
+            if let PlanRefusal::NoRegionAnswered { regions } = refusal {
+                report.message = "no region answered".to_owned();
+                for (region, reason) in regions {
+                    report = at(report, loaded, &Address::Region(region.clone()), reason);
+                }
+                // Without a topology to point into, the reasons stand in the message.
+                if report.labels.is_empty() {
+                    report.message = refusal.to_string();
+                }
+            }
+            report
+        }
+        FleetError::Interrupted => told("interrupted", error.to_string()),
+        FleetError::UnknownRegion { id, known } => unknown("unknown_region", error, id, known),
+        FleetError::UnknownResource { id, known } => unknown("unknown_resource", error, id, known),
+        FleetError::Unfit { reason, help: _ } => told("unfit", reason.clone()),
+        FleetError::Io { action: _, path: _, source } => file(error.to_string(), source),
         FleetError::Region { region, address, source } => {
-            let (code, help) = port(source);
+            let (code, advice) = port(source);
             let message = match address {
                 Address::Region(_) => format!("region {region}: {source}"),
                 address => format!("{address} at {region}: {source}"),
             };
-            let report = Report { help, ..Report::new(code, message) };
-            vec![at(report, loaded, address, "asked for here")]
+            Report { help: help.clone().or(advice), ..Report::new(code, message) }
         }
-        FleetError::Transfer { address, source } => {
-            let (code, help) = transfer(source);
-            let report = Report { help, ..Report::new(code, error.to_string()) };
-            vec![at(report, loaded, address, "asked for here")]
-        }
+    };
+    match error.address() {
+        Some(address) => vec![at(report, loaded, address, "asked for here")],
+        None => vec![report],
     }
 }
 
@@ -250,7 +255,7 @@ fn unknown(code: &str, error: &FleetError, id: &str, known: &[String]) -> Report
 
 fn port(error: &PortError) -> (&'static str, Option<String>) {
     match error {
-        PortError::Unreachable { status: _, reason: _, help } => ("unreachable", help.as_deref().map(sentence)),
+        PortError::Unreachable { .. } => ("unreachable", None),
         PortError::Busy(_) => {
             ("region_busy", Some("Another program has the region's directory; wait for it to end.".to_owned()))
         }
@@ -262,21 +267,8 @@ fn port(error: &PortError) -> (&'static str, Option<String>) {
             Some(format!("Change it from {place}: only one state may change roles and the registry.")),
         ),
         PortError::NotFound(_) => ("not_found", None),
-        PortError::Refused { reason: _, help } => ("refused", help.as_deref().map(sentence)),
+        PortError::Refused { .. } => ("refused", None),
         PortError::Failed(_) => ("region_failed", Some("Look at the region's disk and its own log.".to_owned())),
-    }
-}
-
-fn transfer(error: &TransferError) -> (&'static str, Option<String>) {
-    match error {
-        TransferError::Blocked(refusal) => (refusal.reason.as_str(), None),
-        TransferError::Stale { .. } => ("stale", Some("Plan again: the resource has another holder now.".to_owned())),
-        TransferError::Interrupted => ("interrupted", None),
-        TransferError::Io { .. } => ("io", None),
-        TransferError::Corrupt(_) => {
-            ("corrupt", Some("Nothing of it was published. Check memory and disks of both sides.".to_owned()))
-        }
-        TransferError::Region(_) => ("region_failed", None),
     }
 }
 
@@ -337,13 +329,13 @@ mod tests {
     #[test]
     fn every_error_has_its_code() {
         let problems = Problems(Vec::new());
-        let locked = FleetError::Locked { path: "s".into(), holder: "ana@h (pid 7)".to_owned() };
+        let locked = FleetError::State(StateError::Locked { path: "s".into(), holder: None });
         let cases = [
             (CliError::Problems(problems), 1),
             (CliError::Fleet(locked), 4),
             (CliError::Fleet(FleetError::Refused(Vec::new())), 5),
             (CliError::Fleet(FleetError::Interrupted), 130),
-            (CliError::Fleet(FleetError::Unfit("x".to_owned())), 1),
+            (CliError::Fleet(FleetError::Unfit { reason: "x".to_owned(), help: None }), 1),
             (CliError::State(StateError::Locked { path: "s".into(), holder: None }), 4),
             (CliError::Usage("x".to_owned()), 64),
             (CliError::NotApproved { detail: "x".to_owned(), help: "y".to_owned() }, 5),

@@ -77,6 +77,9 @@ fn drive(command: Command, session: &Arc<Session>) -> Result<Exit, CliError> {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
     let result = runtime.block_on(async {
+        if command.minds_signals() {
+            return command.run(Arc::clone(session)).await;
+        }
         let signals = Signals::install().map_err(failed)?;
         let running = tokio::spawn(command.run(Arc::clone(session)));
         tokio::select! {

@@ -2,6 +2,7 @@
 
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
@@ -12,12 +13,22 @@ use super::error::CliError;
 use crate::config::{self, Loaded};
 use crate::execute::event::EventSink;
 use crate::fleet::{Desired, MultiRegionManager, Settings, Watch};
-use crate::host::Host;
+use crate::host::{Host, HostDisk};
 use crate::model::World;
 use crate::render::document;
 use crate::render::event::{Bars, Feed, JsonLines, Later, Lines, View};
-use crate::render::{Look, Printer, Talk};
+use crate::render::{Look, Printer};
 use crate::state::StateFile;
+
+/// This program, started once more to thaw what a killed one left frozen.
+fn guard() -> Option<Vec<String>> {
+    // The program that runs unit tests is another one.
+    let program = std::env::current_exe().ok().filter(|_| !cfg!(test))?;
+    Some(vec![program.into_os_string().into_string().ok()?, GUARD.to_owned()])
+}
+
+/// The hidden subcommand that [`guard`] starts.
+pub(super) const GUARD: &str = "thaw-guard";
 
 /// One command's surroundings.
 pub(crate) struct Session {
@@ -70,10 +81,16 @@ impl Session {
             state: self.state_beside(&loaded.path),
             parallelism: usize::try_from(self.globals.parallelism).unwrap_or(Settings::DEFAULT_PARALLELISM),
             lock_timeout: self.globals.lock_timeout,
-            who: self.host.who(),
+            host: self.host.clone(),
+            disk: Arc::new(HostDisk),
+            guard: guard(),
             command: self.command_line.clone(),
         };
-        let desired = Desired { topology: loaded.topology.clone(), path: loaded.path.display().to_string() };
+        let desired = Desired {
+            topology: loaded.topology.clone(),
+            path: loaded.path.display().to_string(),
+            base: loaded.base.clone(),
+        };
         Ok(MultiRegionManager::new(self.world.clone(), settings, desired))
     }
 
@@ -126,27 +143,35 @@ impl Session {
         terminal.input_tty && terminal.error.tty && !self.globals.no_input && self.for_people()
     }
 
-    /// Watches a run: shows its events as the format and the terminal ask for. `actions` tells how many there will
-    /// be, once that is known.
-    pub(crate) fn watch(&self, actions: Arc<std::sync::atomic::AtomicUsize>) -> (Watch, Arc<Feed>) {
-        let printer = Arc::clone(&self.printer);
-        let lines = self.globals.format == Format::Json;
-        let bars = self.for_people() && !printer.draw_target().is_hidden();
-        let shown = self.printer.talk() >= Talk::Normal;
-        let make = {
-            let printer = Arc::clone(&printer);
-            move || -> Box<dyn View> {
-                if lines {
-                    Box::new(JsonLines::new(printer))
-                } else if bars {
-                    Box::new(Bars::new(printer, actions.load(std::sync::atomic::Ordering::Relaxed)))
-                } else {
-                    Box::new(Lines::new(printer))
-                }
-            }
+    /// Watches a run: shows its events as lines or bars, or one JSON object a line. `actions` tells how many there
+    /// will be, once that is known.
+    pub(crate) fn watch(&self, actions: Arc<AtomicUsize>) -> (Watch, Arc<Feed>) {
+        let view: Box<dyn View> = match self.globals.format {
+            Format::Json => Box::new(JsonLines::new(Arc::clone(&self.printer))),
+            Format::Table | Format::Yaml | Format::Markdown => self.progress(actions),
         };
-        debug_assert!(shown || !bars, "hidden bars are no bars");
-        let feed = Arc::new(Feed::new(Box::new(Later::new(printer, make))));
+        self.watched_by(view)
+    }
+
+    /// Watches a run whose result is one document: its events are for people only.
+    pub(crate) fn watch_for_people(&self) -> (Watch, Arc<Feed>) {
+        self.watched_by(self.progress(Arc::default()))
+    }
+
+    fn progress(&self, actions: Arc<AtomicUsize>) -> Box<dyn View> {
+        let printer = Arc::clone(&self.printer);
+        let bars = self.for_people() && !printer.draw_target().is_hidden();
+        Box::new(Later::new(Arc::clone(&self.printer), move || -> Box<dyn View> {
+            if bars {
+                Box::new(Bars::new(printer, actions.load(Ordering::Relaxed)))
+            } else {
+                Box::new(Lines::new(printer))
+            }
+        }))
+    }
+
+    fn watched_by(&self, view: Box<dyn View>) -> (Watch, Arc<Feed>) {
+        let feed = Arc::new(Feed::new(view));
         *self.feed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&feed));
         let events: Arc<dyn EventSink> = feed.clone();
         (Watch { events, cancel: self.cancel.clone() }, feed)

@@ -1,7 +1,5 @@
 //! Recovery points, and what verification and restoring found.
 
-use serde::Serialize;
-
 use super::moment::{ago, moment};
 use super::paint::{Glyph, Tone};
 use super::table::{Cell, Column, Table};
@@ -10,7 +8,7 @@ use super::text::count;
 use crate::fleet::{ReplicaVerification, Restored, Side, Verification};
 use crate::live::port::FileVerdict;
 use crate::model::point::{Point, PointState};
-use crate::model::{RegionId, ResourceId, ResourceKey, RunId, Timestamp};
+use crate::model::{RegionId, ResourceId, Timestamp};
 
 /// Every region's points of one resource, newest first.
 pub fn points(regions: &[(RegionId, Vec<Point>)], now: Timestamp, look: &Look) -> String {
@@ -126,23 +124,5 @@ fn side(side: &Side) -> Cell {
         FileVerdict::Changed => Cell::toned(Tone::Warn, format!("changed, {blocks}")),
         FileVerdict::Mismatch => Cell::toned(Tone::Bad, format!("silently changed, {blocks}")),
         FileVerdict::Missing => Cell::toned(Tone::Bad, "missing"),
-    }
-}
-
-/// A restore for programs.
-#[derive(Debug, Serialize)]
-pub struct RestoredView<'a> {
-    run: RunId,
-    resource: &'a ResourceKey,
-    holder: &'a RegionId,
-    from: &'a RegionId,
-    point: &'a Point,
-    set_aside: &'a Option<String>,
-}
-
-impl<'a> From<&'a Restored> for RestoredView<'a> {
-    fn from(restored: &'a Restored) -> Self {
-        let Restored { run, resource, holder, from, point, set_aside } = restored;
-        Self { run: *run, resource, holder, from, point, set_aside }
     }
 }

@@ -4,7 +4,7 @@
 //! earned. Any other failure to write a result is kept and ends the command with 1.
 
 use std::io::{self, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anstream::AutoStream;
 use indicatif::ProgressDrawTarget;
@@ -67,6 +67,19 @@ impl std::fmt::Debug for Printer {
     }
 }
 
+struct Results(Arc<Printer>);
+
+impl Write for Results {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.result(&String::from_utf8_lossy(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn lock(stream: &Mutex<Stream>) -> MutexGuard<'_, Stream> {
     stream.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -113,6 +126,11 @@ impl Printer {
         lock(&self.output).write(text);
     }
 
+    /// A writer of results, for what writes them piece by piece.
+    pub fn result_writer(self: &Arc<Self>) -> impl Write + Send + use<> {
+        Results(Arc::clone(self))
+    }
+
     /// Words for people; one line, or several. Not said with `--quiet`.
     pub fn note(&self, text: &str) {
         if self.talk >= Talk::Normal {
@@ -156,8 +174,6 @@ impl Printer {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[derive(Clone)]

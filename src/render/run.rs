@@ -8,7 +8,7 @@ use super::paint::{Glyph, Tone};
 use super::terminal::Look;
 use super::text::{brief, count, grouped};
 use crate::fleet::{ChangeOutcome, Counts, ExitClass, Rebuilt, RunReport};
-use crate::model::{ByteCount, Lineage, RegionId, RunId, units};
+use crate::model::{ByteCount, RunId, units};
 
 /// The verdict over a run, its figures, and what to look at.
 pub fn run(report: &RunReport, look: &Look) -> String {
@@ -68,7 +68,7 @@ pub fn rebuilt(rebuilt: &Rebuilt, look: &Look) -> String {
     out
 }
 
-/// A run for programs.
+/// A run for programs: without the plan that it followed, which is a document of its own.
 #[derive(Debug, Serialize)]
 pub struct RunView<'a> {
     run: RunId,
@@ -93,29 +93,5 @@ impl<'a> From<&'a RunReport> for RunView<'a> {
             serial: *serial,
             outcomes,
         }
-    }
-}
-
-/// A rebuild for programs.
-#[derive(Debug, Serialize)]
-pub struct RebuiltView<'a> {
-    run: RunId,
-    lineage: Lineage,
-    objects: usize,
-    regions: &'a [RegionId],
-    missing: Vec<Missing<'a>>,
-}
-
-#[derive(Debug, Serialize)]
-struct Missing<'a> {
-    region_id: &'a RegionId,
-    reason: &'a str,
-}
-
-impl<'a> From<&'a Rebuilt> for RebuiltView<'a> {
-    fn from(rebuilt: &'a Rebuilt) -> Self {
-        let Rebuilt { run, lineage, objects, regions, missing } = rebuilt;
-        let missing = missing.iter().map(|(region_id, reason)| Missing { region_id, reason }).collect();
-        Self { run: *run, lineage: *lineage, objects: *objects, regions, missing }
     }
 }

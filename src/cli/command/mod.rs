@@ -16,6 +16,7 @@ mod history;
 mod state;
 mod completions;
 mod man;
+mod thaw_guard;
 
 use std::sync::Arc;
 
@@ -49,12 +50,19 @@ pub(crate) enum Command {
     State(state::State),
     Completions(completions::Completions),
     Man(man::Man),
+    #[command(name = super::session::GUARD)]
+    ThawGuard(thaw_guard::ThawGuard),
 }
 
 impl Command {
     /// Without a command on the command line.
     pub(crate) const fn when_bare() -> Self {
         Self::Status(status::Status {})
+    }
+
+    /// Whether the command looks after signals by itself.
+    pub(crate) const fn minds_signals(&self) -> bool {
+        matches!(self, Self::ThawGuard(_))
     }
 
     /// Does it.
@@ -78,6 +86,7 @@ impl Command {
             Self::State(command) => command.run(&session).await,
             Self::Completions(command) => command.run(&session),
             Self::Man(command) => command.run(&session),
+            Self::ThawGuard(command) => command.run(&session).await,
         }
     }
 }

@@ -115,6 +115,7 @@ async fn round(
     match report {
         Ok(report) => finish::run(session, &report),
         Err(Skipped { holder }) => {
+            let holder = holder.as_deref().unwrap_or("another run");
             session.say(&format!("left out: the state is locked by {holder}"));
             Ok(Exit::Done)
         }

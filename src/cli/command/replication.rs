@@ -176,11 +176,7 @@ pub(crate) struct Verify {
 impl Verify {
     async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
         let Self { id, region } = self;
-        let fleet = session.fleet()?;
-        let (watch, feed) = session.watch(Arc::default());
-        let found = fleet.verify(&id, region.as_ref(), &watch).await;
-        feed.end();
-        let found = found?;
+        let found = session.fleet()?.verify(&id, region.as_ref()).await?;
         session.print(&found, |look| points::verification(&found, look))?;
         Ok(if found.all_intact() { Exit::Done } else { Exit::Failed })
     }
@@ -254,7 +250,7 @@ impl Discard {
     async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
         let Self { id, region, name } = self;
         let fleet = session.fleet()?;
-        let (watch, feed) = session.watch(Arc::default());
+        let (watch, feed) = session.watch_for_people();
         let result = fleet.discard(&id, &region, &name, &watch).await;
         feed.end();
         result?;

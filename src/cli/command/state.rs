@@ -109,12 +109,12 @@ pub(crate) struct Rebuild {}
 impl Rebuild {
     async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
         let fleet = session.fleet()?;
-        let (watch, feed) = session.watch(Arc::default());
+        let (watch, feed) = session.watch_for_people();
         let rebuilt = fleet.state_rebuild(&watch).await;
         feed.end();
         let rebuilt = rebuilt?;
         let partly = !rebuilt.missing.is_empty();
-        session.print(&run::RebuiltView::from(&rebuilt), |look| run::rebuilt(&rebuilt, look))?;
+        session.print(&rebuilt, |look| run::rebuilt(&rebuilt, look))?;
         Ok(if partly { Exit::Partial } else { Exit::Done })
     }
 }

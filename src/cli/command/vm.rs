@@ -73,11 +73,11 @@ impl Restore {
         if !auto_approve {
             approve(session, &id).await?;
         }
-        let (watch, feed) = session.watch(Arc::default());
+        let (watch, feed) = session.watch_for_people();
         let restored = fleet.restore_vm(&id, from.as_ref(), &selector(point), &watch).await;
         feed.end();
         let restored = restored?;
-        session.print(&points::RestoredView::from(&restored), |look| points::restored(&restored, look))?;
+        session.print(&restored, |look| points::restored(&restored, look))?;
         Ok(Exit::Done)
     }
 }
