@@ -66,8 +66,7 @@ impl SpecRef<'_> {
         if let (Self::Resource(a), Self::Resource(b)) = (self, other) {
             let same_places = places(a) == places(b);
             found.retain(|difference| match difference.path.as_str() {
-                "primary" => false,
-                "replicas" => !same_places,
+                "primary" | "replicas" => !same_places,
                 _ => true,
             });
         }

@@ -84,7 +84,7 @@ impl Work {
                 (Action::Update, Some(foreign.record.spec()), reason)
             }
         };
-        let mut change = change(subject, sightings, action, before, &regions, reason);
+        let mut change = change(subject, sightings, action, (before, subject.desired), &regions, reason);
         change.drops = surplus.iter().map(|(region, _)| (*region).clone()).collect();
         Self { change: Some(change), drift: None, deferred }
     }
@@ -117,7 +117,7 @@ impl Work {
 
         // A change of attributes concerns every region; anything else only those where something is amiss. A region
         // that is recorded at its own place for the first time has a store that its peers should learn.
-        let founded = matches!(&subject.address, Address::Region(id) if fresh.contains(&id));
+        let founded = matches!(&subject.address, Address::Region(id) if fresh.contains(&id) && view.sight.sees(id));
         let mut regions: BTreeSet<&RegionId> = surplus.iter().map(|(region, _)| *region).collect();
         if changed || founded {
             regions.extend(subject.wanted.iter().copied());
@@ -145,7 +145,9 @@ impl Work {
             (_, false, Some(drifted)) => Some(drifted.record.spec()),
             (_, _, _) => Some(before),
         };
-        let mut change = change(subject, sightings, action, shown, &seen, reason);
+        // What only follows what was applied before is written as it was applied, so that all regions keep the same.
+        let goal = if changed { subject.desired } else { before };
+        let mut change = change(subject, sightings, action, (shown, goal), &seen, reason);
         change.drops = drops;
         if asked_for {
             work.change = Some(change);
@@ -241,10 +243,11 @@ fn change(
     subject: &Subject<'_>,
     sightings: &[Sighting<'_>],
     action: Action,
-    before: Option<SpecRef<'_>>,
+    attributes: (Option<SpecRef<'_>>, SpecRef<'_>),
     regions: &BTreeSet<&RegionId>,
     reason: String,
 ) -> Change {
+    let (before, after) = attributes;
     let mut precondition = relied_on(sightings, regions.iter().copied());
     precondition.holder = subject.holder.clone();
     Change {
@@ -256,7 +259,7 @@ fn change(
         drops: Vec::new(),
         source: None,
         before: before.map(SpecRef::to_json),
-        after: Some(subject.desired.to_json()),
+        after: Some(after.to_json()),
         reason,
         depends_on: Vec::new(),
         precondition,

@@ -1,14 +1,14 @@
 //! `--refresh-only`: what the state's record must become to say what is live. No region is touched: an entry's
 //! `regions` are those that record the object now, `drops` those of the record that do not, `before` is the state's
-//! word and `after` the live one.
+//! word and `after` the live one. Where regions disagree, the one that the object is most about has the word.
 
 use std::collections::BTreeSet;
 
 use crate::model::{Address, RegionId};
 use crate::plan::compare::SpecRef;
 use crate::plan::document::{Action, Change};
-use crate::plan::draft::Draft;
-use crate::plan::live::Sighting;
+use crate::plan::draft::{Draft, View};
+use crate::plan::live::{Holding, Sighting, holding};
 use crate::plan::recording::{list, relied_on};
 use crate::plan::refusal::PlanRefusal;
 use crate::plan::step::prune::kind_of;
@@ -26,6 +26,21 @@ pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
     Ok(())
 }
 
+/// Whose word counts where regions disagree: that of the region that the object is most about. What others say
+/// instead is drift, which refreshing does not mend.
+fn witness<'s, 'a>(view: &View<'_>, address: &Address, ours: &[&'s Sighting<'a>]) -> Option<&'s Sighting<'a>> {
+    let nearest = match address {
+        Address::Region(id) => Some(id.clone()),
+        Address::Replication(pair) => Some(pair.source.clone()),
+        Address::Resource(_) => match holding(view.live.of(address), &view.sight) {
+            Holding::Held(holder) | Holding::Disputed(holder, _) => Some(holder.region),
+            Holding::Unborn => None,
+        },
+    };
+    let at = |sighting: &&&Sighting<'_>| nearest.as_ref() == Some(sighting.region);
+    ours.iter().find(at).or_else(|| ours.first()).copied()
+}
+
 fn refresh(draft: &Draft<'_>, address: &Address) -> Option<Change> {
     let view = draft.view;
     let ours: Vec<&Sighting<'_>> = (view.live.of(address).iter())
@@ -38,7 +53,8 @@ fn refresh(draft: &Draft<'_>, address: &Address) -> Option<Change> {
         known.iter().copied().filter(|region| view.sight.sees(region) && !at.contains(region)).collect();
     let fresh: BTreeSet<&RegionId> = at.difference(&known).copied().collect();
     let before = applied.map(|applied| SpecRef::from(&applied.spec));
-    let differs = ours.iter().find(|sighting| before.is_none_or(|before| !sighting.record.spec().says(before)));
+    let differs = (witness(view, address, &ours))
+        .filter(|sighting| before.is_none_or(|before| !sighting.record.spec().says(before)));
     let out_of_sight = known.iter().any(|region| !view.sight.sees(region));
 
     let (action, after, reason) = match (before, differs) {
