@@ -71,8 +71,11 @@ impl Work {
             return Self { deferred, ..Self::default() };
         }
         let foreign = sightings.iter().find(|sighting| sighting.record.managed_by() != Some(view.lineage()));
-        let surplus = surplus(view.lineage(), subject, sightings, None);
-        let regions: BTreeSet<&RegionId> = seen.into_iter().chain(surplus.iter().map(|(region, _)| *region)).collect();
+        let surplus = match &subject.holder {
+            Some(holder) if !view.sight.sees(&holder.region) => Vec::new(),
+            Some(_) | None => surplus(view.lineage(), subject, sightings, None),
+        };
+        let regions: BTreeSet<&RegionId> = seen.into_iter().chain(surplus.iter().copied()).collect();
         let (action, before, reason) = match (sightings.first(), foreign) {
             (None, _) => (Action::Create, None, "declared, and not recorded yet".to_owned()),
             (Some(met), None) => {
@@ -85,7 +88,7 @@ impl Work {
             }
         };
         let mut change = change(subject, sightings, action, (before, subject.desired), &regions, reason);
-        change.drops = surplus.iter().map(|(region, _)| (*region).clone()).collect();
+        change.drops = surplus.into_iter().cloned().collect();
         Self { change: Some(change), drift: None, deferred }
     }
 
@@ -96,7 +99,16 @@ impl Work {
         let changed = !subject.desired.says(before);
         let fresh: Vec<&RegionId> =
             subject.wanted.iter().copied().filter(|region| !applied.regions.contains(*region)).collect();
-        let surplus = surplus(view.lineage(), subject, sightings, Some(applied));
+        let mut surplus = surplus(view.lineage(), subject, sightings, Some(applied));
+        let mut waits_for = None;
+        // While the holder cannot be seen, what goes may be the only copy in sight, and the only word on who holds it.
+        if let Some(holder) = &subject.holder
+            && !view.sight.sees(&holder.region)
+            && !surplus.is_empty()
+        {
+            surplus.clear();
+            waits_for = Some(holder.region.clone());
+        }
         let drifted: Vec<&Sighting<'_>> = sightings
             .iter()
             .filter(|sighting| applied.regions.contains(sighting.region) && subject.wanted.contains(&sighting.region))
@@ -112,13 +124,13 @@ impl Work {
             .filter(|region| !sightings.iter().any(|sighting| sighting.region == *region))
             .collect();
         if !changed && fresh.is_empty() && surplus.is_empty() && drifted.is_empty() && missing.is_empty() {
-            return Self::default();
+            return Self { deferred: waits_for.into_iter().collect(), ..Self::default() };
         }
 
         // A change of attributes concerns every region; anything else only those where something is amiss. A region
         // that is recorded at its own place for the first time has a store that its peers should learn.
         let founded = matches!(&subject.address, Address::Region(id) if fresh.contains(&id) && view.sight.sees(id));
-        let mut regions: BTreeSet<&RegionId> = surplus.iter().map(|(region, _)| *region).collect();
+        let mut regions: BTreeSet<&RegionId> = surplus.iter().copied().collect();
         if changed || founded {
             regions.extend(subject.wanted.iter().copied());
         } else {
@@ -128,15 +140,14 @@ impl Work {
         }
         let (seen, unseen): (BTreeSet<_>, BTreeSet<_>) =
             regions.into_iter().partition(|region| view.sight.sees(region));
-        let mut work = Self { deferred: unseen.into_iter().cloned().collect(), ..Self::default() };
+        let mut work = Self { deferred: unseen.into_iter().cloned().chain(waits_for).collect(), ..Self::default() };
         if seen.is_empty() {
             return work;
         }
-        let drops: Vec<RegionId> =
-            surplus.iter().map(|(region, _)| *region).filter(|region| seen.contains(region)).cloned().collect();
+        let drops: Vec<RegionId> = surplus.iter().copied().filter(|region| seen.contains(region)).cloned().collect();
         let asked_for = changed
             || fresh.iter().any(|region| view.sight.sees(region))
-            || surplus.iter().any(|(region, known)| *known && view.sight.sees(region));
+            || surplus.iter().any(|region| view.sight.sees(region));
         let reason = why(subject, before, changed, &fresh, &drops, &drifted, &missing, view.lineage());
         let action = if !asked_for && sightings.is_empty() { Action::Create } else { Action::Update };
         let shown = match (action, asked_for, drifted.first()) {
@@ -158,25 +169,25 @@ impl Work {
     }
 }
 
-/// Regions that record a resource and should not any more, each with whether the state knows of it. Regions and pairs
-/// have none: a pair's ends are its name, and a region that is removed keeps its last registry.
+/// Regions that record a resource, by the state's word or by their own, and should not any more. Regions and pairs have
+/// none: a pair's ends are its name, and a region that is removed keeps its last registry.
 fn surplus<'a>(
     lineage: Lineage,
     subject: &Subject<'_>,
     sightings: &[Sighting<'a>],
     applied: Option<&'a Applied>,
-) -> Vec<(&'a RegionId, bool)> {
+) -> Vec<&'a RegionId> {
     match subject.desired.kind() {
         Kind::Resource => {}
         Kind::Region | Kind::Replication | Kind::Sync | Kind::Failover | Kind::Fence => return Vec::new(),
     }
-    let known = applied.into_iter().flat_map(|applied| &applied.regions).map(|region| (region, true));
+    let known = applied.into_iter().flat_map(|applied| &applied.regions);
     let found = sightings
         .iter()
         .filter(|sighting| sighting.record.managed_by() == Some(lineage))
         .filter(|sighting| applied.is_none_or(|applied| !applied.regions.contains(sighting.region)))
-        .map(|sighting| (sighting.region, false));
-    known.chain(found).filter(|(region, _)| !subject.wanted.contains(region)).collect()
+        .map(|sighting| sighting.region);
+    known.chain(found).filter(|region| !subject.wanted.contains(region)).collect()
 }
 
 #[expect(clippy::too_many_arguments, reason = "one sentence from everything that was found")]

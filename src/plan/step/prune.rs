@@ -86,8 +86,12 @@ fn remove(draft: &mut Draft<'_>, address: &Address, holds: &BTreeMap<RegionId, A
     for region in &unseen {
         draft.defer(region, address);
     }
-    // A registry changes everywhere or nowhere; other records go where they can.
-    let whole = matches!(address, Address::Region(_));
+    // A registry changes everywhere or nowhere, and what may be the last word on who holds a resource stays until the
+    // holder is seen. A pair goes where it can.
+    let whole = match address {
+        Address::Region(_) | Address::Resource(_) => true,
+        Address::Replication(_) => false,
+    };
     if !unseen.is_empty() && (whole || seen.is_empty()) {
         return None;
     }

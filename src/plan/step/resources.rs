@@ -1,8 +1,8 @@
 //! Records of resources: the region where one is born, its replicas and its holder keep one.
 //!
-//! Held back: a resource that nothing may touch; one that is to be born at a region that was not seen; one whose
-//! every seen record is gone while another region, unseen, may be holding it, because writing it anew would give it
-//! a second birth.
+//! Held back: a resource that nothing may touch; one that is to be born at a region that was not seen; one that the
+//! state knows and no seen region does while some region is unseen, because that one may be holding it and writing it
+//! anew would give it a second birth.
 
 use crate::model::topology::ResourceSpec;
 use crate::model::{Address, RegionId};
@@ -44,16 +44,19 @@ pub(crate) fn members<'a>(spec: &'a ResourceSpec, holder: Option<&'a RegionId>) 
     members
 }
 
-/// Defers a resource that no seen region knows and that may be, or is to be, at one that was not seen.
+/// Defers a resource that no seen region knows and that may live at one that was not seen.
+///
+/// One that the state does not know either is born where it is declared, as soon as that region is seen. One that it
+/// does know has a holder somewhere: any unseen region may be it.
 fn born_out_of_sight(draft: &mut Draft<'_>, address: &Address, spec: &ResourceSpec) -> bool {
     let view = draft.view;
-    let waits_for: Vec<RegionId> = match view.applied(address) {
-        None => vec![spec.primary.clone()],
-        Some(applied) => applied.regions.iter().cloned().collect(),
+    let waits_for: Vec<RegionId> = if view.applied(address).is_some() {
+        view.sight.all_unseen().map(|(region, _)| region.clone()).collect()
+    } else {
+        view.sight.unseen(&spec.primary).map(|_| spec.primary.clone()).into_iter().collect()
     };
-    let unseen: Vec<RegionId> = waits_for.into_iter().filter(|region| !view.sight.sees(region)).collect();
-    for region in &unseen {
+    for region in &waits_for {
         draft.defer(region, address);
     }
-    !unseen.is_empty()
+    !waits_for.is_empty()
 }

@@ -94,7 +94,12 @@ impl World {
             Event::Declare { name: n, primary, replicas } => {
                 let primary = at(*primary);
                 let replicas: Vec<_> = some_regions(*replicas).into_iter().filter(|id| *id != primary).collect();
-                self.topology.resources.entry(key(&name(*n))).or_insert_with(|| resource(primary, &replicas));
+                // The files may not declare a name that they rename.
+                let renamed = self.topology.moved.iter().any(|moved| moved.from == address(&name(*n)));
+                if !renamed {
+                    let spec = resource(primary, &replicas);
+                    self.topology.resources.entry(key(&name(*n))).or_insert(spec);
+                }
             }
             Event::Undeclare(n) => {
                 if let Some(text) = self.declared(*n) {
@@ -150,8 +155,14 @@ impl World {
                     self.fail_over(&text, at(*to), epoch);
                 }
             }
+            // What neither the state nor any region that answers knows is born anew (contract, F1): a state that forgot
+            // a resource whose holder is silent gives it a second birth, which nothing here can prevent.
             Event::Silence(n) => {
-                self.silent.insert(region(at(*n)));
+                let forgotten = (self.regions.values().flat_map(|snapshot| snapshot.resources.keys()))
+                    .any(|key| !self.recorded.objects.contains_key(&key.clone().into()));
+                if !forgotten {
+                    self.silent.insert(region(at(*n)));
+                }
             }
             Event::Speak => self.silent.clear(),
             Event::LoseRecord(n, id) => {
@@ -174,7 +185,7 @@ impl World {
                 }
             }
             Event::Forget(n) => {
-                if let Some(text) = self.declared(*n) {
+                if let Some(text) = self.declared(*n).filter(|_| self.silent.is_empty()) {
                     self.recorded.objects.remove(&address(&text));
                 }
             }
