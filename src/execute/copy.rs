@@ -11,7 +11,7 @@ use super::event::Stage;
 use crate::live::port::RegionPort;
 use crate::model::region::SyncOrder;
 use crate::model::{BitRate, ByteCount, World};
-use crate::replica::port::{Published, TransferError};
+use crate::replica::transfer::{self, SyncFailure, SyncOptions, SyncReport};
 
 /// A copy's progress is told at most so often.
 const TICK: Duration = Duration::from_millis(250);
@@ -24,14 +24,6 @@ pub(super) struct Tick {
     pub(super) stage: Stage,
     pub(super) done: ByteCount,
     pub(super) total: Option<ByteCount>,
-}
-
-/// What a copy did.
-#[derive(Debug)]
-pub(super) struct Copied {
-    pub(super) published: Published,
-    /// Bytes that travelled.
-    pub(super) bytes: ByteCount,
 }
 
 /// One copy with all that it needs, so that it can run as a task of its own.
@@ -65,7 +57,7 @@ impl Throttle {
 }
 
 impl Copy {
-    pub(super) async fn carry_out(self) -> Result<Copied, TransferError> {
+    pub(super) async fn carry_out(self) -> Result<SyncReport, SyncFailure> {
         let throttle = Throttle::default();
         let tell = |stage: Stage, done: ByteCount, total: Option<ByteCount>| {
             if throttle.lets_through(stage, self.world.clock.since_boot()) {
@@ -73,8 +65,10 @@ impl Copy {
                 let _ = self.ticks.send(Tick { at: self.at, stage, done, total });
             }
         };
-        let _ = (tell, self.bandwidth_limit, self.accept_change, self.cancel);
-        Err(TransferError::Interrupted)
+        let options =
+            SyncOptions { full: false, accept_change: self.accept_change, bandwidth_limit: self.bandwidth_limit };
+        let clock = self.world.clock.as_ref();
+        transfer::sync(&*self.source, &*self.target, &self.order, &options, clock, &tell, &self.cancel).await
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{Batch, BatchEnd, Caller};
-use super::copy::{Copied, Copy, Tick};
+use super::copy::{Copy, Tick};
 use super::event::{Event, EventSink, Outcome};
 use super::journal::{Conclusion, Journal, JournalError, Memory};
 use super::outcome::{ChangeOutcome, Executed, Tally};
@@ -30,6 +30,7 @@ use crate::model::topology::{Spec, Topology};
 use crate::model::{Address, ByteCount, OperationId, RegionId, StoreId, Timestamp, World};
 use crate::plan::document::{Action, Change, Kind, Mode, Plan};
 use crate::replica::port::TransferError;
+use crate::replica::transfer::{SyncFailure, SyncReport};
 
 /// How long effects under way may still take after a signal.
 pub const GRACE: Duration = Duration::from_secs(4);
@@ -62,7 +63,7 @@ pub struct Job<'a> {
 /// What a task reports.
 enum End {
     Batch(Vec<usize>, BatchEnd),
-    Copy(usize, Result<Copied, TransferError>),
+    Copy(usize, Result<SyncReport, SyncFailure>),
 }
 
 struct Runner<'a> {
@@ -238,8 +239,8 @@ impl Runner<'_> {
                 Some(ended) = self.tasks.join_next_with_id() => ended,
                 () = cancel.cancelled(), if deadline.is_none() => continue,
                 () = tokio::time::sleep_until(deadline.unwrap_or_else(tokio::time::Instant::now)), if deadline.is_some() => {
-                    self.tasks.abort_all();
-                    // A task that cannot be aborted, because it is in the middle of a system call, is not waited for.
+                    // Left to themselves, not dropped: a reading must still be closed, and what it froze thawed.
+                    self.tasks.detach_all();
                     self.break_off(cancel.is_cancelled(), result.is_ok())?;
                     break;
                 }
@@ -582,17 +583,26 @@ fn record_outcome(change: &Change, refused: &[(RegionId, PortError)]) -> ChangeO
 }
 
 /// How a copy ended. What safety stops is not a failure.
-fn copy_outcome(change: &Change, end: &Result<Copied, TransferError>) -> ChangeOutcome {
+fn copy_outcome(change: &Change, end: &Result<SyncReport, SyncFailure>) -> ChangeOutcome {
     let ended = |outcome| ChangeOutcome::new(change, outcome);
     match end {
-        Ok(copied) => {
-            let outcome = if copied.published.new { Outcome::Done } else { Outcome::Unchanged };
-            let aside = &copied.published.set_aside;
-            let message = (!aside.is_empty())
-                .then(|| format!("what was found modified at the replica is kept as {}", aside.join(", ")));
-            ChangeOutcome { bytes: copied.bytes, message, ..ended(outcome) }
+        Ok(SyncReport { published, bytes, resumed, passes }) => {
+            let outcome = if published.new { Outcome::Done } else { Outcome::Unchanged };
+            let mut notes = Vec::new();
+            if resumed.0 > 0 {
+                notes.push(format!("{resumed} had arrived before"));
+            }
+            if *passes > 1 {
+                notes.push(format!("read {passes} times, because it was written meanwhile"));
+            }
+            if !published.set_aside.is_empty() {
+                let names = published.set_aside.join(", ");
+                notes.push(format!("what was found modified at the replica is kept as {names}"));
+            }
+            let message = (!notes.is_empty()).then(|| notes.join("; "));
+            ChangeOutcome { bytes: *bytes, message, ..ended(outcome) }
         }
-        Err(error) => {
+        Err(SyncFailure { error, bytes }) => {
             let outcome = match error {
                 TransferError::Blocked(_) => Outcome::Blocked,
                 TransferError::Interrupted => Outcome::Interrupted,
@@ -601,7 +611,8 @@ fn copy_outcome(change: &Change, end: &Result<Copied, TransferError>) -> ChangeO
                 | TransferError::Corrupt(_)
                 | TransferError::Region(_) => Outcome::Failed,
             };
-            ChangeOutcome { region: change.regions.first().cloned(), ..ended(outcome) }.saying(error.to_string())
+            let region = change.regions.first().cloned();
+            ChangeOutcome { region, bytes: *bytes, ..ended(outcome) }.saying(error.to_string())
         }
     }
 }

@@ -94,8 +94,9 @@ impl MultiRegionManager {
                 address: None,
             }]));
         }
-        if plan.state.lineage.0.is_nil() && !sight.recorded.existed {
-            // Planned before there was a state: it is this one's, which has just been made.
+        if plan.state.lineage.0.is_nil() {
+            // Planned before there was a state: it is this one's, which was made just now, or by an apply of this plan
+            // that was cut off. What the plan relies on is checked below like any other's.
             plan.state.lineage = sight.recorded.lineage;
         }
         let fresh = crate::plan::PlanOptions::default();

@@ -94,7 +94,8 @@ impl MultiRegionManager {
         self.declared_region(region)?;
         let port = self.open_one(region)?;
         let ports = std::collections::BTreeMap::from([(region.clone(), port)]);
-        let observed = self.observe(&ports).await;
+        let (recorded, _) = self.remembered()?;
+        let observed = self.judge(&recorded, &self.observe(&ports).await);
         self.view(&observed).region(region).ok_or_else(|| self.unknown_region(region))
     }
 

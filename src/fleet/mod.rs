@@ -17,6 +17,8 @@ mod manager;
 mod road;
 mod act;
 mod mend;
+#[cfg(test)]
+mod tests;
 
 pub use error::{FleetError, Gate};
 pub use manager::MultiRegionManager;

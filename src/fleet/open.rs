@@ -6,19 +6,32 @@ use std::sync::Arc;
 
 use super::manager::MultiRegionManager;
 use crate::config::resolve_endpoint;
+use crate::host::Holder;
 use crate::live::HttpRegion;
 use crate::live::port::RegionPort;
 use crate::model::recorded::Recorded;
 use crate::model::topology::{Endpoint, Spec};
 use crate::model::{Address, RegionId};
+use crate::region::{LocalRegion, Opening};
 
 impl MultiRegionManager {
     /// The port to a region. Nothing is asked or written yet.
     pub(super) fn open(&self, region: &RegionId, endpoint: &Endpoint) -> Arc<dyn RegionPort> {
         match endpoint {
             Endpoint::Directory(directory) => {
-                let _ = directory;
-                Arc::new(HttpRegion::new(region.clone(), String::new(), std::time::Duration::ZERO))
+                let holder = Holder {
+                    who: self.settings.host.who(),
+                    pid: self.settings.host.pid,
+                    command: self.settings.command.clone(),
+                    since: self.world.clock.now(),
+                };
+                let opening = Opening {
+                    world: self.world.clone(),
+                    disk: Arc::clone(&self.settings.disk),
+                    holder,
+                    guard: self.settings.guard.clone(),
+                };
+                Arc::new(LocalRegion::new(region.clone(), directory.clone(), opening))
             }
             Endpoint::Http(origin) => {
                 let deadline = self.desired.topology.policy.health.timeout;

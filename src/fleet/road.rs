@@ -25,7 +25,7 @@ use crate::model::region::Authority;
 use crate::model::topology::Endpoint;
 use crate::model::{Digest, Lineage, OperationId, RegionId, RunId, StoreId};
 use crate::plan::document::{Mode, Plan};
-use crate::plan::{PlanInput, PlanOptions, compute_plan};
+use crate::plan::{PlanInput, PlanOptions, compute_plan, relied_on};
 use crate::state::{HealthObservation, RunEnd, RunOutcome, RunStart, State, StateFile, StateReader};
 
 /// The ports of a look at the regions.
@@ -66,8 +66,22 @@ impl MultiRegionManager {
 
     pub(super) async fn look_with(&self, recorded: Recorded, superseded: BTreeSet<Digest>) -> Sight {
         let ports: Ports = Arc::new(self.open_all(&recorded));
-        let observed = Arc::new(self.observe(&ports).await);
-        Sight { recorded, superseded, observed, ports }
+        let observed = self.judge(&recorded, &self.observe(&ports).await);
+        Sight { recorded, superseded, observed: Arc::new(observed), ports }
+    }
+
+    /// Takes answers that cannot be relied on for silence, so that nothing beyond the planner is misled by them either.
+    pub(super) fn judge(&self, recorded: &Recorded, observed: &Observed) -> Observed {
+        relied_on(&PlanInput {
+            topology: &self.desired.topology,
+            topology_path: &self.desired.path,
+            observed,
+            recorded,
+            superseded: &BTreeSet::new(),
+            now: self.world.clock.now(),
+            tool_version: TOOL_VERSION,
+            options: &PlanOptions::default(),
+        })
     }
 
     /// Makes a plan of what is known. Pure but for the time of day.

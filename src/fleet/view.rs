@@ -7,11 +7,11 @@ use super::status::{RegionState, ReplicaHealth, ReplicaState, ReplicationStatus,
 use crate::execute::records;
 use crate::model::observed::{Observation, Observed, RegionStatus};
 use crate::model::point::{BlockReason, Replica};
-use crate::model::policy::HealthPolicy;
 use crate::model::region::Role;
 use crate::model::topology::{PairSpec, ResourceSpec, Topology};
 use crate::model::{Address, RegionId, ResourceKey, ResourceType, Timestamp};
 use crate::plan::document::{Action, Plan};
+use crate::plan::health_of;
 
 /// What the reading commands look at.
 #[derive(Debug, Clone, Copy)]
@@ -19,17 +19,6 @@ pub(super) struct View<'a> {
     pub(super) topology: &'a Topology,
     pub(super) observed: &'a Observed,
     pub(super) now: Timestamp,
-}
-
-/// The health that an answer's time says. Slow is never counted as down; it is only displayed so.
-const fn status_of(latency: Duration, policy: &HealthPolicy) -> RegionStatus {
-    if latency.as_nanos() > policy.unreachable_latency.as_nanos() {
-        RegionStatus::Unreachable
-    } else if latency.as_nanos() > policy.degraded_latency.as_nanos() {
-        RegionStatus::Degraded
-    } else {
-        RegionStatus::Healthy
-    }
 }
 
 fn count(number: usize) -> u32 {
@@ -65,7 +54,7 @@ impl View<'_> {
                 let kept = snapshot.resources.values().filter(|record| record.role == Role::Replica).count();
                 let verified = snapshot.replicas.values().filter_map(|replica| replica.newest.as_ref());
                 let oldest = verified.map(|newest| newest.point.verified_at).min();
-                state.status = status_of(*latency, &self.topology.policy.health);
+                state.status = health_of(*latency, &self.topology.policy.health);
                 state.latency_ms = Some(latency.as_secs_f64() * 1000.0);
                 state.current_vms = Some(count(held().filter(|(key, _)| key.kind == ResourceType::Vm).count()));
                 state.resources_primary = Some(count(held().count()));

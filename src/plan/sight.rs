@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::input::PlanInput;
-use crate::model::observed::{Observation, RegionStatus, Unobserved};
+use crate::model::observed::{Observation, Observed, RegionStatus, Unobserved};
 use crate::model::policy::HealthPolicy;
 use crate::model::region::RegionSnapshot;
 use crate::model::{Address, RegionId, StoreId};
@@ -184,6 +184,17 @@ fn another_store(id: &RegionId, expected: &str) -> Unobserved {
             "bring the right disk back; if it is lost for good, `region readmit {id}` takes this one in"
         )),
     }
+}
+
+/// What the regions answered, with the answers that cannot be relied on taken for silence: those of another region, of
+/// another store than before, and of an empty place where a region was.
+pub fn relied_on(input: &PlanInput<'_>) -> Observed {
+    let sight = Sight::of(input);
+    let judged = input.observed.regions.iter().map(|(id, observation)| {
+        let doubt = sight.unseen(id).map(|why| Observation::Silent(why.clone()));
+        (id.clone(), doubt.unwrap_or_else(|| observation.clone()))
+    });
+    Observed { regions: judged.collect() }
 }
 
 /// A region's displayed health by how long its answer took. Slow is never counted as down.

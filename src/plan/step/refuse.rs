@@ -81,7 +81,8 @@ fn new_state(view: &View<'_>) -> Result<(), PlanRefusal> {
     if view.input.recorded.existed || view.input.options.adopt {
         return Ok(());
     }
-    match managed(view, |_, _| true) {
+    // Objects of this very lineage are from an apply that was killed before its first result was remembered.
+    match managed(view, |_, lineage| lineage != view.lineage()) {
         None => Ok(()),
         Some((address, region, lineage, objects)) => {
             Err(PlanRefusal::NewState { address: address.clone(), region: region.clone(), lineage, objects })
