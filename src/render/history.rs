@@ -49,7 +49,7 @@ pub fn history(entries: &[HistoryEntry], actions: bool, look: &Look) -> String {
         }
         let RunRecord { run, command, who, host: _, pid, started_at, topology, outcome, message, .. } = &entry.run;
         let (word, tone) = run_outcome(*outcome);
-        let title = format!("{}  {}", moment(*started_at), look.clean(command));
+        let title = format!("{}  {}", moment(*started_at), look.clean(bare(command)));
         out.push_str(&format!("{}  {}\n", look.paint(Tone::Strong, &title), look.paint(tone, word)));
         let topology = topology.as_ref().map_or_else(String::new, |digest| format!(", topology {}", digest.short()));
         let facts = format!("run {run} by {who}, pid {pid}{topology}");
@@ -88,7 +88,7 @@ fn run(run: &RunRecord) -> [Cell; 7] {
         Cell::from(if run.bytes.0 > 0 { run.bytes.to_string() } else { String::new() }),
         Cell::from(took),
         Cell::from(run.who.clone()),
-        Cell::from(run.command.clone()),
+        Cell::from(bare(&run.command)),
     ]
 }
 
@@ -116,4 +116,9 @@ fn actions(actions: &[ActionRecord], look: &Look) -> String {
         ]);
     }
     table.render(look)
+}
+
+/// The command line without the program's own name, which all of them begin with.
+fn bare(command: &str) -> &str {
+    command.strip_prefix("debvisor-region ").unwrap_or(command)
 }

@@ -13,7 +13,9 @@ use crate::model::{RegionId, ResourceId, Timestamp};
 /// Every region's points of one resource, newest first.
 pub fn points(regions: &[(RegionId, Vec<Point>)], now: Timestamp, look: &Look) -> String {
     let mut out = String::new();
-    for (region, points) in regions {
+    // The holder is asked too, and has points only after a failover.
+    let any = regions.iter().any(|(_, points)| !points.is_empty());
+    for (region, points) in regions.iter().filter(|(_, points)| !any || !points.is_empty()) {
         if !out.is_empty() {
             out.push('\n');
         }

@@ -8,7 +8,7 @@ use super::plan::counts;
 use super::table::{Cell, Column, Table};
 use super::terminal::Look;
 use super::text::{self, count, grouped};
-use crate::fleet::{RegionState, ReplicaHealth, ReplicaState, ReplicationStatus, StatusReport, Trouble};
+use crate::fleet::{LastRun, RegionState, ReplicaHealth, ReplicaState, ReplicationStatus, StatusReport, Trouble};
 use crate::model::observed::RegionStatus;
 use crate::model::{RegionId, ResourceKey};
 
@@ -53,10 +53,11 @@ pub fn status(report: &StatusReport, look: &Look, every: bool) -> String {
     } else {
         "no state file yet: nothing was applied from here".to_owned()
     };
-    let last = last_run.as_ref().map_or_else(String::new, |run| {
-        format!(" {dot} last run {}: {}, {}, by {}", moment::ago(run.at, *at), run.command, run.outcome, run.who)
-    });
-    faint(&mut out, look, &format!("{memory}{last}"));
+    faint(&mut out, look, &memory);
+    if let Some(LastRun { command, who, at: began, outcome }) = last_run {
+        let command = command.strip_prefix("debvisor-region ").unwrap_or(command);
+        faint(&mut out, look, &format!("last run {} by {who}: {command}: {outcome}", moment::ago(*began, *at)));
+    }
 
     if !troubles.is_empty() {
         heading(&mut out, look, "Needs attention");
@@ -95,29 +96,47 @@ fn faint(out: &mut String, look: &Look, text: &str) {
     }
 }
 
-/// What is wrong, the worst first; each thing with what to do.
+/// What is wrong, the worst first; what is wrong with several objects alike is said once.
 fn troubles(troubles: &[Trouble], look: &Look, every: bool) -> String {
-    const SHOWN: usize = 30;
+    const SHOWN: usize = 20;
+    const NAMES: usize = 6;
+    let mut groups: Vec<(&Trouble, Vec<String>)> = Vec::new();
+    for trouble in troubles {
+        let Trouble { kind, address, region_id, reason, help } = trouble;
+        let name = match region_id {
+            Some(region) if address.to_string() != format!("region.{region}") => format!("{address} at {region}"),
+            Some(_) | None => address.to_string(),
+        };
+        let alike = |known: &Trouble| known.kind == *kind && known.reason == *reason && known.help == *help;
+        match groups.iter_mut().find(|(known, _)| alike(known)) {
+            Some((_, names)) => names.push(name),
+            None => groups.push((trouble, vec![name])),
+        }
+    }
     let mut out = String::new();
-    let shown = if every { troubles.len() } else { troubles.len().min(SHOWN) };
-    for Trouble { kind, address, region_id, reason, help } in &troubles[..shown] {
+    let all = groups.len();
+    let shown = if every { all } else { all.min(SHOWN) };
+    for (Trouble { kind, reason, help, .. }, names) in groups.into_iter().take(shown) {
         use crate::fleet::TroubleKind::{Blocked, Damaged, Late, Pending, Run, Unobserved};
         let (glyph, tone) = match kind {
             Unobserved | Damaged | Late => (Glyph::Cross, Tone::Bad),
             Blocked | Pending | Run => (Glyph::Stop, Tone::Warn),
         };
-        let place = match region_id {
-            Some(region) if address.to_string() != format!("region.{region}") => format!(" at {region}"),
-            Some(_) | None => String::new(),
-        };
-        let line = look.paint(tone, &format!("{} {address}{place}", look.glyph(glyph)));
-        out.push_str(&format!("  {line}\n{}", look.wrapped(6, reason)));
+        let named = if every { names.len() } else { names.len().min(NAMES) };
+        for name in &names[..named] {
+            let line = look.paint(tone, &format!("{} {}", look.glyph(glyph), look.clean(name)));
+            out.push_str(&format!("  {line}\n"));
+        }
+        if named < names.len() {
+            faint(&mut out, look, &format!("and {} more like these", grouped((names.len() - named) as u64)));
+        }
+        out.push_str(&look.wrapped(6, reason));
         if let Some(help) = help {
             out.push_str(&look.wrapped(6, help));
         }
     }
-    if shown < troubles.len() {
-        faint(&mut out, look, &format!("and {} more; --verbose shows all", grouped((troubles.len() - shown) as u64)));
+    if shown < all {
+        faint(&mut out, look, &format!("and {} more; --verbose shows all", grouped((all - shown) as u64)));
     }
     out
 }
@@ -208,7 +227,15 @@ fn replica_table(rows: &[(&ReplicationStatus, &RegionId, &ReplicaState)], look: 
             Cell::from(replica.lag.map_or_else(String::new, text::brief)),
             Cell::from(text::brief(replica.promise)),
             Cell::from(points),
-            Cell::from(replica.detail.clone().unwrap_or_default()),
+            // Some states say it all.
+            Cell::from(match replica.status {
+                ReplicaHealth::InSync | ReplicaHealth::Pending | ReplicaHealth::Waiting => String::new(),
+                ReplicaHealth::Behind
+                | ReplicaHealth::Late
+                | ReplicaHealth::Blocked
+                | ReplicaHealth::Damaged
+                | ReplicaHealth::Unknown => replica.detail.clone().unwrap_or_default(),
+            }),
         ]);
     }
     table.render(look)

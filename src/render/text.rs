@@ -50,7 +50,7 @@ impl Look {
         let pad = " ".repeat(indent);
         let mut out = String::new();
         for paragraph in text.lines() {
-            for line in wrap(&self.clean(paragraph), self.prose_width().saturating_sub(indent).max(16)) {
+            for line in wrap(self.clean(paragraph).trim(), self.prose_width().saturating_sub(indent).max(16)) {
                 out.push_str(&pad);
                 out.push_str(&line);
                 out.push('\n');

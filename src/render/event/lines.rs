@@ -137,7 +137,9 @@ pub(super) fn finished(event: &Event, look: &Look) -> Option<String> {
     }
     let facts = look.paint(if *ended == Outcome::Done { Tone::Faint } else { tone }, &facts.join(", "));
     let mut line = format!("  {sign} {:<6} {name} {facts}", action.as_str()).trim_end().to_owned();
-    if let Some(message) = message {
+    // Why something failed or was blocked is told at the end of the run, with the line that asked for it.
+    let told = matches!(ended, Outcome::Failed | Outcome::Blocked | Outcome::Interrupted);
+    if let Some(message) = message.as_ref().filter(|_| !told) {
         line.push('\n');
         let indent = if look.unicode { 4 } else { 5 };
         // Without a width a message stays one line, so that a log can be searched.

@@ -151,7 +151,7 @@ fn bars_leave_the_lines_behind() {
     feed.say("said between");
     feed.end();
     let text = anstream::adapter::strip_str(&error.text()).to_string();
-    for part in ["create", "vm.web-vm-1 → us-west-1", "cannot read disk.raw", "said between", "interrupted"] {
+    for part in ["create", "vm.web-vm-1 → us-west-1", "did not succeed", "said between", "interrupted"] {
         assert!(text.contains(part), "{part}: {text}");
     }
 }
