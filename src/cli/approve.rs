@@ -48,7 +48,7 @@ impl Reviewer {
     pub(crate) fn explain(self, error: FleetError) -> CliError {
         match (error, self.declined) {
             (FleetError::Refused(_) | FleetError::Interrupted, Some(declined)) => declined,
-            (error, _) => CliError::Fleet(error),
+            (error, _) => error.into(),
         }
     }
 }

@@ -26,10 +26,10 @@ pub(crate) enum CliError {
     Problems(#[from] Problems),
     /// The fleet could not or would not.
     #[error(transparent)]
-    Fleet(#[from] FleetError),
+    Fleet(Box<FleetError>),
     /// The state file could not be used.
     #[error(transparent)]
-    State(#[from] StateError),
+    State(Box<StateError>),
     /// A saved plan could not be used.
     #[error("{}: {source}", .path.display())]
     SavedPlan {
@@ -80,9 +80,21 @@ pub(crate) enum CliError {
     Bug(String),
 }
 
+impl From<FleetError> for CliError {
+    fn from(error: FleetError) -> Self {
+        Self::Fleet(Box::new(error))
+    }
+}
+
+impl From<StateError> for CliError {
+    fn from(error: StateError) -> Self {
+        Self::State(Box::new(error))
+    }
+}
+
 impl CliError {
     /// How the program ends.
-    pub(crate) const fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Problems(_)
             | Self::SavedPlan { .. }
@@ -90,10 +102,10 @@ impl CliError {
             | Self::Document(_)
             | Self::Unfit { .. }
             | Self::Bug(_) => Exit::Failed,
-            Self::Fleet(FleetError::State(StateError::Locked { .. })) => Exit::Locked,
-            Self::Fleet(FleetError::Refused(_)) => Exit::Refused,
-            Self::Fleet(FleetError::Interrupted) => Exit::Interrupted,
-            Self::Fleet(
+            Self::Fleet(error) => match &**error {
+                FleetError::State(StateError::Locked { .. }) => Exit::Locked,
+                FleetError::Refused(_) => Exit::Refused,
+                FleetError::Interrupted => Exit::Interrupted,
                 FleetError::State(_)
                 | FleetError::Journal(_)
                 | FleetError::Request(_)
@@ -101,9 +113,9 @@ impl CliError {
                 | FleetError::UnknownResource { .. }
                 | FleetError::Unfit { .. }
                 | FleetError::Io { .. }
-                | FleetError::Region { .. },
-            ) => Exit::Failed,
-            Self::State(StateError::Locked { .. }) => Exit::Locked,
+                | FleetError::Region { .. } => Exit::Failed,
+            },
+            Self::State(error) if matches!(**error, StateError::Locked { .. }) => Exit::Locked,
             Self::State(_) => Exit::Failed,
             Self::Usage(_) => Exit::Usage,
             Self::NotApproved { .. } => Exit::Refused,
@@ -332,11 +344,11 @@ mod tests {
         let locked = FleetError::State(StateError::Locked { path: "s".into(), holder: None });
         let cases = [
             (CliError::Problems(problems), 1),
-            (CliError::Fleet(locked), 4),
-            (CliError::Fleet(FleetError::Refused(Vec::new())), 5),
-            (CliError::Fleet(FleetError::Interrupted), 130),
-            (CliError::Fleet(FleetError::Unfit { reason: "x".to_owned(), help: None }), 1),
-            (CliError::State(StateError::Locked { path: "s".into(), holder: None }), 4),
+            (CliError::from(locked), 4),
+            (CliError::from(FleetError::Refused(Vec::new())), 5),
+            (CliError::from(FleetError::Interrupted), 130),
+            (CliError::from(FleetError::Unfit { reason: "x".to_owned(), help: None }), 1),
+            (CliError::from(StateError::Locked { path: "s".into(), holder: None }), 4),
             (CliError::Usage("x".to_owned()), 64),
             (CliError::NotApproved { detail: "x".to_owned(), help: "y".to_owned() }, 5),
             (CliError::Interrupted, 130),
@@ -354,10 +366,10 @@ mod tests {
     fn a_typing_mistake_is_seen() {
         let known = ["web-vm-1".to_owned(), "db-vm-1".to_owned()];
         let error = FleetError::UnknownResource { id: "web-vm1".to_owned(), known: known.to_vec() };
-        let reports = CliError::Fleet(error).reports(None);
+        let reports = CliError::from(error).reports(None);
         assert_eq!(reports[0].help.as_deref(), Some("Did you mean `web-vm-1`?"));
         let error = FleetError::UnknownResource { id: "nobody".to_owned(), known: known.to_vec() };
-        let reports = CliError::Fleet(error).reports(None);
+        let reports = CliError::from(error).reports(None);
         assert_eq!(reports[0].help.as_deref(), Some("There are: web-vm-1, db-vm-1."));
         assert!(reports[0].message.contains("nobody"));
     }

@@ -14,6 +14,7 @@ use super::command::Command;
 use super::error::CliError;
 use super::exit::Exit;
 use super::finish;
+use super::panic::{self, words};
 use super::session::Session;
 use super::signal::Signals;
 use crate::host::Host;
@@ -55,6 +56,14 @@ fn start(args: &[OsString], world: World, streams: Streams) -> Exit {
     let result = std::panic::catch_unwind(AssertUnwindSafe(|| drive(command, &session)))
         .unwrap_or_else(|panic| Err(CliError::Bug(words(&*panic))));
     session.end_feed();
+    let result = match (result, panic::take()) {
+        (Ok(Exit::Done) | Err(CliError::Bug(_)), Some(bug)) => Err(CliError::Bug(bug)),
+        (result, Some(bug)) => {
+            finish::tell(&session, &CliError::Bug(bug).reports(None));
+            result
+        }
+        (result, None) => result,
+    };
     let exit = result.unwrap_or_else(|error| {
         finish::tell(&session, &error.reports(session.loaded().as_deref()));
         error.exit()
@@ -93,11 +102,6 @@ fn drive(command: Command, session: &Arc<Session>) -> Result<Exit, CliError> {
     // What is still running was told to stop, and what it left is made for being left.
     runtime.shutdown_background();
     result
-}
-
-fn words(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no words".to_owned())
 }
 
 fn parse(args: &[OsString], streams: &Streams) -> Result<Cli, clap::Error> {

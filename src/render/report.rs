@@ -168,7 +168,7 @@ struct Drawn {
     source: Option<NamedSource<String>>,
     labels: Vec<LabeledSpan>,
     causes: Option<Box<Cause>>,
-    related: Vec<Drawn>,
+    related: Vec<Self>,
 }
 
 impl Drawn {

@@ -59,10 +59,13 @@ pub fn people(plan: &Plan, look: &Look, every: bool) -> String {
     page.text
 }
 
+/// Paths of attributes, and what each of them was and will be.
+type Attributes = Vec<(String, String)>;
+
 /// Objects that change alike.
 struct Alike<'a> {
     action: Action,
-    lines: Vec<(String, String)>,
+    lines: Attributes,
     reason: &'a str,
     names: Vec<(String, ())>,
 }
@@ -184,7 +187,7 @@ impl Page<'_> {
     fn differences(&mut self, changes: &[&Change], reasons: bool) {
         let arrow = self.look.glyph(Glyph::Arrow);
         let mut groups: Vec<Alike> = Vec::new();
-        let mut places: BTreeMap<(Action, Vec<(String, String)>, &str), usize> = BTreeMap::new();
+        let mut places: BTreeMap<(Action, Attributes, &str), usize> = BTreeMap::new();
         for change in changes {
             let lines = value::differences(change, arrow);
             let key = (change.action, lines.clone(), change.reason.as_str());
