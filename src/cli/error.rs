@@ -212,7 +212,7 @@ fn fleet(error: &FleetError, loaded: Option<&Loaded>) -> Vec<Report> {
         FleetError::Journal(_) => caused(told("journal", error.to_string()), error),
         FleetError::Request(refusal) => {
             let mut report = told(refusal.code(), refusal.to_string());
-            if let PlanRefusal::NoRegionAnswered { regions } = refusal {
+            if let PlanRefusal::NoRegionAnswered { regions } = refusal.as_ref() {
                 report.message = "no region answered".to_owned();
                 for (region, reason) in regions {
                     report = at(report, loaded, &Address::Region(region.clone()), reason);

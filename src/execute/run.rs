@@ -220,11 +220,11 @@ impl Runner<'_> {
                 self.job.ports.values().for_each(|port| port.interrupt());
                 deadline = Some(tokio::time::Instant::now() + GRACE);
             }
-            if deadline.is_none() {
-                if let Err(error) = self.start() {
-                    result = Err(error);
-                    continue;
-                }
+            if deadline.is_none()
+                && let Err(error) = self.start()
+            {
+                result = Err(error);
+                continue;
             }
             if self.tasks.is_empty() {
                 break;

@@ -484,7 +484,7 @@ async fn a_signal_at_any_step_leaves_everything_with_an_outcome() {
         scene.notes.cancel_at = Some((cancel_at, scene.cancel.clone()));
         let mut changes: Vec<Change> = (0..6).map(|at| vm(at, &["a", "b"])).collect();
         changes.extend((0..6).map(|at| sync(at, "a", "b")));
-        let began = std::time::Instant::now();
+        let began = tokio::time::Instant::now();
         let done = scene.run(&plan(changes)).await.unwrap();
         assert!(began.elapsed() < GRACE, "cancelled at {cancel_at}");
         assert!(done.interrupted);

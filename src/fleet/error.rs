@@ -32,7 +32,7 @@ pub enum FleetError {
     Journal(#[from] JournalError),
     /// A request that no plan can meet.
     #[error(transparent)]
-    Request(PlanRefusal),
+    Request(Box<PlanRefusal>),
     /// Refused for safety before the first change: exit 5.
     #[error("refused: {}", join(.0))]
     Refused(Vec<Gate>),
@@ -83,7 +83,7 @@ pub enum FleetError {
         address: Address,
         /// Its words.
         #[source]
-        source: PortError,
+        source: Box<PortError>,
     },
 }
 
@@ -119,7 +119,7 @@ impl FleetError {
                 (!known.is_empty()).then(|| format!("declared are {}", shortened(known)))
             }
             Self::Unfit { help, .. } => help.clone(),
-            Self::Region { source, .. } => match source {
+            Self::Region { source, .. } => match source.as_ref() {
                 PortError::Unreachable { help, .. } | PortError::Refused { help, .. } => help.clone(),
                 PortError::Busy(_)
                 | PortError::Conflict { .. }
@@ -150,7 +150,7 @@ impl FleetError {
 impl From<PlanRefusal> for FleetError {
     fn from(refusal: PlanRefusal) -> Self {
         match refusal.kind() {
-            RefusalKind::Request => Self::Request(refusal),
+            RefusalKind::Request => Self::Request(Box::new(refusal)),
             RefusalKind::Safety => Self::Refused(vec![Gate {
                 code: refusal.code().to_owned(),
                 detail: refusal.to_string(),

@@ -190,7 +190,9 @@ impl MultiRegionManager {
             let points = match self.open_one(&region)?.points(&key).await {
                 Ok(points) => points,
                 Err(PortError::NotFound(_)) => Vec::new(),
-                Err(source) => return Err(FleetError::Region { region, address: key.into(), source }),
+                Err(source) => {
+                    return Err(FleetError::Region { region, address: key.into(), source: Box::new(source) });
+                }
             };
             listed.push((region, points));
         }
@@ -223,7 +225,7 @@ impl MultiRegionManager {
         let source = source.1.map_err(|source| FleetError::Region {
             region: holder.clone(),
             address: key.clone().into(),
-            source,
+            source: Box::new(source),
         })?;
         let replicas = targets.into_iter().map(|(region_id, checked)| match checked {
             Ok(check) => {
@@ -266,7 +268,7 @@ impl MultiRegionManager {
         let exported = self.open_one(&from)?.export(&key, point, into).await;
         match exported {
             Ok(point) => Ok((from, point)),
-            Err(source) => Err(FleetError::Region { region: from, address: key.into(), source }),
+            Err(source) => Err(FleetError::Region { region: from, address: key.into(), source: Box::new(source) }),
         }
     }
 

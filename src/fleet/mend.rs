@@ -91,7 +91,7 @@ impl Road<'_> {
             }
             (Err(source), Some(region)) => {
                 let address = change.address.clone();
-                Err(self.turn_back(FleetError::Region { region, address, source }))
+                Err(self.turn_back(FleetError::Region { region, address, source: Box::new(source) }))
             }
             (Err(source), None) => {
                 let error = FleetError::Unfit { reason: source.to_string(), help: None };

@@ -286,7 +286,7 @@ async fn a_copy_that_was_stopped_goes_on_where_it_was() {
     let cancel = CancellationToken::new();
     let heard = Arc::new(Heard { cancel: Some(cancel.clone()), ..Heard::default() });
     let watch = Watch { events: Arc::clone(&heard) as Arc<dyn EventSink>, cancel };
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     let report = place.fleet().apply(&PlanOptions::default(), &mut yes(), &watch).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(30));
     assert_eq!(report.class, ExitClass::Interrupted, "{:#?}", report.outcomes);
