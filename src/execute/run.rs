@@ -24,6 +24,7 @@ use super::records;
 use super::schedule::{Limits, Schedule, is_record};
 use crate::live::port::{PortError, RegionPort};
 use crate::model::observed::Observed;
+use crate::model::point::BlockReason;
 use crate::model::recorded::{Applied, Recorded};
 use crate::model::region::{Authority, Record, RecordChange, RecordWrite, SyncOrder};
 use crate::model::topology::{Spec, Topology};
@@ -611,8 +612,41 @@ fn copy_outcome(change: &Change, end: &Result<SyncReport, SyncFailure>) -> Chang
                 | TransferError::Corrupt(_)
                 | TransferError::Region(_) => Outcome::Failed,
             };
+            let help = match error {
+                TransferError::Blocked(refusal) => way_on(refusal.reason, change),
+                TransferError::Interrupted
+                | TransferError::Stale { .. }
+                | TransferError::Io { .. }
+                | TransferError::Corrupt(_)
+                | TransferError::Region(_) => None,
+            };
             let region = change.regions.first().cloned();
-            ChangeOutcome { region, bytes: *bytes, ..ended(outcome) }.saying(error.to_string())
+            ChangeOutcome { region, help, bytes: *bytes, ..ended(outcome) }.saying(error.to_string())
         }
+    }
+}
+
+/// What an operator can do about a copy that safety stopped.
+fn way_on(reason: BlockReason, change: &Change) -> Option<String> {
+    match reason {
+        BlockReason::Suspicious | BlockReason::Shrunk => {
+            let (Address::Resource(key), Some(source), [target]) =
+                (&change.address, &change.source, change.regions.as_slice())
+            else {
+                return None;
+            };
+            let command = format!("replication sync {} {source} {target} --accept-change", key.id);
+            Some(format!("look at its files at {source}; if the change is meant, `{command}` copies it"))
+        }
+        BlockReason::SourceBusy => Some(
+            "name a `snapshot` or a `freeze` and a `thaw` command in its region's configuration, or sync it when it rests"
+                .to_owned(),
+        ),
+        BlockReason::NoSpace => Some("make room at the target, or let `[retention]` keep fewer points".to_owned()),
+        BlockReason::Unsupported => Some("move it out of the resource's directory".to_owned()),
+        BlockReason::NoCommonBase
+        | BlockReason::Diverged
+        | BlockReason::NotDeclared
+        | BlockReason::Dependency => None,
     }
 }

@@ -50,7 +50,7 @@ pub enum PlanRefusal {
         place: String,
     },
     /// More objects than may be pruned at once.
-    #[error("{count} objects would be pruned, more than {max} at once: {first} and others")]
+    #[error("{count} to prune, at most {max} at once: {}", several(first, *count))]
     PruneTooMany {
         /// How many.
         count: usize,
@@ -157,5 +157,13 @@ impl PlanRefusal {
             | Self::EarlierTopology
             | Self::NoRegionAnswered { .. } => None,
         }
+    }
+}
+
+/// `vm.a`, or `vm.a and 4 more`.
+fn several(first: &Address, count: usize) -> String {
+    match count.saturating_sub(1) {
+        0 => first.to_string(),
+        more => format!("{first} and {more} more"),
     }
 }

@@ -9,6 +9,7 @@
 //! | record | one transaction | all changes or none; directories of a rename move with the next writer |
 //! | sync | the block engine's | what the next sync goes on from |
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -171,7 +172,11 @@ impl Inner {
                 let who = holder.as_ref().map_or_else(|| "another process".to_owned(), ToString::to_string);
                 PortError::Busy(format!("region {} ({}) is in use by {who}", self.region, self.layout.root().display()))
             }
-            LockError::Io { source, .. } => PortError::Failed(format!("{error}: {source}")),
+            LockError::Io { source, .. } => {
+                let unwritable = matches!(source.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied);
+                let advice = if unwritable { "; the region's directory must be writable" } else { "" };
+                PortError::Failed(format!("{error}: {source}{advice}"))
+            }
         })
     }
 

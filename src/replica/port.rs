@@ -66,7 +66,7 @@ pub enum ReadingEnd {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TransferError {
     /// Safety stopped it before anything changed.
-    #[error("{}", .0.detail)]
+    #[error("{}: {}", .0.reason.as_str(), .0.detail)]
     Blocked(Refusal),
     /// The order is older than what the region has recorded.
     #[error("the order's epoch {ordered} is older than the recorded {recorded}")]

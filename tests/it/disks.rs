@@ -96,7 +96,8 @@ fn adopted_files_stay_where_they_are() {
     let world = World::two_regions("[vms.here]\nreplicas = [\"b\"]\n");
     world.write("images/here.raw", vec![7u8; 300_000]);
     world.write("etc/here.xml", "<domain/>\n");
-    let list = format!("[resources.here]\nfiles = [{:?}, {:?}]\n", world.path("images/here.raw"), world.path("etc/here.xml"));
+    let list =
+        format!("[resources.here]\nfiles = [{:?}, {:?}]\n", world.path("images/here.raw"), world.path("etc/here.xml"));
     world.write("a/.debvisor/config.toml", list);
     world.apply();
     let replica = world.path("b/resources/vm/here");

@@ -130,7 +130,9 @@ fn kill_rounds(rounds: u64, seed: u64) {
     let history = world.run(["history", "--format", "json", "--limit", "1000"]).exits(0).json();
     let runs = history.as_array().or_else(|| history["runs"].as_array()).expect("history is a list of runs").clone();
     let abandoned = runs.iter().filter(|run| run["outcome"] == "abandoned").count();
-    eprintln!("{killed} of {rounds} killed under way, {abandoned} found abandoned, {resumed} resumed with less to send");
+    eprintln!(
+        "{killed} of {rounds} killed under way, {abandoned} found abandoned, {resumed} resumed with less to send"
+    );
     assert!(abandoned > 0 && abandoned <= killed, "{abandoned} abandoned of {killed} killed");
 }
 

@@ -43,7 +43,8 @@ fn every_command_of_the_readme_is_one() {
             fenced = !fenced;
         } else if fenced && line.trim_start().starts_with("debvisor-region ") {
             let line = line.split('#').next().unwrap();
-            let words: Vec<&str> = line.split_whitespace().skip(1).take_while(|w| !w.starts_with(['-', '|', '>'])).collect();
+            let words: Vec<&str> =
+                line.split_whitespace().skip(1).take_while(|w| !w.starts_with(['-', '|', '>'])).collect();
             // The longest run of words that is a command: the rest are its arguments.
             let known = (1..=words.len()).rev().any(|n| {
                 let mut args: Vec<&str> = words[..n].to_vec();

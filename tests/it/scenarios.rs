@@ -73,7 +73,8 @@ fn transcript(script: &str, world: &World) -> String {
 fn play(name: &str, world: &World) {
     let folder = repository().join("tests/scenarios");
     let script = std::fs::read_to_string(folder.join(format!("{name}.txt"))).unwrap();
-    let golden = snapbox::Data::read_from(&folder.join(format!("{name}.golden")), Some(snapbox::data::DataFormat::Text));
+    let golden =
+        snapbox::Data::read_from(&folder.join(format!("{name}.golden")), Some(snapbox::data::DataFormat::Text));
     snapbox::Assert::new().action_env("SNAPSHOTS").eq(transcript(&script, world), golden.raw());
 }
 

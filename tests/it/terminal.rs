@@ -78,7 +78,9 @@ fn json_and_yaml_are_pure() {
     assert_eq!(lines.last().unwrap()["type"], "summary");
     assert_eq!(lines.iter().filter(|line| line["type"] == "action_started").count(), 24);
     assert_eq!(lines.iter().filter(|line| line["type"] == "action_finished").count(), 24);
-    for command in [&["status", "--format", "json"][..], &["history", "--format", "json"], &["state", "show", "--format", "json"]] {
+    for command in
+        [&["status", "--format", "json"][..], &["history", "--format", "json"], &["state", "show", "--format", "json"]]
+    {
         world.run(command).exits(0).json();
     }
 }

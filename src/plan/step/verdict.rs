@@ -37,6 +37,10 @@ pub(crate) enum Verdict {
 /// Judges one replica.
 pub(crate) fn judge(case: &Case<'_>) -> Verdict {
     let newest = case.replica.and_then(|replica| replica.newest.as_ref());
+    // What cannot be copied is no part of the stamp: the rest may look as it did, and the whole cannot be a point.
+    if let Some(refused) = case.content.and_then(|content| content.refused.as_ref()) {
+        return Verdict::Blocked(BlockReason::Unsupported, format!("{}: {}", refused.path, refused.reason));
+    }
     let Some((action, reason)) = need(case, newest) else {
         return Verdict::Settled;
     };
@@ -81,9 +85,6 @@ fn obstacle(case: &Case<'_>, newest: Option<&NewestPoint>) -> Option<(BlockReaso
         let lost = newest.and_then(|newest| suspicion::judge(case.kind, &newest.outline, &Outline::default()));
         return lost.map(|(reason, detail)| (reason, format!("{detail}; there is nothing to copy")));
     };
-    if let Some(refused) = &content.refused {
-        return Some((BlockReason::Unsupported, format!("{}: {}", refused.path, refused.reason)));
-    }
     if !case.accepted {
         let lost = newest.and_then(|newest| suspicion::judge(case.kind, &newest.outline, &content.outline));
         if let Some((reason, detail)) = lost.or_else(|| refused_before(case, content)) {

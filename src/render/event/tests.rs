@@ -1,3 +1,5 @@
+//! Events as people and programs see them.
+
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
