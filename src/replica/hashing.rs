@@ -133,11 +133,12 @@ pub(super) fn hash_with(
     while first < groups {
         let count = (groups - first).min(WINDOW_GROUPS);
         let hashes: Mutex<Vec<Hash>> = Mutex::new(vec![ZERO; count as usize]);
-        on_all_cores(count as usize, Vec::new, |at, buffer: &mut Vec<u8>| {
+        let buffer = || vec![0; size.min(GROUP_BYTES) as usize];
+        on_all_cores(count as usize, buffer, |at, buffer: &mut Vec<u8>| {
             stop.go_on()?;
             let group = first + at as u64;
             let len = (size - group * GROUP_BYTES).min(GROUP_BYTES) as usize;
-            buffer.resize(len, 0);
+            let buffer = &mut buffer[..len];
             if !read(group, buffer)? {
                 return seen(group, &Record::EMPTY, None);
             }

@@ -28,3 +28,5 @@ pub mod points;
 pub mod export;
 pub mod verify;
 pub mod transfer;
+#[cfg(test)]
+mod tests;

@@ -62,12 +62,15 @@ pub(super) struct PointReader<'a> {
     live: BTreeMap<FileId, PathBuf>,
 }
 
+/// An open file and where it lies.
+type Body = (Box<dyn DiskFile>, PathBuf);
+
 /// Reads one file of a point.
 #[derive(Debug)]
 pub(super) struct FileReader {
     overlays: Vec<Overlay>,
     /// What lies below the overlays; none: it is gone, and only what the overlays have is left.
-    body: Option<(Box<dyn DiskFile>, PathBuf)>,
+    body: Option<Body>,
     size: u64,
 }
 
@@ -144,7 +147,7 @@ impl<'a> PointReader<'a> {
         Ok(reader)
     }
 
-    fn open_if_there(&self, path: PathBuf) -> Result<Option<(Box<dyn DiskFile>, PathBuf)>, TransferError> {
+    fn open_if_there(&self, path: PathBuf) -> Result<Option<Body>, TransferError> {
         match self.disk.open(&path, Open::Read) {
             Ok(file) => Ok(Some((file, path))),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),

@@ -233,7 +233,7 @@ fn patch(passage: &Passage<'_>, kept: &KeptEntry, body: &KeptFile, path: &Path) 
         next = arrived.table.next(group + 1)?;
     }
     index.cut(groups_in(size))?;
-    if size > 0 && blocks_in(size) % GROUP_BLOCKS != 0 {
+    if !blocks_in(size).is_multiple_of(GROUP_BLOCKS) {
         let last = groups_in(size) - 1;
         let mut record = index.record(last)?;
         let count = blocks_in_group(size, last);

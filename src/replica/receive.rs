@@ -442,7 +442,7 @@ impl State {
         let bytes = match run {
             [(_, bytes)] => bytes,
             run => {
-                together = run.iter().flat_map(|(_, bytes)| bytes).copied().collect();
+                together = run.iter().map(|(_, bytes)| bytes.as_slice()).collect::<Vec<_>>().concat();
                 &together
             }
         };

@@ -1,0 +1,221 @@
+//! The process is killed at every call that changes something, and at every commit; the disk is full from every call
+//! on. Each time the newest point is the old or the new one, byte for byte, before and after recovery, and the next
+//! sync converges.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::lab::{BLOCK, GROUP, Lab, Picture, assert_same, difference, noise, picture};
+use crate::host::disk::HostDisk;
+use crate::host::disk::faulty::{ENOSPC, Fault};
+use crate::replica::publish::recover;
+use crate::model::policy::Retention;
+
+/// How a life up to the sync in question is made anew, and what is changed then.
+struct Story {
+    before: fn(&mut Lab),
+    change: fn(&Lab),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Blow {
+    Call(u64),
+    Commit(u64),
+    Full(u64),
+}
+
+/// What the story's last sync does without a blow: disk calls and commits.
+fn length(story: &Story) -> (u64, u64) {
+    let mut lab = Lab::brief("vm.web");
+    (story.before)(&mut lab);
+    (story.change)(&lab);
+    let commits = lab.catalog.commits.load(Ordering::SeqCst);
+    let (result, disk) = lab.sync_with(Fault::None);
+    result.unwrap();
+    (disk.count(), lab.catalog.commits.load(Ordering::SeqCst) - commits)
+}
+
+fn strike(story: &Story, blow: Blow) {
+    let mut lab = Lab::brief("vm.web");
+    (story.before)(&mut lab);
+    // Every point so far, as it was.
+    let points: Vec<(u64, Picture)> =
+        lab.points().iter().map(|point| (point.sequence, lab.export(point.sequence).unwrap())).collect();
+    let old = picture(&lab.source());
+    (story.change)(&lab);
+    let new = picture(&lab.source());
+    let fault = match blow {
+        Blow::Call(at) => Fault::Crash { at },
+        Blow::Full(at) => Fault::FailFrom { at, errno: ENOSPC },
+        Blow::Commit(at) => {
+            let so_far = lab.catalog.commits.load(Ordering::SeqCst);
+            lab.catalog.kill_before.store(so_far + at, Ordering::SeqCst);
+            Fault::None
+        }
+    };
+    let first = lab.newest().is_none();
+    let (result, _) = lab.sync_with(fault);
+    lab.catalog.revive();
+
+    let intact = |when: &str| {
+        match lab.newest() {
+            None => assert!(first, "{blow:?}, {when}: the newest point is gone"),
+            Some(newest) => {
+                let found = lab.export(newest).unwrap_or_else(|error| panic!("{blow:?}, {when}: {error}"));
+                let same = difference(&found, &old).is_none() && !first || difference(&found, &new).is_none();
+                assert!(same, "{blow:?}, {when}: neither old nor new: {:?}", difference(&found, &new));
+            }
+        }
+        for point in lab.points() {
+            if let Some((_, was)) = points.iter().find(|(sequence, _)| *sequence == point.sequence) {
+                let found = lab.export(point.sequence).unwrap_or_else(|error| panic!("{blow:?}, {when}: {error}"));
+                assert_same(was, &found, &format!("{blow:?}, {when}, point {}", point.sequence));
+            }
+        }
+    };
+    intact("before recovery");
+    if result.is_ok() && matches!(blow, Blow::Call(_) | Blow::Commit(_)) {
+        // Only dropping old points is allowed to fail without saying so.
+        assert_same(&new, &lab.export(lab.newest().unwrap()).unwrap(), "a sync that succeeded");
+    }
+    recover(&HostDisk, &*lab.catalog, &lab.place()).unwrap();
+    intact("after recovery");
+    let report = lab.sync();
+    assert!(report.published.set_aside.is_empty(), "{blow:?}: our own writing was taken for somebody else's");
+    intact("after the next sync");
+    lab.assert_converged();
+}
+
+fn everywhere(story: &Story) {
+    let (calls, commits) = length(story);
+    assert!(calls > 5 && commits > 2, "{calls} {commits}");
+    let blows = (1..=calls)
+        .map(Blow::Call)
+        .chain((1..=commits).map(Blow::Commit))
+        .chain((1..=calls).map(Blow::Full))
+        .collect::<Vec<_>>();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some(blow) = blows.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    strike(story, *blow);
+                }
+            });
+        }
+    });
+}
+
+/// A definition, a large disk of 66 blocks with a hole, a directory with a link.
+fn found(lab: &Lab) {
+    lab.write("vm.xml", b"<domain/>");
+    let mut disk = noise(1, GROUP + 2 * BLOCK);
+    disk[4 * BLOCK..40 * BLOCK].fill(0);
+    lab.write("disk.raw", &disk);
+    lab.write("etc/net.conf", &noise(2, 100));
+    symlink("net.conf", lab.source().join("etc/link")).unwrap();
+}
+
+#[test]
+fn a_first_copy() {
+    everywhere(&Story { before: |_| (), change: found });
+}
+
+#[test]
+fn an_update() {
+    everywhere(&Story {
+        before: |lab| {
+            found(lab);
+            lab.sync();
+        },
+        change: |lab| {
+            // Changed, filled, emptied, and a small file anew.
+            lab.patch("disk.raw", BLOCK + 5, &noise(3, 100));
+            lab.patch("disk.raw", 10 * BLOCK, &noise(4, 2 * BLOCK));
+            lab.patch("disk.raw", 41 * BLOCK, &vec![0; BLOCK]);
+            lab.patch("disk.raw", 64 * BLOCK, &noise(5, BLOCK));
+            lab.write("vm.xml", b"<domain><new/></domain>");
+        },
+    });
+}
+
+#[test]
+fn files_that_go_come_and_change_their_kind() {
+    everywhere(&Story {
+        before: |lab| {
+            // Of a machine, a disk that is gone would be suspicious.
+            lab.key = "storage.web".parse().unwrap();
+            found(lab);
+            lab.write("old/a", &noise(6, 10));
+            lab.write("old/deep/b", &noise(7, 10));
+            lab.write("spare.raw", &noise(8, GROUP + BLOCK));
+            lab.write("kind", b"file");
+            lab.sync();
+        },
+        change: |lab| {
+            let source = lab.source();
+            fs::rename(source.join("spare.raw"), source.join("renamed.raw")).unwrap();
+            fs::remove_dir_all(source.join("old")).unwrap();
+            fs::remove_file(source.join("etc/link")).unwrap();
+            symlink("../vm.xml", source.join("etc/link")).unwrap();
+            lab.remove("kind");
+            lab.write("kind/inside", b"directory now");
+            lab.write("old", b"a file now");
+            let mode = fs::Permissions::from_mode(0o600);
+            fs::set_permissions(source.join("etc/net.conf"), mode).unwrap();
+        },
+    });
+}
+
+#[test]
+fn a_disk_that_grows() {
+    everywhere(&Story {
+        before: |lab| {
+            found(lab);
+            lab.sync();
+        },
+        change: |lab| {
+            lab.resize("disk.raw", 2 * GROUP + 5000);
+            lab.patch("disk.raw", 2 * GROUP + 10, &noise(9, 1000));
+            lab.resize("etc/net.conf", GROUP + 1);
+        },
+    });
+}
+
+#[test]
+fn a_disk_that_shrinks() {
+    everywhere(&Story {
+        before: |lab| {
+            lab.key = "storage.web".parse().unwrap();
+            found(lab);
+            lab.write("big", &noise(10, 2 * GROUP + 3 * BLOCK));
+            lab.sync();
+        },
+        change: |lab| {
+            lab.resize("big", GROUP + 3 * BLOCK + 77);
+            lab.resize("disk.raw", GROUP / 2 + 1);
+        },
+    });
+}
+
+#[test]
+fn a_sync_that_drops_a_point_in_the_middle() {
+    everywhere(&Story {
+        before: |lab| {
+            lab.rules.retention = Retention { last: 1, hourly: 0, daily: 3 };
+            found(lab);
+            lab.sync();
+            lab.pass_time(Duration::from_secs(86_400));
+            lab.patch("disk.raw", 0, &noise(11, BLOCK));
+            lab.write("gone", b"in the second point only");
+            lab.sync();
+        },
+        change: |lab| {
+            lab.patch("disk.raw", 0, &noise(12, BLOCK));
+            lab.patch("disk.raw", BLOCK, &noise(13, BLOCK));
+            lab.remove("gone");
+        },
+    });
+}

@@ -1,0 +1,9 @@
+//! The engine as a whole, between two directories of this machine: what is found after a crash at every call, after
+//! random lives, after hands and bad disks, and with sources that lie.
+
+mod crash;
+mod damage;
+mod hostile;
+mod lab;
+mod lives;
+mod travel;

@@ -1,0 +1,151 @@
+//! What travels, and what is left when a sync is cut short.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::lab::{BLOCK, GROUP, Lab, allocated, noise, picture};
+use crate::host::disk::faulty::Fault;
+use crate::replica::port::TransferError;
+use crate::replica::transfer::SyncOptions;
+
+#[test]
+fn only_what_changed_travels_and_zeros_never_do() {
+    let lab = Lab::new("vm.web");
+    let mut disk = vec![0; 5 * GROUP];
+    disk[..10 * BLOCK].copy_from_slice(&noise(1, 10 * BLOCK));
+    lab.write("disk.raw", &disk);
+    lab.write("vm.xml", b"<domain/>");
+    // Zeros that were written are still zeros.
+    lab.patch("disk.raw", 2 * GROUP, &vec![0; 4 * BLOCK]);
+    let report = lab.sync();
+    assert_eq!(report.bytes.0, 10 * BLOCK as u64 + 9);
+    assert!(allocated(&lab.replica().join("disk.raw")) <= 11 * BLOCK as u64);
+
+    lab.patch("disk.raw", 3 * BLOCK, &noise(2, 2 * BLOCK));
+    lab.patch("disk.raw", 9 * BLOCK, &vec![0; BLOCK]);
+    let report = lab.sync();
+    assert_eq!(report.bytes.0, 2 * BLOCK as u64);
+    assert_eq!(report.published.changed.0, 3 * BLOCK as u64);
+    assert!(allocated(&lab.replica().join("disk.raw")) <= 10 * BLOCK as u64);
+    lab.assert_converged();
+
+    // A file that was only touched is the same content.
+    lab.resize("disk.raw", 5 * GROUP);
+    let report = lab.sync();
+    assert!(!report.published.new && report.bytes.0 == 0);
+    assert_eq!(lab.points().len(), 2);
+}
+
+#[test]
+fn a_small_file_that_changed_in_part_is_put_together_from_what_is_there() {
+    let lab = Lab::new("config.app");
+    lab.write("a", &noise(1, 10 * BLOCK));
+    lab.sync();
+    lab.patch("a", 5 * BLOCK, b"changed");
+    assert_eq!(lab.sync().bytes.0, BLOCK as u64);
+    lab.resize("a", GROUP + BLOCK);
+    assert_eq!(lab.sync().bytes.0, 0);
+    lab.resize("a", 3 * GROUP / 4);
+    assert_eq!(lab.sync().bytes.0, 0);
+    lab.assert_converged();
+}
+
+#[test]
+fn a_sync_that_was_cut_short_goes_on_where_it_was() {
+    let lab = Lab::new("storage.s");
+    lab.write("old", b"x");
+    lab.sync();
+    lab.write("big", &noise(1, 40 * GROUP));
+    lab.write("small", &noise(2, 3 * BLOCK));
+    let requests = Arc::new(AtomicU64::new(0));
+    let (source, _, target) = lab.ends(Fault::None);
+    let (count, cancel) = (Arc::clone(&requests), lab.cancel.clone());
+    *source.before_blocks.lock().unwrap() = Some(Box::new(move || {
+        if count.fetch_add(1, Ordering::SeqCst) == 20 {
+            cancel.cancel();
+        }
+    }));
+    let failure = lab.drive(&source, &target, &SyncOptions::default()).unwrap_err();
+    assert!(matches!(failure.error, TransferError::Interrupted), "{failure}");
+    let had = failure.bytes.0;
+    assert!(had > 0 && had < 40 * GROUP as u64);
+    assert_eq!(lab.newest(), Some(1));
+
+    let mut lab = lab;
+    lab.cancel = tokio_util::sync::CancellationToken::new();
+    let report = lab.sync();
+    // It was stopped, not killed: nothing at all travels twice.
+    assert_eq!(report.bytes.0 + had, 40 * GROUP as u64 + 3 * BLOCK as u64);
+    assert_eq!(report.resumed.0, had);
+    lab.assert_converged();
+}
+
+#[test]
+fn a_killed_sync_resends_at_most_what_was_in_flight() {
+    let lab = Lab::new("storage.s");
+    lab.write("big", &noise(1, 50 * GROUP));
+    let calls = {
+        let lab = Lab::new("storage.s");
+        lab.write("big", &noise(1, 50 * GROUP));
+        lab.sync_with(Fault::None).1.count()
+    };
+    let (result, _) = lab.sync_with(Fault::Crash { at: calls * 2 / 3 });
+    let had = result.unwrap_err().bytes.0;
+    lab.catalog.revive();
+    let report = lab.sync();
+    let again = (report.bytes.0 + had).saturating_sub(50 * GROUP as u64);
+    assert!(again <= 128 << 20, "{again}");
+    assert!(report.resumed.0 > 0, "something was durable: {had}");
+    lab.assert_converged();
+}
+
+#[test]
+fn what_arrived_and_is_no_longer_wanted_leaves_no_trace() {
+    let calls = {
+        let lab = Lab::brief("storage.s");
+        lab.write("big", &noise(1, 2 * GROUP));
+        lab.write("other", &noise(3, 2 * BLOCK));
+        lab.sync_with(Fault::None).1.count()
+    };
+    for at in 1..=calls {
+        let lab = Lab::brief("storage.s");
+        lab.write("big", &noise(1, 2 * GROUP));
+        lab.write("other", &noise(3, 2 * BLOCK));
+        let _ = lab.sync_with(Fault::Crash { at });
+        lab.catalog.revive();
+        // The source went on: other bytes, zeros, another length.
+        let mut other = noise(2, GROUP + 7 * BLOCK + 5);
+        other[..30 * BLOCK].copy_from_slice(&noise(1, 30 * BLOCK));
+        other[10 * BLOCK..20 * BLOCK].fill(0);
+        lab.write("big", &other);
+        lab.write("other", &[&vec![0; BLOCK][..], &noise(4, 100)].concat());
+        lab.sync();
+        assert!(picture(&lab.source()) == picture(&lab.replica()), "call {at}");
+        lab.assert_converged();
+    }
+}
+
+#[test]
+fn an_empty_source_is_no_point() {
+    let lab = Lab::new("config.c");
+    assert!(matches!(lab.try_sync().unwrap_err().error, TransferError::Region(_)));
+    fs::create_dir(lab.source().join("d")).unwrap();
+    lab.sync();
+    assert_eq!(lab.points()[0].files, 0);
+}
+
+#[test]
+fn adopted_files_keep_their_place() {
+    use crate::host::disk::HostDisk;
+    use crate::replica::place::Place;
+    let lab = Lab::new("vm.web");
+    lab.write("x/disk.img", b"disk");
+    lab.write("y/vm.xml", b"xml");
+    let place = Place::Adopted(
+        [("disk.img", "x/disk.img"), ("etc", "y")].map(|(name, at)| (name.to_owned(), lab.source().join(at))).into(),
+    );
+    let tree = crate::replica::tree::walk(&HostDisk, &place).unwrap();
+    let paths: Vec<&str> = tree.found.iter().map(|found| found.path.as_str()).collect();
+    assert_eq!(paths, ["disk.img", "etc", "etc/vm.xml"]);
+}
