@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::lab::{BLOCK, GROUP, Lab, Picture, assert_same, difference, noise, picture};
 use crate::host::disk::HostDisk;
 use crate::host::disk::faulty::{ENOSPC, Fault};
-use crate::replica::publish::recover;
 use crate::model::policy::Retention;
+use crate::replica::publish::recover;
 
 /// How a life up to the sync in question is made anew, and what is changed then.
 struct Story {

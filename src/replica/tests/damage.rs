@@ -48,11 +48,10 @@ fn what_was_written_at_a_replica_is_set_aside_and_healed() {
     assert_same(&original, &picture(&lab.replica()), "healed");
     assert_eq!(damage(&lab), None);
     let points = lab.points();
-    assert_eq!(points.iter().map(|point| point.state).collect::<Vec<_>>(), [
-        PointState::Complete,
-        PointState::Complete,
-        PointState::SetAside
-    ]);
+    assert_eq!(
+        points.iter().map(|point| point.state).collect::<Vec<_>>(),
+        [PointState::Complete, PointState::Complete, PointState::SetAside]
+    );
     assert_same(&original, &lab.export(points[1].sequence).unwrap(), "the first point, healed");
     let aside = lab.export(points[2].sequence).unwrap();
     assert_same(&modified, &aside, "what was set aside");
@@ -230,8 +229,10 @@ fn a_source_is_verified_against_its_last_reading() {
         verify_source(&HostDisk, &place, &cache).unwrap().files.iter().map(|file| file.check).collect()
     };
     assert_eq!(checks(), [Check::Identical, Check::Identical]);
-    let (here, there) =
-        (verify_source(&HostDisk, &place, &cache).unwrap(), verify_replica(&HostDisk, &*lab.catalog, &lab.place()).unwrap());
+    let (here, there) = (
+        verify_source(&HostDisk, &place, &cache).unwrap(),
+        verify_replica(&HostDisk, &*lab.catalog, &lab.place()).unwrap(),
+    );
     assert_eq!(here.data_hash, there.data_hash);
     lab.patch("disk.raw", 0, b"x");
     lab.remove("vm.xml");

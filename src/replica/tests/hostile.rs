@@ -209,20 +209,29 @@ fn what_cannot_be_copied_is_refused_by_name() {
     let cases: [(&str, Make); 5] = [
         ("out", Box::new(|lab| symlink("/etc/passwd", lab.source().join("out")).unwrap())),
         ("up", Box::new(|lab| symlink("../x", lab.source().join("up")).unwrap())),
-        ("socket", Box::new(|lab| {
-            std::os::unix::net::UnixListener::bind(lab.source().join("socket")).unwrap();
-        })),
-        ("not UTF-8", Box::new(|lab| {
-            std::fs::write(lab.source().join(std::ffi::OsStr::from_bytes(b"\xff")), b"").unwrap();
-        })),
-        ("base.qcow2", Box::new(|lab| {
-            let mut head = vec![0; 512];
-            head[..8].copy_from_slice(b"QFI\xfb\0\0\0\x02");
-            head[8..16].copy_from_slice(&200_u64.to_be_bytes());
-            head[16..20].copy_from_slice(&13_u32.to_be_bytes());
-            head[200..213].copy_from_slice(b"../base.qcow2");
-            lab.write("disk.qcow2", &head);
-        })),
+        (
+            "socket",
+            Box::new(|lab| {
+                std::os::unix::net::UnixListener::bind(lab.source().join("socket")).unwrap();
+            }),
+        ),
+        (
+            "not UTF-8",
+            Box::new(|lab| {
+                std::fs::write(lab.source().join(std::ffi::OsStr::from_bytes(b"\xff")), b"").unwrap();
+            }),
+        ),
+        (
+            "base.qcow2",
+            Box::new(|lab| {
+                let mut head = vec![0; 512];
+                head[..8].copy_from_slice(b"QFI\xfb\0\0\0\x02");
+                head[8..16].copy_from_slice(&200_u64.to_be_bytes());
+                head[16..20].copy_from_slice(&13_u32.to_be_bytes());
+                head[200..213].copy_from_slice(b"../base.qcow2");
+                lab.write("disk.qcow2", &head);
+            }),
+        ),
     ];
     for (name, make) in cases {
         let lab = lab();
