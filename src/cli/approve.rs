@@ -61,7 +61,9 @@ impl Review for Reviewer {
         if session.for_people() {
             let text = plan::people(plan, session.printer.output_look(), session.globals.verbose);
             session.printer.result(&text);
-            session.printer.result("\n");
+            if plan.effects().next().is_some() {
+                session.printer.result("\n");
+            }
         }
         if self.approval == Approval::Given || plan.effects().next().is_none() {
             return Verdict::Proceed;

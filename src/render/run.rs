@@ -23,6 +23,10 @@ pub fn run(report: &RunReport, look: &Look) -> String {
             (Glyph::Stop, Tone::Warn, "Interrupted; what is done stands, and the next apply goes on from here")
         }
     };
+    // Where nothing was done there is nothing to count.
+    if effects == 0 && *class == ExitClass::Done {
+        return format!("{}\n", look.paint(tone, &format!("{} {verdict}", look.glyph(glyph))));
+    }
     let mut facts = figures(counts);
     if bytes.0 > 0 {
         facts.push(format!("{bytes} moved"));

@@ -93,17 +93,21 @@ pub fn grouped(n: u64) -> String {
     out
 }
 
-/// A duration for a glance: two units at most, `850ms`, `12s`, `3m 05s`, `2h 10m`, `3d 4h`.
+/// A duration for a glance: two units at most, `850ms`, `12s`, `3m 05s`, `2h 10m`, `3d`.
 pub fn brief(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0 => format!("{}ms", duration.as_millis()),
         1..10 => format!("{:.1}s", duration.as_secs_f64()),
         10..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
-        3600..86_400 => format!("{}h {:02}m", seconds / 3600, seconds % 3600 / 60),
-        _ => format!("{}d {}h", seconds / 86_400, seconds % 86_400 / 3600),
+        60..3600 => two(seconds / 60, 'm', seconds % 60, 's'),
+        3600..86_400 => two(seconds / 3600, 'h', seconds % 3600 / 60, 'm'),
+        _ => two(seconds / 86_400, 'd', seconds % 86_400 / 3600, 'h'),
     }
+}
+
+fn two(large: u64, unit: char, small: u64, smaller: char) -> String {
+    if small == 0 { format!("{large}{unit}") } else { format!("{large}{unit} {small:02}{smaller}") }
 }
 
 #[cfg(test)]
@@ -129,7 +133,9 @@ mod tests {
     fn figures_are_for_a_glance() {
         assert_eq!(count(1, "region", "regions"), "1 region");
         assert_eq!(count(12_345, "region", "regions"), "12,345 regions");
-        for (ms, text) in [(5, "5ms"), (1500, "1.5s"), (59_000, "59s"), (61_000, "1m 01s"), (7_800_000, "2h 10m")] {
+        for (ms, text) in
+            [(5, "5ms"), (1500, "1.5s"), (59_000, "59s"), (61_000, "1m 01s"), (900_000, "15m"), (7_800_000, "2h 10m")]
+        {
             assert_eq!(brief(Duration::from_millis(ms)), text);
         }
     }

@@ -11,7 +11,7 @@ use super::super::exit::Exit;
 use super::super::finish;
 use super::super::session::Session;
 use super::plan::Scope;
-use crate::fleet::SavedOptions;
+use crate::fleet::{ExitClass, SavedOptions};
 
 /// Make the regions what the topology says
 ///
@@ -54,6 +54,10 @@ impl Apply {
         };
         feed.end();
         let report = result.map_err(|error| reviewer.explain(error))?;
+        // The plan that was shown has said that there is nothing to do.
+        if session.for_people() && report.class == ExitClass::Done && report.outcomes.is_empty() {
+            return Ok(Exit::Done);
+        }
         finish::run(session, &report)
     }
 }

@@ -167,13 +167,14 @@ fn style(template: &str) -> ProgressStyle {
 const OVERALL: &str = "  {prefix} {msg} {elapsed}";
 const WAITING: &str = "  {prefix} {msg} {binary_bytes}";
 /// What fits, by the columns it needs: the name and the percentage always; bar, rate and time left as there is room.
-const MEASURED: [(usize, &str); 4] = [
+const MEASURED: [(usize, &str); 5] = [
     (
-        116,
+        114,
         "  {prefix} {bar:24} {percent:>3} %  {binary_bytes:>10} of {binary_total_bytes:<10} {binary_bytes_per_sec:>12}  {eta:>4} left",
     ),
-    (84, "  {prefix} {bar:16} {percent:>3} %  {binary_bytes_per_sec:>12}  {eta:>4} left"),
-    (60, "  {prefix} {bar:8} {percent:>3} %  {eta:>4} left"),
+    (96, "  {prefix} {bar:16} {percent:>3} %  {binary_bytes:>10}  {binary_bytes_per_sec:>12}  {eta:>4} left"),
+    (76, "  {prefix} {bar:8} {percent:>3} %  {binary_bytes_per_sec:>12} {eta:>4} left"),
+    (56, "  {prefix} {percent:>3} %  {eta:>4} left"),
     (0, "  {prefix} {percent:>3} %"),
 ];
 
