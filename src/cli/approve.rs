@@ -61,7 +61,8 @@ impl Review for Reviewer {
         if session.for_people() {
             let text = plan::people(plan, session.printer.output_look(), session.globals.verbose);
             session.printer.result(&text);
-            if plan.effects().next().is_some() {
+            // What follows stands apart; nothing does where the plan has said it all.
+            if !plan.is_settled() || !plan.moved.is_empty() {
                 session.printer.result("\n");
             }
         }

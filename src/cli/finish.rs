@@ -33,7 +33,8 @@ pub(super) fn tell(session: &Session, reports: &[Report]) {
     if session.globals.format == Format::Json {
         printer.error(&report::json(reports));
     } else {
-        if printer.talk() >= Talk::Normal && session.for_people() {
+        // Apart from what stands above it.
+        if printer.has_begun() && printer.talk() >= Talk::Normal && session.for_people() {
             printer.error("");
         }
         printer.error(&report::people(reports, printer.error_look()));

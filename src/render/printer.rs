@@ -17,18 +17,21 @@ struct Stream {
     to: AutoStream<Writer>,
     closed: bool,
     failure: Option<io::Error>,
+    /// Whether anything was written.
+    begun: bool,
 }
 
 impl Stream {
     fn new(to: Writer, look: Look) -> Self {
         let choice = if look.color { anstream::ColorChoice::AlwaysAnsi } else { anstream::ColorChoice::Never };
-        Self { to: AutoStream::new(to, choice), closed: false, failure: None }
+        Self { to: AutoStream::new(to, choice), closed: false, failure: None, begun: false }
     }
 
     fn write(&mut self, text: &str) {
         if self.closed || self.failure.is_some() {
             return;
         }
+        self.begun = true;
         if let Err(error) = self.to.write_all(text.as_bytes()).and_then(|()| self.to.flush()) {
             if error.kind() == io::ErrorKind::BrokenPipe {
                 self.closed = true;
@@ -150,6 +153,11 @@ impl Printer {
     /// A question, left open for the answer on the same line.
     pub fn ask(&self, text: &str) {
         lock(&self.error).write(text);
+    }
+
+    /// Whether anything was said or printed so far.
+    pub fn has_begun(&self) -> bool {
+        lock(&self.output).begun || lock(&self.error).begun
     }
 
     /// Where progress bars may be drawn.

@@ -12,11 +12,13 @@ use crate::model::{ByteCount, RunId, units};
 
 /// The verdict over a run, its figures, and what to look at.
 pub fn run(report: &RunReport, look: &Look) -> String {
-    let RunReport { run: _, plan: _, outcomes: _, counts, class, bytes, duration, serial } = report;
+    let RunReport { run: _, plan, outcomes: _, counts, class, bytes, duration, serial } = report;
     let effects = counts.done + counts.unchanged;
     let (glyph, tone, verdict) = match class {
+        ExitClass::Done if effects == 0 && !plan.moved.is_empty() => (Glyph::Done, Tone::Good, "Recorded"),
         ExitClass::Done if effects == 0 => (Glyph::Done, Tone::Good, "Nothing to do"),
         ExitClass::Done => (Glyph::Done, Tone::Good, "Done"),
+        ExitClass::Partial if effects == 0 => (Glyph::Stop, Tone::Warn, "Nothing could be done now"),
         ExitClass::Partial => (Glyph::Stop, Tone::Warn, "Partly done; what is done stands and is recorded"),
         ExitClass::Failed => (Glyph::Cross, Tone::Bad, "Failed; nothing of it was carried out"),
         ExitClass::Interrupted => {
@@ -25,7 +27,11 @@ pub fn run(report: &RunReport, look: &Look) -> String {
     };
     // Where nothing was done there is nothing to count.
     if effects == 0 && *class == ExitClass::Done {
-        return format!("{}\n", look.paint(tone, &format!("{} {verdict}", look.glyph(glyph))));
+        let renames = match plan.moved.len() {
+            0 => String::new(),
+            n => format!(": {}", count(n, "rename", "renames")),
+        };
+        return format!("{}\n", look.paint(tone, &format!("{} {verdict}{renames}", look.glyph(glyph))));
     }
     let mut facts = figures(counts);
     if bytes.0 > 0 {

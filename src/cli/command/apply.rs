@@ -55,7 +55,8 @@ impl Apply {
         feed.end();
         let report = result.map_err(|error| reviewer.explain(error))?;
         // The plan that was shown has said that there is nothing to do.
-        if session.for_people() && report.class == ExitClass::Done && report.outcomes.is_empty() {
+        let idle = report.class == ExitClass::Done && report.outcomes.is_empty() && report.plan.moved.is_empty();
+        if session.for_people() && idle {
             return Ok(Exit::Done);
         }
         finish::run(session, &report)

@@ -29,7 +29,8 @@ pub(super) fn asides(plan: &Plan) -> String {
         (plan.held.len(), "held"),
         (plan.waiting.len(), "waiting"),
         (plan.unmanaged.len(), "unmanaged"),
-        (plan.moved.len(), "renamed"),
+        // The verdict names renames where there is nothing else to name.
+        (if plan.summary.total() > 0 || !plan.is_settled() { plan.moved.len() } else { 0 }, "renamed"),
     ];
     let parts = parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{} {word}", grouped(*n as u64)));
     parts.collect::<Vec<_>>().join(", ")
