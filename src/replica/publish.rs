@@ -32,7 +32,7 @@ use super::place::ReplicaPlace;
 use super::port::{Published, TransferError};
 use super::prune;
 use super::putting;
-use super::receive::Receive;
+use super::receive::{Receive, State};
 use super::undo;
 use crate::host::disk::{Disk, Open};
 use crate::model::point::{Point, PointState};
@@ -104,6 +104,7 @@ impl Receive {
             .collect();
         let manifest = self.kept_manifest(&bodies)?;
         self.finish_staged(&manifest, &state.record)?;
+        self.sync_overlays(&state)?;
         let sequence = record.next_sequence.max(1);
         let point = Point {
             sequence,
@@ -189,6 +190,20 @@ impl Receive {
                 file.sync_all().map_err(cannot("sync", &path))
             },
         )?;
+        incoming.sync(&*self.disk)
+    }
+}
+
+impl Receive {
+    /// Makes the overlays of large files durable with their tables: blocks of zeros are in a table alone, and no
+    /// checkpoint has seen a file that has no others.
+    fn sync_overlays(&self, state: &State) -> Result<(), TransferError> {
+        let incoming = self.incoming();
+        for file in state.files.values().filter(|file| !file.is_small()) {
+            let overlay = incoming.make_overlay(&*self.disk, file.id)?;
+            overlay.sync_data()?;
+            overlay.table.sync()?;
+        }
         incoming.sync(&*self.disk)
     }
 }

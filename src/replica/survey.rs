@@ -150,9 +150,12 @@ impl Arrival {
         }
         remove_if_there(disk, &incoming.wanted(self.id))?;
         let overlay = incoming.make_overlay(disk, self.id)?;
+        if self.resuming {
+            // The file may have become smaller since.
+            overlay.table.cut(groups_in(self.size))?;
+        }
         if self.staged && self.resuming {
             overlay.data.set_len(self.size).map_err(cannot("write", &incoming.data(self.id)))?;
-            overlay.table.cut(groups_in(self.size))?;
         }
         Index::create(disk, &incoming.wanted(self.id)).map(|_| ())
     }
@@ -308,6 +311,7 @@ impl Arrival {
         let (said, live) = self.here(disk, opened, group)?;
         let mut have = opened.overlay.as_ref().map_or(Ok(Record::EMPTY), |overlay| overlay.table.record(group))?;
         let had = have;
+        have.blocks[expected.len()..].fill(ZERO);
         let mut want = Record::EMPTY;
         // Where a file lies otherwise than its point says and as the source has it, writing it again costs nothing
         // that matters and lets undo see the block.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::block::{block_len, blocks_in, from_slot, groups_in, hash_block, to_slot};
 use super::catalog::{FileId, KeptEntry};
-use super::fault::{cannot, misuse};
+use super::fault::cannot;
 use super::index::{Index, Record};
 use super::layer::{Layer, exists};
 use super::manifest::Node;
@@ -84,8 +84,9 @@ fn save_file(
     };
     let (old_size, new_size, id) = (old_size.0, new_size.0, body.id);
     let incoming = passage.incoming();
-    let gone = || misuse(format!("what arrived of {} is missing", old.entry.path));
-    let arrived = incoming.overlay(disk, id)?.ok_or_else(gone)?;
+    let Some(arrived) = incoming.overlay(disk, id)? else {
+        return Ok(Passed::BackOut(format!("what arrived of {} is missing", old.entry.path)));
+    };
     let index = Index::open(disk, &passage.place.index_of(id), Open::Read)?;
     let said = |group| index.as_ref().map_or(Ok(Record::EMPTY), |index: &Index| index.record(group));
     let path = passage.place.files.join(&old.entry.path);
@@ -118,8 +119,8 @@ fn save_file(
             let comes = from_slot(slot);
             if let Some(hash) = comes.filter(|hash| *hash != ZERO) {
                 let bytes = arrived.block(block, slot, block_len(new_size, block))?;
+                // The next sync reads each block of the overlay again before it counts it, and fetches this one anew.
                 if hash_block(&bytes) != hash {
-                    drop_slot(&arrived.table, group, at as usize)?;
                     return Ok(Passed::BackOut(format!(
                         "block {block} of {} is not what was received: the disk altered it",
                         old.entry.path
@@ -127,8 +128,9 @@ fn save_file(
                 }
             }
             let replaced = comes.is_some_and(|hash| hash != was) || (block >= cut_from && was != ZERO);
+            // A block beyond the old end counts too, as zeros: a point before a shrink reads through to here.
             let len = block_len(old_size, block);
-            if !replaced || len == 0 && was == ZERO {
+            if !replaced {
                 flush(&overlay, &mut run, run_from)?;
                 continue;
             }
@@ -166,13 +168,6 @@ fn flush(overlay: &super::layer::Overlay, run: &mut Vec<u8>, from: u64) -> Resul
     let written = overlay.put(from, run);
     run.clear();
     written
-}
-
-fn drop_slot(table: &Index, group: u64, at: usize) -> Result<(), TransferError> {
-    let mut record = table.record(group)?;
-    record.blocks[at] = ZERO;
-    table.write(group, &record)?;
-    table.sync()
 }
 
 /// Which points lose bytes for good.

@@ -5,5 +5,6 @@ mod crash;
 mod damage;
 mod hostile;
 mod lab;
+mod later;
 mod lives;
 mod travel;
