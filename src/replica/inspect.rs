@@ -1,7 +1,7 @@
 //! How a replica's files differ from its newest point, by their metadata alone.
 //!
 //! Owns the comparison and what planning shows of a replica. Leaves what is done about it to
-//! [`aside`](super::aside). Reads no file's bytes, writes nothing.
+//! `aside`. Reads no file's bytes, writes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -11,7 +11,7 @@
 
 use super::block::{GROUP_BYTES, from_slot};
 use super::catalog::{Catalog, CatalogChange, FileId, ReplicaRecord, Standing};
-use super::fault::cannot;
+use super::fault::{StopCheck, cannot};
 use super::layer::{Layer, exists, move_if_there, remove_tree};
 use super::place::ReplicaPlace;
 use super::port::{BLOCK_BYTES, TransferError, ZERO};
@@ -29,6 +29,20 @@ pub fn retain(
     place: &ReplicaPlace,
     retention: &Retention,
 ) -> Result<(), TransferError> {
+    retain_unless(disk, catalog, place, retention, &StopCheck::never())
+}
+
+/// The same, until it is stopped.
+///
+/// # Errors
+/// As [`retain`]; [`TransferError::Interrupted`].
+pub(super) fn retain_unless(
+    disk: &dyn Disk,
+    catalog: &dyn Catalog,
+    place: &ReplicaPlace,
+    retention: &Retention,
+    stop: &StopCheck,
+) -> Result<(), TransferError> {
     let record = catalog.load(&place.resource)?;
     let changes: Vec<CatalogChange> = to_drop(&record, retention)
         .into_iter()
@@ -43,14 +57,19 @@ pub fn retain(
         return Ok(());
     }
     catalog.commit(&place.resource, &changes)?;
-    finish(disk, catalog, place)
+    finish(disk, catalog, place, stop)
 }
 
 /// Finishes dropping points that are being dropped, the oldest first.
 ///
 /// # Errors
 /// I/O errors.
-pub(super) fn finish(disk: &dyn Disk, catalog: &dyn Catalog, place: &ReplicaPlace) -> Result<(), TransferError> {
+pub(super) fn finish(
+    disk: &dyn Disk,
+    catalog: &dyn Catalog,
+    place: &ReplicaPlace,
+    stop: &StopCheck,
+) -> Result<(), TransferError> {
     loop {
         let record = catalog.load(&place.resource)?;
         let mut points = record.points.values();
@@ -60,7 +79,7 @@ pub(super) fn finish(disk: &dyn Disk, catalog: &dyn Catalog, place: &ReplicaPlac
             remove_tree(disk, &place.set_aside(sequence))?;
         } else {
             if let Some(older) = older(&record, sequence) {
-                merge(disk, &Layer(place.undo(sequence)), &Layer(place.undo(older)), catalog, (place, older))?;
+                merge(disk, &Layer(place.undo(sequence)), &Layer(place.undo(older)), catalog, (place, older), stop)?;
             }
             remove_tree(disk, &place.undo(sequence))?;
         }
@@ -80,6 +99,7 @@ fn merge(
     to: &Layer,
     catalog: &dyn Catalog,
     (place, older): (&ReplicaPlace, u64),
+    stop: &StopCheck,
 ) -> Result<(), TransferError> {
     if !exists(disk, &from.0)? {
         return Ok(());
@@ -91,7 +111,7 @@ fn merge(
             // The older point reads no further than its own whole file.
             continue;
         }
-        merge_overlay(disk, from, to, body.id)?;
+        merge_overlay(disk, from, to, body.id, stop)?;
         // Overlays count before wholes, so the whole file may follow at any time.
         move_if_there(disk, &from.whole_index(body.id), &to.whole_index(body.id))?;
         move_if_there(disk, &from.whole(body.id), &to.whole(body.id))?;
@@ -100,13 +120,20 @@ fn merge(
     disk.sync_dir(&from.0).map_err(cannot("sync", &from.0))
 }
 
-fn merge_overlay(disk: &dyn Disk, from: &Layer, to: &Layer, id: FileId) -> Result<(), TransferError> {
+fn merge_overlay(
+    disk: &dyn Disk,
+    from: &Layer,
+    to: &Layer,
+    id: FileId,
+    stop: &StopCheck,
+) -> Result<(), TransferError> {
     let Some(source) = from.overlay(disk, id)? else { return Ok(()) };
     let target = to.make_overlay(disk, id)?;
     let mut buffer = vec![0; GROUP_BYTES as usize];
     let mut added = Vec::new();
     let mut next = source.table.next(0)?;
     while let Some(group) = next {
+        stop.go_on()?;
         let there = source.table.record(group)?;
         let mut here = target.table.record(group)?;
         let before = here;
@@ -161,6 +188,6 @@ pub fn discard(
     let mut point = Box::new(point.clone());
     point.standing = Standing::Dropping;
     catalog.commit(&place.resource, &[CatalogChange::Point { record: point, manifest: None }])?;
-    finish(disk, catalog, place)?;
+    finish(disk, catalog, place, &StopCheck::never())?;
     Ok(true)
 }

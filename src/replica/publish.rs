@@ -15,7 +15,8 @@
 //! between the look at the replica and `sealed`, or a received block that a failing disk altered since. Then nothing
 //! of the replica was touched yet, and the next sync starts from what arrived.
 //!
-//! A full disk or a failing one stops a phase with an error; the newest complete point can be read meanwhile.
+//! A full disk or a failing one stops a phase with an error, and so does somebody who does not want to wait; the
+//! newest complete point can be read meanwhile, and the next opening goes on.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +25,7 @@ use super::catalog::{
     ReceivingRecord, ReplicaRecord, Standing,
 };
 use super::export::dress;
-use super::fault::{cannot, misuse};
+use super::fault::{StopCheck, cannot, misuse};
 use super::hashing::{lock, on_threads};
 use super::layer::{Layer, remove_tree};
 use super::manifest::Node;
@@ -49,6 +50,8 @@ pub(super) struct Passage<'a> {
     pub(super) place: &'a ReplicaPlace,
     pub(super) record: ReplicaRecord,
     pub(super) receiving: ReceivingRecord,
+    /// Stopping is as good as a crash: the next opening goes on.
+    pub(super) stop: &'a StopCheck,
     /// What the files show.
     pub(super) old: KeptManifest,
     /// What they will show.
@@ -68,11 +71,12 @@ impl Receive {
     /// Publishes what was received, and drops what retention no longer wants.
     pub(super) fn publish(&self, verified_at: Timestamp) -> Result<Published, TransferError> {
         {
-            let state = lock(&self.state);
+            let mut state = lock(&self.state);
             state.copying()?;
             if state.missing != 0 {
                 return Err(misuse(format!("{} blocks have not arrived", state.missing)));
             }
+            state.sealing = true;
         }
         self.checkpoint()?;
         let (disk, catalog) = (&*self.disk, &*self.catalog);
@@ -136,11 +140,11 @@ impl Receive {
                 CatalogChange::Receiving(Some(receiving)),
             ],
         )?;
-        if let Passed::BackOut(why) = roll_forward(disk, catalog, &self.place)? {
+        if let Passed::BackOut(why) = roll_forward(disk, catalog, &self.place, &self.stop)? {
             return Err(TransferError::Corrupt(why));
         }
         // The point stands. What cannot be dropped now is dropped after a later sync.
-        let _ = prune::retain(disk, catalog, &self.place, &self.rules.retention);
+        let _ = prune::retain_unless(disk, catalog, &self.place, &self.rules.retention, &self.stop);
         Ok(Published { point, new: true, changed, set_aside: self.set_aside.clone() })
     }
 
@@ -219,12 +223,25 @@ fn clear_incoming(disk: &dyn Disk, receive: &Receive) -> Result<(), TransferErro
 /// # Errors
 /// I/O errors; the newest complete point can be read nevertheless.
 pub fn recover(disk: &dyn Disk, catalog: &dyn Catalog, place: &ReplicaPlace) -> Result<(), TransferError> {
-    roll_forward(disk, catalog, place)?;
+    recover_unless(disk, catalog, place, &StopCheck::never())
+}
+
+/// The same, until it is stopped.
+///
+/// # Errors
+/// As [`recover`]; [`TransferError::Interrupted`].
+pub(super) fn recover_unless(
+    disk: &dyn Disk,
+    catalog: &dyn Catalog,
+    place: &ReplicaPlace,
+    stop: &StopCheck,
+) -> Result<(), TransferError> {
+    roll_forward(disk, catalog, place, stop)?;
     let record = catalog.load(&place.resource)?;
     if record.receiving.is_none() {
         remove_tree(disk, &place.incoming)?;
     }
-    prune::finish(disk, catalog, place)
+    prune::finish(disk, catalog, place, stop)
 }
 
 /// Goes from `sealed` to published, wherever it was left.
@@ -232,6 +249,7 @@ pub(super) fn roll_forward(
     disk: &dyn Disk,
     catalog: &dyn Catalog,
     place: &ReplicaPlace,
+    stop: &StopCheck,
 ) -> Result<Passed, TransferError> {
     let record = catalog.load(&place.resource)?;
     let Some(receiving) = record.receiving.clone() else { return Ok(Passed::Yes) };
@@ -243,7 +261,7 @@ pub(super) fn roll_forward(
         None => KeptManifest::default(),
     };
     let new = catalog.manifest(&place.resource, sequence)?;
-    let mut passage = Passage { disk, catalog, place, record, receiving, old, new };
+    let mut passage = Passage { disk, catalog, place, record, receiving, old, new, stop };
     if passage.receiving.phase == Phase::Sealed {
         match undo::save(&mut passage)? {
             Passed::Yes => passage.enter(Phase::TakingOut)?,

@@ -19,7 +19,7 @@ use super::fault::{cannot, misuse};
 use super::index::{Index, Record};
 use super::layer::{make_dir, move_if_there, remove_if_there};
 use super::manifest::Node;
-use super::port::{BLOCK_BYTES, GROUP_BLOCKS, TransferError, ZERO};
+use super::port::{BLOCK_BYTES, TransferError, ZERO};
 use super::publish::Passage;
 use super::tree::identity;
 use crate::host::disk::{DiskFile, FileKind, Open};
@@ -65,9 +65,10 @@ pub(super) fn put_in(passage: &mut Passage<'_>) -> Result<(), TransferError> {
         match &kept.entry.node {
             Node::Directory => {
                 make_way(passage, &path, FileKind::Directory)?;
-                disk.create_dir_all(&path).map_err(cannot("make the directory", &path))?;
-                gained.insert(path.clone());
-                gained.extend(path.parent().map(Path::to_owned));
+                if disk.symlink_metadata(&path).is_err() {
+                    disk.create_dir_all(&path).map_err(cannot("make the directory", &path))?;
+                    gained.extend(path.parent().map(Path::to_owned));
+                }
             }
             Node::Link { to } => {
                 make_way(passage, &path, FileKind::Link)?;
@@ -76,7 +77,7 @@ pub(super) fn put_in(passage: &mut Passage<'_>) -> Result<(), TransferError> {
                     disk.symlink(Path::new(to), &path).map_err(cannot("make the link", &path))?;
                     gained.extend(path.parent().map(Path::to_owned));
                 }
-                dress(disk, &path, kept, passage.receiving.owners)?;
+                dress_unless(passage, &path, kept)?;
             }
             Node::File { .. } => {}
         }
@@ -122,7 +123,10 @@ pub(super) fn put_in(passage: &mut Passage<'_>) -> Result<(), TransferError> {
         identities.insert(body.id, trusted.then(|| identity(&stat)));
     }
     for kept in passage.new.entries.iter().rev().filter(|kept| kept.entry.node == Node::Directory) {
-        dress(disk, &files.join(&kept.entry.path), kept, passage.receiving.owners)?;
+        let path = files.join(&kept.entry.path);
+        if dress_unless(passage, &path, kept)? {
+            gained.insert(path);
+        }
     }
     gained.extend(files.parent().map(Path::to_owned));
     for directory in gained.iter().rev() {
@@ -134,6 +138,19 @@ pub(super) fn put_in(passage: &mut Passage<'_>) -> Result<(), TransferError> {
         }
     }
     Ok(())
+}
+
+/// Gives a directory or a link its owner, mode and time, where it does not have them; says whether it had not.
+fn dress_unless(passage: &Passage<'_>, path: &Path, kept: &KeptEntry) -> Result<bool, TransferError> {
+    let stat = passage.disk.symlink_metadata(path).map_err(cannot("look at", path))?;
+    let owners = passage.receiving.owners;
+    let mode = stat.kind == FileKind::Link || stat.mode == kept.entry.mode;
+    let owner = !owners || (stat.uid, stat.gid) == kept.entry.owner;
+    if mode && owner && stat.mtime_ns == kept.entry.mtime_ns {
+        return Ok(false);
+    }
+    dress(passage.disk, path, kept, owners)?;
+    Ok(true)
 }
 
 fn bodies(entries: &[KeptEntry]) -> impl Iterator<Item = (&KeptEntry, &KeptFile)> {
@@ -220,6 +237,7 @@ fn patch(passage: &Passage<'_>, kept: &KeptEntry, body: &KeptFile, path: &Path) 
     let mut buffer = Vec::new();
     let mut next = arrived.table.next(0)?;
     while let Some(group) = next.filter(|group| *group < groups_in(size)) {
+        passage.stop.go_on()?;
         let slots = arrived.table.record(group)?;
         if slots != Record::EMPTY {
             write_group(&*live, path, &arrived, (group, size), &slots, &mut buffer)?;
@@ -233,8 +251,15 @@ fn patch(passage: &Passage<'_>, kept: &KeptEntry, body: &KeptFile, path: &Path) 
         next = arrived.table.next(group + 1)?;
     }
     index.cut(groups_in(size))?;
-    if !blocks_in(size).is_multiple_of(GROUP_BLOCKS) {
-        let last = groups_in(size) - 1;
+    // A group's hash is over as many blocks as the file has of it: those that were the last and are the last now have
+    // other ones, though none of their blocks may have changed.
+    let before = passage.old.entries.iter().find(|old| old.file.as_ref().is_some_and(|old| old.id == body.id));
+    let before = before.map_or(0, |old| match old.entry.node {
+        Node::File { size, root: _ } => size.0,
+        Node::Directory | Node::Link { .. } => 0,
+    });
+    let lasts = [before, size].map(|size| groups_in(size).saturating_sub(1));
+    for last in lasts.into_iter().filter(|last| *last < groups_in(size)) {
         let mut record = index.record(last)?;
         let count = blocks_in_group(size, last);
         record.blocks[count..].fill(ZERO);

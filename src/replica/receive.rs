@@ -3,7 +3,7 @@
 //! | step | guarantee | a crash here leaves behind |
 //! | --- | --- | --- |
 //! | open | the manifest leads nowhere; a lost source is refused; what was written at the replica is set aside | a record of what arrives, and files that belong to none, removed by the next one |
-//! | compare | see [`survey`](super::survey) | overlays as they were, or with fewer blocks |
+//! | compare | see `survey` | overlays as they were, or with fewer blocks |
 //! | write | a block that is not what its hash says is never kept | bytes without a slot: they count for nothing |
 //! | checkpoint | bytes are synced before the slots that show them | what the last checkpoint had |
 //!
@@ -25,7 +25,7 @@ use super::layer::{Layer, remove_if_there};
 use super::manifest::Node;
 use super::place::ReplicaPlace;
 use super::port::{BLOCK_BYTES, BlockAddress, GROUP_BLOCKS, Hash, Reading, Survey, TransferError, ZERO};
-use super::publish::recover;
+use super::publish::recover_unless;
 use super::survey::{Arrival, Figures, Present};
 use super::suspicion;
 use super::tree::outline;
@@ -75,7 +75,7 @@ pub(super) struct Receive {
     pub(super) state: Mutex<State>,
     /// Checkpoints follow each other; blocks may arrive meanwhile.
     checkpoints: Mutex<()>,
-    stop: StopCheck,
+    pub(super) stop: StopCheck,
 }
 
 /// What changes while it is open.
@@ -86,6 +86,8 @@ pub(super) struct State {
     pub(super) files: BTreeMap<u32, Arrival>,
     pub(super) figures: Figures,
     surveyed: bool,
+    /// Whether publishing has begun: nothing more is taken.
+    pub(super) sealing: bool,
     /// Blocks that must still arrive.
     pub(super) missing: u64,
     /// Where the next wanted blocks are looked for.
@@ -108,7 +110,7 @@ impl Receive {
     ) -> Result<(Self, Vec<u32>), TransferError> {
         let lie = |error: super::manifest::ManifestError| TransferError::Corrupt(format!("the source's list: {error}"));
         reading.manifest.validate().map_err(lie)?;
-        recover(&*disk, &*catalog, &place)?;
+        recover_unless(&*disk, &*catalog, &place, &stop)?;
         let resource = place.resource.clone();
         let mut record = catalog.load(&resource)?;
         let base = record.newest().map(|newest| newest.point.sequence);
@@ -170,6 +172,7 @@ impl Receive {
             files,
             figures: Figures::default(),
             surveyed: false,
+            sealing: false,
             missing: 0,
             cursor: (0, 0),
             pending: BTreeMap::new(),
@@ -396,7 +399,11 @@ impl State {
     }
 
     pub(super) fn copying(&self) -> Result<(), TransferError> {
-        if self.surveyed { Ok(()) } else { Err(misuse("the comparison has not ended")) }
+        match (self.surveyed, self.sealing) {
+            (true, false) => Ok(()),
+            (false, _) => Err(misuse("the comparison has not ended")),
+            (true, true) => Err(misuse("publishing has begun")),
+        }
     }
 
     fn arrival(&mut self, file: u32) -> Result<&mut Arrival, TransferError> {

@@ -143,8 +143,8 @@ impl LocalTarget {
         }
     }
 
-    /// Stops what runs at the next durable place. Publishing is not stopped: it is short, and half of it is no place
-    /// to stop at.
+    /// Stops what runs at the next durable place. A publishing that is stopped after its point was sealed goes on by
+    /// itself with the next opening.
     pub fn interrupt(&self) {
         self.stop.now();
     }

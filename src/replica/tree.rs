@@ -1,7 +1,7 @@
 //! Looking at a resource's files: what is there, by metadata alone, and what of it cannot be copied.
 //!
 //! Owns: which files belong to a resource, their names in it, the stamp and the outline. Leaves reading to
-//! [`scan`](super::scan). Of an image of a machine or a volume the header is read too: an image that lacks its
+//! `scan`. Of an image of a machine or a volume the header is read too: an image that lacks its
 //! backing file is no copy.
 
 use std::ffi::OsString;

@@ -108,6 +108,7 @@ fn save_file(
         if group >= end {
             break;
         }
+        passage.stop.go_on()?;
         let slots = arrived.table.record(group)?;
         let was = said(group)?;
         let mut saved = Record::EMPTY;

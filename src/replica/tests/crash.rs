@@ -108,12 +108,20 @@ fn everywhere(story: &Story) {
     });
 }
 
-/// A definition, a large disk of 66 blocks with a hole, a directory with a link.
+/// Bytes of a large file: a few blocks here and there.
+fn sparse(seed: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    for start in [0, 40 * BLOCK, GROUP - 2 * BLOCK, GROUP + 2 * BLOCK, 2 * GROUP].into_iter().filter(|at| *at < len) {
+        let end = (start + 4 * BLOCK).min(len);
+        bytes[start..end].copy_from_slice(&noise(seed + start as u64, end - start));
+    }
+    bytes
+}
+
+/// A definition, a large disk of 66 blocks with holes, a directory with a link.
 fn found(lab: &Lab) {
     lab.write("vm.xml", b"<domain/>");
-    let mut disk = noise(1, GROUP + 2 * BLOCK);
-    disk[4 * BLOCK..40 * BLOCK].fill(0);
-    lab.write("disk.raw", &disk);
+    lab.write("disk.raw", &sparse(1, GROUP + 2 * BLOCK));
     lab.write("etc/net.conf", &noise(2, 100));
     symlink("net.conf", lab.source().join("etc/link")).unwrap();
 }
@@ -150,7 +158,7 @@ fn files_that_go_come_and_change_their_kind() {
             found(lab);
             lab.write("old/a", &noise(6, 10));
             lab.write("old/deep/b", &noise(7, 10));
-            lab.write("spare.raw", &noise(8, GROUP + BLOCK));
+            lab.write("spare.raw", &sparse(8, GROUP + BLOCK));
             lab.write("kind", b"file");
             lab.sync();
         },
@@ -190,7 +198,7 @@ fn a_disk_that_shrinks() {
         before: |lab| {
             lab.key = "storage.web".parse().unwrap();
             found(lab);
-            lab.write("big", &noise(10, 2 * GROUP + 3 * BLOCK));
+            lab.write("big", &sparse(10, 2 * GROUP + 3 * BLOCK));
             lab.sync();
         },
         change: |lab| {

@@ -195,7 +195,12 @@ fn a_damaged_index_costs_reading_and_nothing_else() {
 #[test]
 fn setting_aside_survives_a_crash_at_every_call() {
     let story = || {
-        let lab = lab();
+        let lab = Lab::brief("vm.web");
+        lab.write("vm.xml", b"<domain/>");
+        let mut disk = vec![0; GROUP + 3 * BLOCK];
+        disk[4 * BLOCK..8 * BLOCK].copy_from_slice(&noise(1, 4 * BLOCK));
+        lab.write("disk.raw", &disk);
+        lab.sync();
         scribble(&lab, "disk.raw", 5 * BLOCK, b"a hand");
         scribble(&lab, "vm.xml", 0, b"!");
         fs::create_dir(lab.replica().join("dir")).unwrap();

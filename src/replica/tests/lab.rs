@@ -12,13 +12,15 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::host::disk::faulty::{Fault, FaultyDisk};
-use crate::host::disk::{Disk, HostDisk};
+use crate::host::disk::{Disk, HostDisk, Open};
 use crate::model::point::{Point, PointKind};
 use crate::model::policy::Retention;
 use crate::model::region::{Epoch, SyncOrder};
 use crate::model::units::Percent;
 use crate::model::{Clock, Lineage, OperationId, ResourceKey, Timestamp, World};
 use crate::replica::catalog::{Catalog, CatalogChange, CatalogError, KeptManifest, ReplicaRecord};
+use crate::replica::index::Index;
+use crate::replica::manifest::Node;
 use crate::replica::export::{ExportOrder, export};
 use crate::replica::place::{Place, ReplicaPlace};
 use crate::replica::port::{
@@ -443,6 +445,19 @@ impl Lab {
         let source = picture(&self.source());
         assert_same(&source, &picture(&self.replica()), "the replica's files");
         assert_same(&source, &self.export(self.newest().unwrap()).unwrap(), "the newest point");
+        for kept in self.catalog.manifest(&self.key, self.newest().unwrap()).unwrap().entries {
+            let (Node::File { size, root }, Some(body)) = (kept.entry.node, kept.file) else { continue };
+            assert!(body.identity.is_some(), "{} is trusted", kept.entry.path);
+            let index = Index::open(&HostDisk, &self.place().index_of(body.id), Open::Read).unwrap();
+            assert_eq!(index.is_some(), size.0 > GROUP as u64, "{} has an index", kept.entry.path);
+            assert!(index.is_none_or(|index| index.is_sound(size.0, root).unwrap()), "{}'s index", kept.entry.path);
+            let data = fs::read(self.replica().join(&kept.entry.path)).unwrap();
+            let blocks = data.chunks(BLOCK).filter(|block| !crate::replica::block::is_zero(block));
+            assert_eq!(body.data.0, blocks.map(|block| block.len() as u64).sum::<u64>(), "{}'s data", kept.entry.path);
+        }
+        let indexes = fs::read_dir(self.place().index).map_or(0, Iterator::count);
+        let large = picture(&self.replica()).values().filter(|(_, bytes, _)| bytes.len() > GROUP).count();
+        assert_eq!(indexes, large, "no index without its file");
         let again = self.sync();
         assert!(!again.published.new && again.bytes.0 == 0, "a second sync has nothing to do: {again:?}");
         assert!(!self.place().incoming.exists(), "nothing is left of what arrived");
