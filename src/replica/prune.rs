@@ -120,13 +120,7 @@ fn merge(
     disk.sync_dir(&from.0).map_err(cannot("sync", &from.0))
 }
 
-fn merge_overlay(
-    disk: &dyn Disk,
-    from: &Layer,
-    to: &Layer,
-    id: FileId,
-    stop: &StopCheck,
-) -> Result<(), TransferError> {
+fn merge_overlay(disk: &dyn Disk, from: &Layer, to: &Layer, id: FileId, stop: &StopCheck) -> Result<(), TransferError> {
     let Some(source) = from.overlay(disk, id)? else { return Ok(()) };
     let target = to.make_overlay(disk, id)?;
     let mut buffer = vec![0; GROUP_BYTES as usize];

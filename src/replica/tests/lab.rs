@@ -19,9 +19,9 @@ use crate::model::region::{Epoch, SyncOrder};
 use crate::model::units::Percent;
 use crate::model::{Clock, Lineage, OperationId, ResourceKey, Timestamp, World};
 use crate::replica::catalog::{Catalog, CatalogChange, CatalogError, KeptManifest, ReplicaRecord};
+use crate::replica::export::{ExportOrder, export};
 use crate::replica::index::Index;
 use crate::replica::manifest::Node;
-use crate::replica::export::{ExportOrder, export};
 use crate::replica::place::{Place, ReplicaPlace};
 use crate::replica::port::{
     BlockAddress, Hash, Published, Reading, ReadingEnd, Receiving, SessionId, Source, Survey, Target, TransferError,
