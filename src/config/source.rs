@@ -1,4 +1,4 @@
-//! Source texts and places in them. A [`Source`] is one file as it was read; a [`Place`] a range of its bytes.
+//! Source texts and places in them. A [`Source`] is one file as it was read; a `Place` a range of its bytes.
 //!
 //! Invariant: a span handed out for a source lies inside its text and on character boundaries.
 
