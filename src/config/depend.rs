@@ -86,7 +86,7 @@ fn unknown(
     report.add(problem, &[(&entry.place, "no such resource".to_owned())]);
 }
 
-/// Reports circles, each declaration in at most one of them: the others often fall with the first.
+/// Reports circles, one for each entry that closes one: with all those entries left out there is none.
 fn circles(report: &mut Report, declarations: &[Declaration<'_>], edges: &[Vec<Edge<'_>>]) {
     #[derive(Clone, Copy, PartialEq)]
     enum Mark {
@@ -95,7 +95,6 @@ fn circles(report: &mut Report, declarations: &[Declaration<'_>], edges: &[Vec<E
         Done,
     }
     let mut marks = vec![Mark::New; edges.len()];
-    let mut reported = BTreeSet::new();
     for start in 0..edges.len() {
         if marks[start] != Mark::New {
             continue;
@@ -118,13 +117,9 @@ fn circles(report: &mut Report, declarations: &[Declaration<'_>], edges: &[Vec<E
                 }
                 Mark::Open => {
                     let from = way.iter().position(|(at, _)| *at == edge.to).unwrap_or(0);
-                    let members = &way[from..];
-                    if members.iter().all(|(at, _)| !reported.contains(at)) {
-                        let steps: Vec<&Edge<'_>> =
-                            members.iter().map(|(at, followed)| &edges[*at][*followed - 1]).collect();
-                        circle(report, declarations, &steps);
-                        reported.extend(members.iter().map(|(at, _)| *at));
-                    }
+                    let steps: Vec<&Edge<'_>> =
+                        way[from..].iter().map(|(at, followed)| &edges[*at][*followed - 1]).collect();
+                    circle(report, declarations, &steps);
                 }
             }
         }
