@@ -187,6 +187,30 @@ fn another_primary_in_the_files_moves_nothing() {
 }
 
 #[test]
+fn what_is_mended_is_written_as_it_was_applied() {
+    let mut world = World::settled();
+    *world.spec("vm.web-1") = resource("b", &["a", "c"]);
+    world.edited();
+    world.at("c").resources.remove(&key("vm.web-1"));
+    let plan = world.apply();
+    assert_eq!(find(&plan, "update:vm.web-1").after.as_ref().unwrap()["primary"], "a");
+    let kept = world.record("a", "vm.web-1").spec.clone();
+    assert_eq!(world.record("c", "vm.web-1").spec, kept);
+    assert!(world.plan().is_settled());
+}
+
+#[test]
+fn a_holder_of_an_older_epoch_counts_for_nothing() {
+    let mut world = World::settled();
+    world.fail_over("vm.web-1", "b", 2);
+    let returned = world.record("a", "vm.web-1");
+    (returned.role, returned.epoch, returned.holder) = (Role::Holder, Epoch(1), region("a"));
+    let plan = world.plan();
+    assert_eq!((&plan.held[0].holder.region, plan.held[0].holder.epoch), (&region("b"), Epoch(2)));
+    assert_eq!(find(&plan, "sync:vm.web-1:c").source, Some(region("b")));
+}
+
+#[test]
 fn two_holders_or_an_open_operation_are_not_touched() {
     let mut world = World::settled();
     world.spec("vm.web-1").labels.insert("a".into(), "b".into());

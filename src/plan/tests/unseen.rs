@@ -126,6 +126,24 @@ fn a_record_is_mended_by_the_word_of_those_who_know_the_holder() {
 }
 
 #[test]
+fn a_replica_does_not_go_while_its_holder_is_out_of_sight() {
+    let mut world = World::settled();
+    world.spec("vm.web-1").replicas.remove(&region("c"));
+    world.edited();
+    world.silent.insert(region("a"));
+    let plan = world.apply();
+    assert_eq!(regions_of(find(&plan, "update:vm.web-1")), ["b"]);
+    assert_eq!(find(&plan, "update:vm.web-1").drops, []);
+    assert!(deferred(&plan, "a").contains(&"vm.web-1".to_owned()));
+    assert!(world.at("c").resources.contains_key(&key("vm.web-1")));
+    assert_eq!(world.plan().effects().count(), 0, "until it is seen");
+    world.silent.clear();
+    let plan = world.apply();
+    assert_eq!(find(&plan, "update:vm.web-1").drops, [region("c")]);
+    assert_settled(&world);
+}
+
+#[test]
 fn an_empty_place_where_a_region_was_is_no_new_region() {
     let vacant = || RegionSnapshot::vacant(std::collections::BTreeMap::new(), ByteCount::mib(100));
     let mut world = World::settled();
@@ -133,6 +151,14 @@ fn an_empty_place_where_a_region_was_is_no_new_region() {
     let plan = world.plan();
     assert!(reason(&plan, "c").contains("is a disk not mounted?"), "{}", reason(&plan, "c"));
     assert_eq!(plan.effects().count(), 0);
+
+    // Only the state knows it: no peer has learnt its store.
+    let mut world = World::settled();
+    *world.at("c") = vacant();
+    for id in ["a", "b"] {
+        world.at(id).regions.get_mut(&region("c")).unwrap().store = None;
+    }
+    assert!(reason(&world.plan(), "c").contains("a region was founded there before"));
 
     // Only a peer's registry knows it: the state has no word of it.
     let mut world = World::settled();
