@@ -21,7 +21,7 @@ use crate::live::port::{FileVerdict, PointSelector};
 use crate::model::point::BlockReason;
 use crate::model::region::{Record, RecordChange, RecordWrite};
 use crate::model::topology::Spec;
-use crate::model::{Address, RegionId, StoreId, Timestamp};
+use crate::model::{Address, Clock, RegionId, StoreId, Timestamp, World};
 use crate::plan::document::{Action, Change, Plan};
 use crate::state::{HistoryFilter, RunOutcome, StateFile};
 
@@ -45,6 +45,19 @@ replicas = ["west"]
 
 /// A directory with a topology and the regions' own.
 struct Place(tempfile::TempDir);
+
+/// A clock that is ahead.
+#[derive(Debug)]
+struct Later(Arc<dyn Clock>, Duration);
+
+impl Clock for Later {
+    fn now(&self) -> Timestamp {
+        self.0.now().plus(self.1)
+    }
+    fn since_boot(&self) -> Duration {
+        self.0.since_boot()
+    }
+}
 
 #[derive(Default)]
 struct Heard {
@@ -109,6 +122,11 @@ impl Place {
     }
 
     fn fleet(&self) -> MultiRegionManager {
+        self.fleet_later(Duration::ZERO)
+    }
+
+    /// As it is when so much time has passed.
+    fn fleet_later(&self, later: Duration) -> MultiRegionManager {
         let loaded = config::load(Some(&self.path("topology.toml"))).unwrap();
         let settings = Settings {
             state: self.path("state.db"),
@@ -124,7 +142,9 @@ impl Place {
             path: loaded.path.display().to_string(),
             base: loaded.base.clone(),
         };
-        MultiRegionManager::new(crate::host::world(), settings, desired)
+        let World { clock, ids } = crate::host::world();
+        let world = World { clock: Arc::new(Later(clock, later)), ids };
+        MultiRegionManager::new(world, settings, desired)
     }
 
     async fn apply(&self) -> RunReport {
@@ -539,4 +559,71 @@ async fn a_lost_state_is_refused_and_made_anew() {
     let rebuilt = place.fleet().state_rebuild(&quiet()).await.unwrap();
     assert_eq!((rebuilt.objects, rebuilt.regions.len(), rebuilt.missing.len()), (5, 2, 0));
     place.assert_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reconcile_copies_what_is_due_and_status_tells_what_is_late() {
+    let place = Place::new();
+    place.apply().await;
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    let status = place.fleet_later(minutes(4)).status().await.unwrap();
+    assert!(status.troubles.is_empty(), "{:#?}", status.troubles);
+    assert!(status.resources.iter().all(|resource| resource.replicas[&id("west")].status == ReplicaHealth::InSync));
+
+    let late = place.fleet_later(minutes(20)).status().await.unwrap();
+    assert_eq!(late.troubles.iter().map(|trouble| trouble.kind).collect::<Vec<_>>(), [TroubleKind::Late; 2]);
+    assert_eq!(late.resources[0].replicas[&id("west")].promise, minutes(15));
+
+    let round = async |later: Duration| {
+        let round = place.fleet_later(later).reconcile(&ReconcileOptions::default(), &quiet()).await.unwrap();
+        (round.report.unwrap(), round.metrics.unwrap())
+    };
+    let (early, _) = round(minutes(4)).await;
+    assert_eq!(early.outcomes.len(), 0, "not due before the interval is over");
+    let (due, metrics) = round(minutes(6)).await;
+    assert_eq!((due.counts.unchanged, due.counts.done, due.bytes.0), (2, 0, 0));
+    assert!(metrics.contains(r#"last_sync_bytes{resource="db",type="vm",target="west"} 0.0"#), "{metrics}");
+    let status = place.fleet_later(minutes(20)).status().await.unwrap();
+    assert!(status.troubles.is_empty(), "seen unchanged since: {:#?}", status.troubles);
+    assert!(place.fleet().points(&"db".parse().unwrap(), None).await.unwrap()[0].1.len() == 1, "no new point");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reconcile_leaves_changes_to_apply_and_refuses_an_old_checkout() {
+    let place = Place::new();
+    place.apply().await;
+    place.write_topology(&TOPOLOGY.replace("[vms.web]", "[vms.web]\nlabels = { tier = \"web\" }"));
+    let round = place.fleet().reconcile(&ReconcileOptions::default(), &quiet()).await.unwrap();
+    assert_eq!(round.report.unwrap().outcomes.len(), 0);
+    assert!(round.metrics.unwrap().contains("debvisor_region_changes 1.0"));
+    place.apply().await;
+    place.write_topology(TOPOLOGY);
+    let refused = place.fleet().reconcile(&ReconcileOptions::default(), &quiet()).await.unwrap_err();
+    let FleetError::Refused(gates) = &refused else { panic!("{refused}") };
+    assert_eq!(gates[0].code, "earlier_topology");
+    assert_eq!(place.apply().await.counts.done, 1, "going back on purpose is an apply");
+    place.fleet().reconcile(&ReconcileOptions::default(), &quiet()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_aside_copy_is_kept_until_it_is_discarded() {
+    let place = Place::new();
+    place.apply().await;
+    place.write("west", "web", "disk.raw", &noise(7, 600_000));
+    let report = place.apply().await;
+    assert_eq!((report.class, report.outcomes[0].action), (ExitClass::Done, Action::Repair));
+    assert!(report.outcomes[0].message.as_ref().unwrap().contains("kept as"), "{:?}", report.outcomes[0].message);
+    place.assert_equal("web");
+    let (fleet, web, west) = (place.fleet(), "web".parse().unwrap(), id("west"));
+    let points = fleet.points(&web, Some(&west)).await.unwrap().remove(0).1;
+    let name = points.last().unwrap().name.clone().unwrap();
+    let named = PointSelector::Name(name.clone());
+    fleet.export(&web, None, &named, &place.path("out")).await.unwrap();
+    assert_eq!(tree(&place.path("out"))["disk.raw"], noise(7, 600_000));
+    place.fleet().discard(&web, &west, &name, &quiet()).await.unwrap();
+    let left = place.fleet().points(&web, Some(&west)).await.unwrap().remove(0).1;
+    assert_eq!(left.len(), points.len() - 1);
+    let unknown = place.fleet().discard(&web, &west, &name, &quiet()).await.unwrap_err();
+    assert_eq!(unknown.code(), 1);
+    assert_eq!(place.history()[0].run.outcome, RunOutcome::Failed);
 }

@@ -49,6 +49,9 @@ CREATE TABLE resources (
     moving INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
+-- Each record that is written asks whether its directory is still another's.
+CREATE INDEX resources_former ON resources (former_id) WHERE former_id IS NOT NULL;
+
 -- Requests that were carried out; kept for ever, so that a repeat does nothing twice, for ever.
 CREATE TABLE operations (
     operation TEXT NOT NULL,
