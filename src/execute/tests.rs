@@ -71,7 +71,8 @@ struct Region {
     id: RegionId,
     founded: AtomicUsize,
     refuses: BTreeSet<Address>,
-    lost: bool,
+    /// From this call on there is no answer.
+    lost_at: Option<usize>,
     taken: Mutex<BTreeMap<Address, RecordChange>>,
     calls: Mutex<Vec<usize>>,
     operations: Mutex<BTreeSet<OperationId>>,
@@ -83,7 +84,7 @@ fn region(id: &str) -> Region {
         id: id.parse().unwrap(),
         founded: AtomicUsize::new(0),
         refuses: BTreeSet::new(),
-        lost: false,
+        lost_at: None,
         taken: Mutex::default(),
         calls: Mutex::default(),
         operations: Mutex::default(),
@@ -164,7 +165,7 @@ impl RegionPort for Region {
     async fn record(&self, authority: &Authority, changes: &[RecordChange]) -> Result<(), PortError> {
         assert!(self.operations.lock().unwrap().insert(authority.operation), "an operation's id was used twice");
         self.calls.lock().unwrap().push(changes.len());
-        if self.lost {
+        if self.lost_at.is_some_and(|at| self.calls.lock().unwrap().len() > at) {
             let status = crate::model::observed::RegionStatus::Unreachable;
             return Err(PortError::Unreachable { status, reason: "no route".to_owned(), help: None });
         }
@@ -448,7 +449,7 @@ async fn one_odd_object_does_not_take_its_neighbours_with_it() {
 #[tokio::test]
 async fn a_lost_region_fails_its_part_at_once() {
     let mut lost = region("b");
-    lost.lost = true;
+    lost.lost_at = Some(0);
     let mut scene = Scene::new(vec![region("a"), lost]);
     let mut changes: Vec<Change> = (0..100).map(|at| vm(at, &["a", "b"])).collect();
     changes.extend((100..150).map(|at| vm(at, &["a"])));
@@ -457,6 +458,17 @@ async fn a_lost_region_fails_its_part_at_once() {
     let outcomes = scene.outcomes();
     assert_eq!(outcomes.values().filter(|outcome| **outcome == Outcome::Failed).count(), 100);
     assert_eq!(outcomes.values().filter(|outcome| **outcome == Outcome::Done).count(), 50);
+}
+
+#[tokio::test]
+async fn a_region_that_is_lost_while_a_call_is_halved_is_not_asked_on_and_on() {
+    let mut lost = region("a");
+    lost.refuses.insert("vm.v0".parse().unwrap());
+    lost.lost_at = Some(1);
+    let mut scene = Scene::new(vec![lost]);
+    scene.run(&plan((0..100).map(|at| vm(at, &["a"])).collect())).await.unwrap();
+    assert_eq!(*scene.regions[0].calls.lock().unwrap(), [100, 50]);
+    assert!(scene.outcomes().values().all(|outcome| *outcome == Outcome::Failed));
 }
 
 #[tokio::test]

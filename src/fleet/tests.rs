@@ -397,6 +397,8 @@ async fn cut_off_at_any_step_a_second_apply_converges() {
             place.assert_equal("db");
             place.assert_settled().await;
             assert_eq!(place.history().last().unwrap().run.outcome, RunOutcome::Abandoned);
+            let reader = StateFile::new(place.path("state.db")).read().unwrap().unwrap();
+            assert_eq!(reader.recorded().unwrap().stores.len(), 2, "a store that was founded unseen is met");
             if !cut {
                 assert!(at > 6, "the journal was never asked");
                 break;
