@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::exit::Exit;
-use crate::config::{Loaded, Problems};
+use crate::config::{Loaded, Problem, Problems};
 use crate::execute::event::Outcome;
 use crate::fleet::{ExitClass, FleetError, Gate, RunReport};
 use crate::live::port::PortError;
@@ -126,7 +126,7 @@ impl CliError {
     /// What is told of it.
     pub(crate) fn reports(&self, loaded: Option<&Loaded>) -> Vec<Report> {
         match self {
-            Self::Problems(problems) => problems.0.iter().map(Report::from).collect(),
+            Self::Problems(problems) => problems.0.iter().map(problem).collect(),
             Self::Fleet(error) => fleet(error, loaded),
             Self::State(error) => vec![state(error)],
             Self::SavedPlan { source, .. } => {
@@ -180,6 +180,12 @@ fn sentence(text: &str) -> String {
 /// Points at the line that declared `address`.
 fn at(mut report: Report, loaded: Option<&Loaded>, address: &Address, text: &str) -> Report {
     report.labels.extend(loaded.and_then(|loaded| loaded.label(address, text)));
+    report
+}
+
+fn problem(problem: &Problem) -> Report {
+    let mut report = Report::from(problem);
+    report.help = report.help.as_deref().map(sentence);
     report
 }
 

@@ -386,5 +386,10 @@ fn words(outcome: RunOutcome, message: Option<&str>) -> String {
         RunOutcome::Interrupted => "interrupted",
         RunOutcome::Abandoned => "killed",
     };
-    message.map_or_else(|| outcome.to_owned(), |message| format!("{outcome}: {message}"))
+    // The message of a refusal begins with that word already.
+    let again = format!("{outcome}: ");
+    message.map_or_else(
+        || outcome.to_owned(),
+        |message| format!("{again}{}", message.strip_prefix(&again).unwrap_or(message)),
+    )
 }

@@ -49,8 +49,9 @@ pub fn history(entries: &[HistoryEntry], actions: bool, look: &Look) -> String {
         }
         let RunRecord { run, command, who, host: _, pid, started_at, topology, outcome, message, .. } = &entry.run;
         let (word, tone) = run_outcome(*outcome);
-        let title = format!("{}  {}", moment(*started_at), look.clean(bare(command)));
-        out.push_str(&format!("{}  {}\n", look.paint(Tone::Strong, &title), look.paint(tone, word)));
+        let when = look.paint(Tone::Strong, &moment(*started_at));
+        out.push_str(&format!("{when}  {}\n", look.paint(tone, word)));
+        out.push_str(&look.wrapped(2, bare(command)));
         let topology = topology.as_ref().map_or_else(String::new, |digest| format!(", topology {}", digest.short()));
         let facts = format!("run {run} by {who}, pid {pid}{topology}");
         for line in look.wrapped(2, &facts).lines() {

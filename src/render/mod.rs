@@ -23,6 +23,8 @@ pub mod memory;
 
 #[cfg(test)]
 pub(crate) mod golden;
+#[cfg(test)]
+mod tests;
 
 pub use printer::{Printer, Talk};
 pub use report::Report;

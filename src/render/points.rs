@@ -27,7 +27,7 @@ pub fn points(regions: &[(RegionId, Vec<Point>)], now: Timestamp, look: &Look) -
         let mut table = Table::new([
             Column::number("Point"),
             Column::name("Read at"),
-            Column::name("Unchanged until").optional(1),
+            Column::name("Verified").optional(1),
             Column::name("Kind"),
             Column::number("Size"),
             Column::number("Files").optional(3),
@@ -100,7 +100,8 @@ pub fn verification(verification: &Verification, look: &Look) -> String {
             }
             (None, false, false) => (Glyph::Cross, Tone::Bad, "damaged; the next apply repairs it"),
         };
-        out.push_str(&format!("  {}  {words}\n", look.paint(tone, &format!("{} {region_id}", look.glyph(glyph)))));
+        let name = look.paint(tone, &format!("{} {region_id}", look.glyph(glyph)));
+        out.push_str(&format!("  {name}\n{}", look.wrapped(6, words)));
         if let Some(error) = error {
             out.push_str(&look.wrapped(6, error));
         }

@@ -74,7 +74,8 @@ pub fn status(report: &StatusReport, look: &Look, every: bool) -> String {
         .collect();
     if !shown.is_empty() {
         heading(&mut out, look, "Replicas");
-        out.push_str(&replica_table(&shown, look));
+        // Why one of them is not in sync stands above, with what to do.
+        out.push_str(&replica_table(&shown, false, look));
     }
     if shown.len() < replicas {
         faint(
@@ -201,7 +202,7 @@ fn key(resource: &ReplicationStatus) -> ResourceKey {
     ResourceKey::new(resource.resource_type, resource.resource_id.clone())
 }
 
-fn replica_table(rows: &[(&ReplicationStatus, &RegionId, &ReplicaState)], look: &Look) -> String {
+fn replica_table(rows: &[(&ReplicationStatus, &RegionId, &ReplicaState)], details: bool, look: &Look) -> String {
     let mut table = Table::new([
         Column::name("Resource"),
         Column::name("Held by").optional(2),
@@ -229,6 +230,7 @@ fn replica_table(rows: &[(&ReplicationStatus, &RegionId, &ReplicaState)], look: 
             Cell::from(points),
             // Some states say it all.
             Cell::from(match replica.status {
+                _ if !details => String::new(),
                 ReplicaHealth::InSync | ReplicaHealth::Pending | ReplicaHealth::Waiting => String::new(),
                 ReplicaHealth::Behind
                 | ReplicaHealth::Late
@@ -246,7 +248,7 @@ pub fn replicas(resources: &[ReplicationStatus], look: &Look) -> String {
     let rows = resources
         .iter()
         .flat_map(|resource| resource.replicas.iter().map(move |(region, replica)| (resource, region, replica)));
-    replica_table(&rows.collect::<Vec<_>>(), look)
+    replica_table(&rows.collect::<Vec<_>>(), true, look)
 }
 
 /// One resource and its replicas.
