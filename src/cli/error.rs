@@ -13,6 +13,7 @@ use crate::fleet::{ExitClass, FleetError, Gate, RunReport};
 use crate::live::port::PortError;
 use crate::model::Address;
 use crate::plan::PlanRefusal;
+use crate::plan::document::Blocked;
 use crate::plan::saved::SavedPlanError;
 use crate::render::Report;
 use crate::render::document::DocumentError;
@@ -334,10 +335,32 @@ pub(crate) fn of_run(report: &RunReport, loaded: Option<&Loaded>) -> Vec<Report>
         let more = Report::new("more", format!("{} more kinds of failures", all - TOLD_MAX));
         reports.push(more.with_help(format!("`history --run {}` shows each action.", report.run)));
     }
+    // Nothing was tried, and nobody saw the plan: it says why.
+    if reports.is_empty() && report.class == ExitClass::Failed {
+        reports.extend(stopped(report, loaded));
+    }
     if reports.is_empty() && report.class == ExitClass::Failed {
         reports.push(Report::new("failed", "nothing was carried out").with_help("`plan` says what stands in the way."));
     }
     reports
+}
+
+/// What the plan of a run could not even try.
+fn stopped(report: &RunReport, loaded: Option<&Loaded>) -> Vec<Report> {
+    let blocked = report.plan.blocked.iter().map(|blocked| {
+        let Blocked { address, region_id, reason, detail } = blocked;
+        let place = region_id.as_ref().map(|region| format!(" at {region}")).unwrap_or_default();
+        let message = format!("{address}{place} is blocked ({}): {detail}", reason.as_str());
+        at(Report { warning: true, ..Report::new("blocked", message) }, loaded, address, "asked for here")
+    });
+    let waiting = report.plan.unobserved.iter().flat_map(|region| {
+        region.deferred.iter().map(|address| {
+            let message = format!("{address} waits for {}: {}", region.region_id, region.reason);
+            let help = region.help.as_deref().map(sentence);
+            at(Report { warning: true, help, ..Report::new("deferred", message) }, loaded, address, "asked for here")
+        })
+    });
+    blocked.chain(waiting).take(TOLD_MAX).collect()
 }
 
 #[cfg(test)]

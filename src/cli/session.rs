@@ -16,7 +16,7 @@ use crate::fleet::{Desired, MultiRegionManager, Settings, Watch};
 use crate::host::{Host, HostDisk};
 use crate::model::World;
 use crate::render::document;
-use crate::render::event::{Bars, Feed, JsonLines, Later, Lines, View};
+use crate::render::event::{Bars, Feed, JsonLines, Later, Lines, Tells, View};
 use crate::render::{Look, Printer};
 use crate::state::StateFile;
 
@@ -144,28 +144,28 @@ impl Session {
     }
 
     /// Watches a run: shows its events as lines or bars, or one JSON object a line. `actions` tells how many there
-    /// will be, once that is known.
-    pub(crate) fn watch(&self, actions: Arc<AtomicUsize>) -> (Watch, Arc<Feed>) {
+    /// will be, once that is known; `tells`, whether nobody saw the plan.
+    pub(crate) fn watch(&self, actions: Arc<AtomicUsize>, tells: Tells) -> (Watch, Arc<Feed>) {
         let view: Box<dyn View> = match self.globals.format {
             Format::Json => Box::new(JsonLines::new(Arc::clone(&self.printer))),
-            Format::Table | Format::Yaml | Format::Markdown => self.progress(actions),
+            Format::Table | Format::Yaml | Format::Markdown => self.progress(actions, tells),
         };
         self.watched_by(view)
     }
 
     /// Watches a run whose result is one document: its events are for people only.
     pub(crate) fn watch_for_people(&self) -> (Watch, Arc<Feed>) {
-        self.watched_by(self.progress(Arc::default()))
+        self.watched_by(self.progress(Arc::default(), Tells::WhatHappens))
     }
 
-    fn progress(&self, actions: Arc<AtomicUsize>) -> Box<dyn View> {
+    fn progress(&self, actions: Arc<AtomicUsize>, tells: Tells) -> Box<dyn View> {
         let printer = Arc::clone(&self.printer);
         let bars = self.for_people() && !printer.draw_target().is_hidden();
         Box::new(Later::new(Arc::clone(&self.printer), move || -> Box<dyn View> {
             if bars {
-                Box::new(Bars::new(printer, actions.load(Ordering::Relaxed)))
+                Box::new(Bars::new(printer, actions.load(Ordering::Relaxed), tells))
             } else {
-                Box::new(Lines::new(printer))
+                Box::new(Lines::new(printer, tells))
             }
         }))
     }

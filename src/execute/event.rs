@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::point::BlockReason;
 use crate::model::{Address, ByteCount, RegionId, Timestamp, units};
 use crate::plan::document::{Action, Kind};
 pub use crate::replica::transfer::Stage;
@@ -26,6 +27,23 @@ pub enum Outcome {
     Skipped,
     /// Stopped by a signal; what was received is kept.
     Interrupted,
+}
+
+/// Why something waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeferReason {
+    /// Nothing can be said of the region.
+    Unobserved,
+}
+
+impl DeferReason {
+    /// The name in every format.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unobserved => "unobserved",
+        }
+    }
 }
 
 /// What happens.
@@ -87,18 +105,48 @@ pub enum Event {
         /// In words: the error, the refusal, or what was noticed.
         message: Option<String>,
     },
+    /// Safety stops this; the plan said so, and nothing was tried.
+    Blocked {
+        /// When.
+        at: Timestamp,
+        /// The object.
+        address: Address,
+        /// The region where it would have been done.
+        region_id: Option<RegionId>,
+        /// Why.
+        reason: BlockReason,
+        /// In words, with the figure, and what to do.
+        detail: String,
+    },
+    /// Work that waits for a region.
+    Deferred {
+        /// When.
+        at: Timestamp,
+        /// The object.
+        address: Address,
+        /// The region.
+        region_id: RegionId,
+        /// Why.
+        reason: DeferReason,
+        /// In words: what is known of the region.
+        detail: String,
+    },
     /// The run ended.
     Summary {
         /// When.
         at: Timestamp,
         /// Actions carried out.
         done: u32,
+        /// Objects renamed.
+        renamed: u32,
         /// Actions that were at their result already.
         unchanged: u32,
         /// Actions that failed.
         failed: u32,
-        /// Actions that safety stopped.
+        /// What safety stopped, in the plan or while it ran.
         blocked: u32,
+        /// Objects with work that waits for a region that does not answer.
+        deferred: u32,
         /// Actions not tried.
         skipped: u32,
         /// Actions stopped by a signal.

@@ -148,6 +148,6 @@ impl Journal for StateJournal<'_> {
     }
 
     fn renamed(&mut self, moves: &[(Address, Address)]) -> Result<(), JournalError> {
-        self.state.rename_objects(moves).map_err(failed)
+        self.state.rename_objects(self.run, moves).map_err(failed)
     }
 }

@@ -32,6 +32,12 @@ pub struct ChangeOutcome {
     pub help: Option<String>,
     /// The region that answered in anger.
     pub region: Option<RegionId>,
+    /// Of one that failed: the regions where it was carried out all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub done_at: Vec<RegionId>,
+    /// Of a rename: the former address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renamed_from: Option<Address>,
     /// Bytes that travelled.
     pub bytes: ByteCount,
     /// How long it took.
@@ -53,6 +59,8 @@ impl ChangeOutcome {
             message: None,
             help: None,
             region: None,
+            done_at: Vec::new(),
+            renamed_from: None,
             bytes: ByteCount(0),
             duration: Duration::ZERO,
         }
@@ -71,10 +79,14 @@ impl ChangeOutcome {
 pub struct Tally {
     /// Carried out.
     pub done: u32,
+    /// Renames carried out.
+    pub renamed: u32,
     /// At their result already.
     pub unchanged: u32,
     /// Tried and failed.
     pub failed: u32,
+    /// Of those: carried out at some of their regions.
+    pub partly: u32,
     /// Stopped by safety.
     pub blocked: u32,
     /// Not tried, because something that they depend on did not succeed.
@@ -89,9 +101,13 @@ impl Tally {
         let mut tally = Self::default();
         for ended in outcomes {
             match ended.outcome {
+                Outcome::Done if ended.renamed_from.is_some() => tally.renamed += 1,
                 Outcome::Done => tally.done += 1,
                 Outcome::Unchanged => tally.unchanged += 1,
-                Outcome::Failed => tally.failed += 1,
+                Outcome::Failed => {
+                    tally.failed += 1;
+                    tally.partly += u32::from(!ended.done_at.is_empty());
+                }
                 Outcome::Blocked => tally.blocked += 1,
                 Outcome::Skipped => tally.skipped += 1,
                 Outcome::Interrupted => tally.interrupted += 1,

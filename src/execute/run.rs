@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::{Batch, BatchEnd, Caller};
 use super::copy::{Copy, Tick};
-use super::event::{Event, EventSink, Outcome};
+use super::event::{DeferReason, Event, EventSink, Outcome};
 use super::journal::{Conclusion, Journal, JournalError, Memory};
 use super::outcome::{ChangeOutcome, Executed, Tally};
 use super::records;
@@ -29,7 +29,7 @@ use crate::model::recorded::{Applied, Recorded};
 use crate::model::region::{Authority, Record, RecordChange, RecordWrite, SyncOrder};
 use crate::model::topology::{Spec, Topology};
 use crate::model::{Address, ByteCount, OperationId, RegionId, StoreId, Timestamp, World};
-use crate::plan::document::{Action, Change, Kind, Mode, Plan};
+use crate::plan::document::{Action, Blocked, Change, Kind, Mode, Plan, PlannedMove, Precondition};
 use crate::replica::port::TransferError;
 use crate::replica::transfer::{SyncFailure, SyncReport};
 
@@ -123,13 +123,16 @@ pub async fn run(
     let mut done = std::mem::take(&mut runner.done);
     done.duration = job.world.clock.since_boot().saturating_sub(began);
     done.interrupted = cancel.is_cancelled();
+    tell_stopped(job, events);
     let tally = Tally::of(&done.outcomes);
     events.emit(&Event::Summary {
         at: job.world.clock.now(),
         done: tally.done,
+        renamed: tally.renamed,
         unchanged: tally.unchanged,
         failed: tally.failed,
-        blocked: tally.blocked,
+        blocked: tally.blocked.saturating_add(count(job.plan.blocked.len())),
+        deferred: count(job.plan.deferred().len()),
         skipped: tally.skipped,
         interrupted: tally.interrupted,
         bytes: done.bytes(),
@@ -149,8 +152,13 @@ impl Runner<'_> {
         if moves.is_empty() {
             return Ok(());
         }
+        let started = self.job.world.clock.now();
+        let began = self.job.world.clock.since_boot();
+        let changes: Vec<Change> = moves.iter().map(renaming).collect();
+        self.journal.intend(&changes.iter().collect::<Vec<_>>(), started)?;
         let mut asked: BTreeMap<RegionId, Vec<(usize, RecordChange)>> = BTreeMap::new();
-        for (at, planned) in moves.iter().enumerate() {
+        for (at, (planned, change)) in moves.iter().zip(&changes).enumerate() {
+            self.events.emit(&begun(change, started));
             for region in &planned.regions {
                 if let Some(request) = self.rename_request(&planned.from, &planned.to, region) {
                     asked.entry(region.clone()).or_default().push((at, request));
@@ -170,26 +178,39 @@ impl Runner<'_> {
                 self.objects.insert(to.clone(), applied);
             }
         }
-        for (at, region, error) in refused {
-            let planned = &moves[at];
-            let words = format!("{region} still has it as {}: {error}", planned.from);
-            let outcome = ChangeOutcome {
-                id: format!("move:{}:{region}", planned.to),
-                address: planned.to.clone(),
-                kind: Kind::Resource,
-                action: Action::Update,
-                regions: vec![region.clone()],
-                outcome: Outcome::Failed,
-                message: Some(words),
-                help: help_of(&error),
-                region: Some(region),
+        let now = self.job.world.clock.now();
+        let duration = self.job.world.clock.since_boot().saturating_sub(began);
+        let outcomes: Vec<ChangeOutcome> = (moves.iter().zip(&changes).enumerate())
+            .map(|(at, (planned, change))| {
+                let refused: Vec<_> = (refused.iter().filter(|(of, ..)| *of == at))
+                    .map(|(_, region, error)| (region.clone(), error.clone()))
+                    .collect();
+                let mut outcome = record_outcome(change, &refused);
+                outcome.message = Some(match &outcome.message {
+                    None => change.reason.clone(),
+                    Some(words) => format!("not everywhere {}: {words}", change.reason),
+                });
+                ChangeOutcome { duration, renamed_from: Some(planned.from.clone()), ..outcome }
+            })
+            .collect();
+        let conclusions: Vec<_> = (changes.iter().zip(&outcomes))
+            .map(|(change, ended)| Conclusion {
+                change,
+                outcome: ended.outcome,
+                started: Some(started),
+                ended: now,
+                duration,
                 bytes: ByteCount(0),
-                duration: Duration::ZERO,
-            };
-            self.events.emit(&finished(&outcome, self.job.world.clock.now()));
+                message: ended.message.clone(),
+                memory: Memory::Kept,
+            })
+            .collect();
+        let journalled = self.journal.conclude(&conclusions);
+        for outcome in outcomes {
+            self.events.emit(&finished(&outcome, now));
             self.done.outcomes.push(outcome);
         }
-        Ok(())
+        journalled
     }
 
     /// What a region is asked for to rename a resource: its record as it is there, under the new name.
@@ -277,14 +298,7 @@ impl Runner<'_> {
             for at in &members {
                 self.started.insert(*at, (now, boot));
                 let change = self.changes[*at];
-                self.events.emit(&Event::ActionStarted {
-                    at: now,
-                    id: change.id.clone(),
-                    address: change.address.clone(),
-                    kind: change.kind,
-                    action: change.action,
-                    regions: change.regions.clone(),
-                });
+                self.events.emit(&begun(change, now));
             }
             let (settled, members): (Vec<usize>, Vec<usize>) =
                 members.into_iter().partition(|at| self.job.settled.contains(&self.changes[*at].id));
@@ -548,6 +562,59 @@ impl Runner<'_> {
     }
 }
 
+/// Says what the plan could not even try, and why: the counts alone explain nothing to whoever sees no plan.
+fn tell_stopped(job: &Job<'_>, events: &dyn EventSink) {
+    let at = job.world.clock.now();
+    for Blocked { address, region_id, reason, detail } in &job.plan.blocked {
+        let (address, region_id, detail) = (address.clone(), region_id.clone(), detail.clone());
+        events.emit(&Event::Blocked { at, address, region_id, reason: *reason, detail });
+    }
+    for region in &job.plan.unobserved {
+        for address in &region.deferred {
+            let (address, region_id) = (address.clone(), region.region_id.clone());
+            let detail = region.reason.clone();
+            events.emit(&Event::Deferred { at, address, region_id, reason: DeferReason::Unobserved, detail });
+        }
+    }
+}
+
+fn count(entries: usize) -> u32 {
+    u32::try_from(entries).unwrap_or(u32::MAX)
+}
+
+/// A rename as journal and history know it.
+fn renaming(planned: &PlannedMove) -> Change {
+    Change {
+        id: format!("move:{}", planned.to),
+        address: planned.to.clone(),
+        kind: match &planned.to {
+            Address::Region(_) => Kind::Region,
+            Address::Replication(_) => Kind::Replication,
+            Address::Resource(_) => Kind::Resource,
+        },
+        action: Action::Update,
+        regions: planned.regions.clone(),
+        drops: Vec::new(),
+        source: None,
+        before: None,
+        after: None,
+        reason: format!("renamed from {}", planned.from),
+        depends_on: Vec::new(),
+        precondition: Precondition::default(),
+    }
+}
+
+fn begun(change: &Change, at: Timestamp) -> Event {
+    Event::ActionStarted {
+        at,
+        id: change.id.clone(),
+        address: change.address.clone(),
+        kind: change.kind,
+        action: change.action,
+        regions: change.regions.clone(),
+    }
+}
+
 fn finished(outcome: &ChangeOutcome, at: Timestamp) -> Event {
     Event::ActionFinished {
         at,
@@ -575,12 +642,22 @@ fn help_of(error: &PortError) -> Option<String> {
     }
 }
 
-/// How a change of records ended: done where every region took it.
+/// How a change of records ended: done where every region took it. One that only some took says which.
 fn record_outcome(change: &Change, refused: &[(RegionId, PortError)]) -> ChangeOutcome {
     let Some((region, error)) = refused.first() else { return ChangeOutcome::new(change, Outcome::Done) };
-    let words: Vec<String> = refused.iter().map(|(region, error)| format!("{region}: {error}")).collect();
-    ChangeOutcome { help: help_of(error), region: Some(region.clone()), ..ChangeOutcome::new(change, Outcome::Failed) }
-        .saying(words.join("; "))
+    let mut words: Vec<String> = refused.iter().map(|(region, error)| format!("{region}: {error}")).collect();
+    let took = |region: &&RegionId| !refused.iter().any(|(refusing, _)| refusing == *region);
+    let done_at: Vec<RegionId> = change.regions.iter().filter(took).cloned().collect();
+    if !done_at.is_empty() {
+        let places = done_at.iter().map(RegionId::as_str).collect::<Vec<_>>().join(", ");
+        words.push(match change.action {
+            Action::Delete => format!("removed at {places}"),
+            Action::Create | Action::Update => format!("it stands at {places}"),
+            Action::Sync | Action::Repair | Action::Failover | Action::Fence => format!("done at {places}"),
+        });
+    }
+    let failed = ChangeOutcome::new(change, Outcome::Failed).saying(words.join("; "));
+    ChangeOutcome { help: help_of(error), region: Some(region.clone()), done_at, ..failed }
 }
 
 /// How a copy ended. What safety stops is not a failure.

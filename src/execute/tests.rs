@@ -13,12 +13,12 @@ use uuid::Uuid;
 
 use super::event::{Event, EventSink, Outcome};
 use super::journal::{Conclusion, Journal, JournalError, Memory};
-use super::outcome::Executed;
+use super::outcome::{Executed, Tally};
 use super::run::{GRACE, Job, run};
 use super::schedule::Limits;
 use crate::live::port::{ContentCheck, PointSelector, PortError, RegionPort};
 use crate::model::observed::{Observation, Observed};
-use crate::model::point::Point;
+use crate::model::point::{BlockReason, Point};
 use crate::model::policy::Policy;
 use crate::model::recorded::{Applied, Recorded};
 use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot, SyncOrder};
@@ -28,7 +28,8 @@ use crate::model::{
     World,
 };
 use crate::plan::document::{
-    Action, Change, FORMAT_VERSION, Holder, Kind, Mode, Plan, PlannedState, PlannedTopology, Precondition, Summary,
+    Action, Blocked, Change, FORMAT_VERSION, Holder, Kind, Mode, Plan, PlannedMove, PlannedState, PlannedTopology,
+    Precondition, Summary, UnobservedRegion,
 };
 use crate::replica::port::{
     BlockAddress, Hash, Published, Reading, ReadingEnd, Receiving, SessionId, Source, Survey, Target, TransferError,
@@ -440,6 +441,9 @@ async fn one_odd_object_does_not_take_its_neighbours_with_it() {
     assert_eq!(outcomes.values().filter(|outcome| **outcome == Outcome::Done).count(), 199);
     let failed = done.outcomes.iter().find(|ended| ended.outcome == Outcome::Failed).unwrap();
     assert_eq!(failed.region.as_ref().unwrap().as_str(), "b");
+    assert_eq!(failed.done_at, ["a".parse().unwrap()]);
+    assert!(failed.message.as_ref().unwrap().ends_with("; it stands at a"), "{failed:?}");
+    assert_eq!(Tally::of(&done.outcomes).partly, 1);
     assert!(scene.regions[1].calls.lock().unwrap().len() < 25, "halved, not tried one by one");
     // What the other region has of it is remembered, so that the next plan asks only where it is missing.
     let applied = &scene.notes.objects[&"vm.v77".parse().unwrap()];
@@ -506,4 +510,37 @@ async fn a_signal_at_any_step_leaves_everything_with_an_outcome() {
         // What the regions took is remembered: records under way are not torn.
         assert_eq!(scene.regions[0].taken.lock().unwrap().len(), scene.notes.objects.len());
     }
+}
+
+#[tokio::test]
+async fn a_rename_is_an_action_and_what_the_plan_stops_is_told() {
+    let mut scene = Scene::new(vec![region("a")]);
+    let mut plan = plan(Vec::new());
+    let (from, to) = ("vm.old".parse().unwrap(), "vm.new".parse().unwrap());
+    plan.moved.push(PlannedMove { from, to, regions: Vec::new() });
+    plan.blocked.push(Blocked {
+        address: "vm.lost".parse().unwrap(),
+        region_id: Some("a".parse().unwrap()),
+        reason: BlockReason::Suspicious,
+        detail: "it lost a disk".to_owned(),
+    });
+    plan.unobserved.push(UnobservedRegion {
+        region_id: "b".parse().unwrap(),
+        reason: "no route".to_owned(),
+        help: None,
+        deferred: vec!["vm.far".parse().unwrap(), "vm.lost".parse().unwrap()],
+    });
+    let done = scene.run(&plan).await.unwrap();
+    assert_eq!(scene.outcomes(), BTreeMap::from([("move:vm.new".to_owned(), Outcome::Done)]));
+    assert_eq!(done.outcomes[0].message.as_deref(), Some("renamed from vm.old"));
+    let heard: Vec<serde_json::Value> =
+        scene.heard.0.lock().unwrap().iter().map(|event| serde_json::to_value(event).unwrap()).collect();
+    let types: Vec<&str> = heard.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["action_started", "action_finished", "blocked", "deferred", "deferred", "summary"]);
+    let of = |at: usize, field: &str| heard[at][field].as_str().unwrap().to_owned();
+    assert_eq!((of(2, "address"), of(2, "region_id")), ("vm.lost".to_owned(), "a".to_owned()));
+    assert_eq!((of(2, "reason"), of(2, "detail")), ("suspicious".to_owned(), "it lost a disk".to_owned()));
+    assert_eq!((of(3, "reason"), of(3, "detail")), ("unobserved".to_owned(), "no route".to_owned()));
+    let counted = ["done", "renamed", "blocked", "deferred"].map(|field| heard[5][field].as_u64().unwrap());
+    assert_eq!(counted, [0, 1, 1, 2]);
 }

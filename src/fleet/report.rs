@@ -3,7 +3,6 @@
 //! A run of which some changes failed is a report, not an error: what stands is recorded, and a second run goes on
 //! from there.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -61,10 +60,14 @@ impl ExitClass {
 pub struct Counts {
     /// Carried out.
     pub done: u32,
+    /// Renames carried out.
+    pub renamed: u32,
     /// At their result already.
     pub unchanged: u32,
     /// Tried and failed.
     pub failed: u32,
+    /// Of those: carried out at some of their regions.
+    pub partly: u32,
     /// Stopped by safety, in the plan or while it ran.
     pub blocked: u32,
     /// Not tried, because something that they depend on did not succeed.
@@ -79,22 +82,23 @@ impl Counts {
     /// Counts what was tried, and what the plan could not even try.
     pub(super) fn of(plan: &Plan, executed: &Executed) -> Self {
         let tally = Tally::of(&executed.outcomes);
-        let deferred: BTreeSet<_> = plan.unobserved.iter().flat_map(|region| &region.deferred).collect();
         Self {
             done: tally.done,
+            renamed: tally.renamed,
             unchanged: tally.unchanged,
             failed: tally.failed,
+            partly: tally.partly,
             blocked: tally.blocked + u32::try_from(plan.blocked.len()).unwrap_or(u32::MAX),
             skipped: tally.skipped,
             interrupted: tally.interrupted,
-            deferred: u32::try_from(deferred.len()).unwrap_or(u32::MAX),
+            deferred: u32::try_from(plan.deferred().len()).unwrap_or(u32::MAX),
         }
     }
 
     /// The class of a run with these counts. `one_thing`: particular objects were asked for, so that what stands
     /// beside them is no comfort.
     pub(super) const fn class(self, one_thing: bool) -> ExitClass {
-        let stands = self.done + self.unchanged > 0;
+        let stands = self.done + self.renamed + self.unchanged + self.partly > 0;
         let failed = self.failed + self.skipped > 0;
         if self.interrupted > 0 {
             ExitClass::Interrupted
@@ -265,6 +269,7 @@ mod tests {
         assert_eq!(class(none), (ExitClass::Done, ExitClass::Done));
         assert_eq!(class(Counts { done: 1, unchanged: 1, ..none }), (ExitClass::Done, ExitClass::Done));
         assert_eq!(class(Counts { done: 1, failed: 1, ..none }), (ExitClass::Partial, ExitClass::Partial));
+        assert_eq!(class(Counts { failed: 1, partly: 1, ..none }), (ExitClass::Partial, ExitClass::Partial));
         assert_eq!(class(Counts { failed: 1, skipped: 3, ..none }), (ExitClass::Failed, ExitClass::Failed));
         assert_eq!(class(Counts { blocked: 1, ..none }), (ExitClass::Partial, ExitClass::Failed));
         assert_eq!(class(Counts { deferred: 1, ..none }), (ExitClass::Partial, ExitClass::Failed));

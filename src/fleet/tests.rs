@@ -468,7 +468,11 @@ async fn a_rename_is_an_empty_plan_and_a_removal_needs_prune() {
     let plan = place.plan().await;
     assert_eq!((plan.changes.len(), plan.drift.len(), plan.moved.len()), (0, 0, 1));
     let report = place.apply().await;
-    assert_eq!((report.class, report.outcomes.len()), (ExitClass::Done, 0), "{:#?}", report.outcomes);
+    assert_eq!((report.class, report.counts.renamed), (ExitClass::Done, 1), "{:#?}", report.outcomes);
+    let sql = HistoryFilter { address: Some("vm.sql".parse().unwrap()), ..HistoryFilter::default() };
+    let past = StateFile::new(place.path("state.db")).read().unwrap().unwrap().history(&sql).unwrap();
+    let told: Vec<&str> = past[0].actions.iter().filter_map(|action| action.message.as_deref()).collect();
+    assert_eq!((past.len(), told), (2, vec!["renamed from vm.db"]));
     assert!(place.vm("west", "sql").join("disk.raw").exists() && place.vm("east", "db").exists());
     let plan = place.plan().await;
     assert!(plan.is_settled() && plan.moved.is_empty(), "{}", serde_json::to_string_pretty(&plan).unwrap());

@@ -2,7 +2,7 @@
 //!
 //! A plan fixes what and where: object, regions, base point, epoch. Which blocks differ is found while it runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -347,6 +347,11 @@ impl Plan {
     /// Every effect, in the order of the plan.
     pub fn effects(&self) -> impl Iterator<Item = &Change> {
         self.changes.iter().chain(self.drift.iter())
+    }
+
+    /// Every object with work that waits for a region.
+    pub fn deferred(&self) -> BTreeSet<&Address> {
+        self.unobserved.iter().flat_map(|region| &region.deferred).collect()
     }
 
     /// Whether there is anything to do, or anything that should be done and cannot be.

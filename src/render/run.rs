@@ -12,10 +12,9 @@ use crate::model::{ByteCount, RunId, units};
 
 /// The verdict over a run, its figures, and what to look at.
 pub fn run(report: &RunReport, look: &Look) -> String {
-    let RunReport { run: _, plan, outcomes: _, counts, class, bytes, duration, serial } = report;
-    let effects = counts.done + counts.unchanged;
+    let RunReport { run: _, plan: _, outcomes: _, counts, class, bytes, duration, serial } = report;
+    let effects = counts.done + counts.renamed + counts.unchanged + counts.partly;
     let (glyph, tone, verdict) = match class {
-        ExitClass::Done if effects == 0 && !plan.moved.is_empty() => (Glyph::Done, Tone::Good, "Recorded"),
         ExitClass::Done if effects == 0 => (Glyph::Done, Tone::Good, "Nothing to do"),
         ExitClass::Done => (Glyph::Done, Tone::Good, "Done"),
         ExitClass::Partial if effects == 0 => (Glyph::Stop, Tone::Warn, "Nothing could be done now"),
@@ -27,11 +26,7 @@ pub fn run(report: &RunReport, look: &Look) -> String {
     };
     // Where nothing was done there is nothing to count.
     if effects == 0 && *class == ExitClass::Done {
-        let renames = match plan.moved.len() {
-            0 => String::new(),
-            n => format!(": {}", count(n, "rename", "renames")),
-        };
-        return format!("{}\n", look.paint(tone, &format!("{} {verdict}{renames}", look.glyph(glyph))));
+        return format!("{}\n", look.paint(tone, &format!("{} {verdict}", look.glyph(glyph))));
     }
     let mut facts = figures(counts);
     if bytes.0 > 0 {
@@ -49,9 +44,10 @@ pub fn run(report: &RunReport, look: &Look) -> String {
 
 /// `3 done`, `1 failed`: what is not zero.
 fn figures(counts: &Counts) -> Vec<String> {
-    let Counts { done, unchanged, failed, blocked, skipped, interrupted, deferred } = *counts;
+    let Counts { done, renamed, unchanged, failed, partly: _, blocked, skipped, interrupted, deferred } = *counts;
     let parts = [
         (done, "done"),
+        (renamed, "renamed"),
         (unchanged, "unchanged"),
         (failed, "failed"),
         (blocked, "blocked"),

@@ -17,7 +17,7 @@ pub struct HistoryFilter {
     pub run: Option<RunId>,
     /// Only runs with actions at this region, and of them only those actions.
     pub region: Option<RegionId>,
-    /// Only runs with actions on this object, and of them only those actions.
+    /// Only runs with actions on this object, under the names that it had too, and of them only those actions.
     pub address: Option<Address>,
     /// Only runs that ended so.
     pub outcome: Option<RunOutcome>,
@@ -46,7 +46,9 @@ const RUN: &str = "runs.id, command, who, host, pid, runs.started_at, runs.finis
                    (SELECT count(*) FROM actions WHERE run = runs.position), \
                    (SELECT coalesce(sum(bytes), 0) FROM actions WHERE run = runs.position), \
                    runs.position";
-const MATCHING_ACTION: &str = "(?2 IS NULL OR actions.address = ?2) AND (?3 IS NULL OR EXISTS (SELECT 1 FROM \
+/// `?2` is a list of addresses, each with the run before which it counts.
+const MATCHING_ACTION: &str = "(?2 IS NULL OR EXISTS (SELECT 1 FROM json_each(?2) AS name WHERE \
+                               actions.address = name.value ->> 0 AND actions.run < name.value ->> 1)) AND (?3 IS NULL OR EXISTS (SELECT 1 FROM \
                                json_each(actions.regions) AS place WHERE place.value = ?3))";
 
 impl StateReader {
@@ -56,7 +58,7 @@ impl StateReader {
     /// [`StateError::Database`]
     pub fn history(&self, filter: &HistoryFilter) -> Result<Vec<HistoryEntry>, StateError> {
         let moment = self.connection.unchecked_transaction().map_err(|error| self.of(error))?;
-        let address = filter.address.as_ref().map(ToString::to_string);
+        let address = filter.address.as_ref().map(|address| self.names(address)).transpose()?;
         let region = filter.region.as_ref().map(RegionId::as_str);
         let sql = format!(
             "SELECT {RUN} FROM runs WHERE (?1 IS NULL OR runs.id = ?1) AND (?4 IS NULL OR runs.started_at >= ?4) \
@@ -80,6 +82,19 @@ impl StateReader {
         drop(statement);
         moment.finish().map_err(|error| self.of(error))?;
         Ok(entries)
+    }
+
+    /// The addresses that an object had, each with the run before which it had it, as JSON.
+    fn names(&self, address: &Address) -> Result<String, StateError> {
+        let mut names = vec![(address.to_string(), i64::MAX)];
+        let mut at = 0;
+        // Each step leads to an earlier run, so it ends.
+        while let Some((present, until)) = names.get(at).cloned() {
+            let sql = "SELECT former, run FROM renames WHERE present = ?1 AND run < ?2";
+            names.extend(self.rows(sql, (present, until), |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?);
+            at += 1;
+        }
+        Ok(column::to_json(&names))
     }
 
     /// The run that began last.

@@ -94,7 +94,7 @@ impl State {
         Ok(run)
     }
 
-    fn position(&self, run: RunId) -> Result<i64, StateError> {
+    pub(super) fn position(&self, run: RunId) -> Result<i64, StateError> {
         let found = self
             .reader
             .connection

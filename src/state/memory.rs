@@ -53,12 +53,14 @@ impl State {
     }
 
     /// Remembers objects under their new addresses, all at once, so that two may change places. One that is not
-    /// managed under its former address is left out: the rename was recorded before.
+    /// managed under its former address is left out: the rename was recorded before. The history of an object is found
+    /// under its new address from now on.
     ///
     /// # Errors
-    /// [`StateError::Taken`] where an address belongs to an object that is not itself renamed; nothing is changed
+    /// [`StateError::UnknownRun`]; [`StateError::Taken`] where an address belongs to an object that is not itself renamed; nothing is changed
     /// then. [`StateError::Database`]
-    pub fn rename_objects(&mut self, moves: &[(Address, Address)]) -> Result<(), StateError> {
+    pub fn rename_objects(&mut self, run: RunId, moves: &[(Address, Address)]) -> Result<(), StateError> {
+        let run = self.position(run)?;
         let recorded = self.reader.recorded()?;
         let moves: Vec<(&Address, &Address)> = moves
             .iter()
@@ -80,6 +82,8 @@ impl State {
             for (from, to) in &moves {
                 let sql = "UPDATE objects SET address = ' ' || ?2 WHERE address = ?1";
                 transaction.execute(sql, (from.to_string(), to.to_string()))?;
+                let sql = "INSERT OR REPLACE INTO renames (run, former, present) VALUES (?1, ?2, ?3)";
+                transaction.execute(sql, (run, from.to_string(), to.to_string()))?;
             }
             transaction.execute("UPDATE objects SET address = substr(address, 2) WHERE address LIKE ' %'", [])?;
             grow_serial(transaction)

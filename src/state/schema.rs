@@ -7,7 +7,18 @@
 pub(super) const APPLICATION_ID: i32 = 0x6476_5253;
 
 /// The way from nothing to the present version.
-pub(super) const MIGRATIONS: &[&str] = &[FIRST];
+pub(super) const MIGRATIONS: &[&str] = &[FIRST, RENAMES];
+
+/// The past of a renamed object stands under its former address, up to the run that renamed it.
+const RENAMES: &str = "
+CREATE TABLE renames (
+    run INTEGER NOT NULL REFERENCES runs (position) ON DELETE CASCADE,
+    former TEXT NOT NULL,
+    present TEXT NOT NULL,
+    PRIMARY KEY (run, present)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX renames_by_present ON renames (present);
+";
 
 const FIRST: &str = "
 -- Who this state file is.

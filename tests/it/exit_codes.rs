@@ -56,6 +56,27 @@ fn code_3_partly() {
 }
 
 #[test]
+fn what_stops_a_run_is_told() {
+    let world = small_world();
+    world.apply();
+    fs::remove_file(world.path("a/resources/vm/web/disk.raw")).unwrap();
+    let reason = ["vm.web", "lost", "--accept-change"];
+    // Cron's mail says what is blocked and why; whoever applies has seen it in the plan.
+    let answer = world.run(["reconcile"]).exits(3).says(&reason).says(&["blocked", "suspicious"]);
+    assert!(answer.stderr.contains("suspicious"), "{}", answer.stderr);
+    let answer = world.run(["apply", "--auto-approve"]).exits(3).says(&reason);
+    assert!(!answer.stderr.contains("suspicious"), "{}", answer.stderr);
+    world.run(["replication", "sync", "web", "a", "b"]).exits(1).says(&reason);
+    fs::rename(world.path("b"), world.path("away")).unwrap();
+    world.write("a/resources/vm/web/disk.raw", vec![6u8; 100_000]);
+    world.run(["reconcile"]).exits(3).says(&["deferred", "vm.web", "unobserved"]);
+    let lines = world.run(["apply", "--auto-approve", "--format", "json"]).exits(3).json_lines();
+    let [.., deferred, summary] = lines.as_slice() else { panic!("{lines:?}") };
+    assert_eq!((&deferred["type"], &deferred["address"]), (&"deferred".into(), &"vm.web".into()));
+    assert_eq!((&summary["type"], &summary["deferred"]), (&"summary".into(), &1.into()));
+}
+
+#[test]
 fn code_4_locked() {
     let world = small_world();
     world.apply();

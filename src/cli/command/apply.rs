@@ -12,6 +12,7 @@ use super::super::finish;
 use super::super::session::Session;
 use super::plan::Scope;
 use crate::fleet::{ExitClass, SavedOptions};
+use crate::render::event::Tells;
 
 /// Make the regions what the topology says
 ///
@@ -44,7 +45,7 @@ impl Apply {
         let fleet = session.fleet()?;
         let approval = if auto_approve || saved.is_some() { Approval::Given } else { Approval::Asked };
         let mut reviewer = Reviewer::new(session, approval);
-        let (watch, feed) = session.watch(reviewer.actions());
+        let (watch, feed) = session.watch(reviewer.actions(), Tells::WhatHappens);
         let result = match saved {
             Some(plan) => {
                 let options = SavedOptions { max_prune: scope.max_prune() };
@@ -55,7 +56,7 @@ impl Apply {
         feed.end();
         let report = result.map_err(|error| reviewer.explain(error))?;
         // The plan that was shown has said that there is nothing to do.
-        let idle = report.class == ExitClass::Done && report.outcomes.is_empty() && report.plan.moved.is_empty();
+        let idle = report.class == ExitClass::Done && report.outcomes.is_empty();
         if session.for_people() && idle {
             return Ok(Exit::Done);
         }

@@ -13,6 +13,7 @@ use super::super::finish;
 use super::super::session::Session;
 use super::super::write::replace;
 use crate::fleet::{Allowed, OnLocked, ReconcileOptions, Round, Skipped};
+use crate::render::event::Tells;
 
 /// Sync what is due, for cron and timers
 ///
@@ -105,7 +106,7 @@ async fn round(
     metrics_file: Option<&PathBuf>,
 ) -> Result<Exit, CliError> {
     let fleet = session.fleet()?;
-    let (watch, feed) = session.watch(Arc::default());
+    let (watch, feed) = session.watch(Arc::default(), Tells::WhatIsStoppedToo);
     let result = fleet.reconcile(options, &watch).await;
     feed.end();
     let Round { report, metrics } = result?;

@@ -13,6 +13,7 @@ use super::super::session::Session;
 use crate::live::port::PointSelector;
 use crate::model::point::Point;
 use crate::model::{RegionId, ResourceId};
+use crate::render::event::Tells;
 use crate::render::paint::{Glyph, Tone};
 use crate::render::{points, status};
 
@@ -114,7 +115,7 @@ impl Sync {
     async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
         let Self { id, source, target, accept_change } = self;
         let fleet = session.fleet()?;
-        let (watch, feed) = session.watch(Arc::new(1.into()));
+        let (watch, feed) = session.watch(Arc::new(1.into()), Tells::WhatHappens);
         let synced = fleet.sync_resource(&id, &source, &target, accept_change, &watch).await;
         feed.end();
         finish::run(session, &synced?.run)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::feed::View;
-use super::lines;
+use super::lines::{self, Tells};
 use crate::execute::event::{Event, Outcome, Stage};
 use crate::model::ByteCount;
 use crate::plan::document::Kind;
@@ -33,6 +33,7 @@ pub struct Bars {
     ended: usize,
     troubled: usize,
     bytes: ByteCount,
+    tells: Tells,
 }
 
 #[derive(Debug)]
@@ -44,9 +45,9 @@ struct Running {
 
 impl Bars {
     /// Draws for a run of `total` actions.
-    pub fn new(printer: Arc<Printer>, total: usize) -> Self {
+    pub fn new(printer: Arc<Printer>, total: usize, tells: Tells) -> Self {
         let target = printer.draw_target();
-        Self::on(target, printer, total)
+        Self { tells, ..Self::on(target, printer, total) }
     }
 
     pub(super) fn on(target: ProgressDrawTarget, printer: Arc<Printer>, total: usize) -> Self {
@@ -65,6 +66,7 @@ impl Bars {
             ended: 0,
             troubled: 0,
             bytes: ByteCount::default(),
+            tells: Tells::default(),
         };
         bars.tell();
         bars
@@ -137,6 +139,11 @@ impl View for Bars {
                 if (self.total < LINES_BELOW || *kind == Kind::Sync || !well)
                     && let Some(line) = lines::finished(event, &self.look)
                 {
+                    self.all.suspend(|| self.printer.note(&line));
+                }
+            }
+            Event::Blocked { .. } | Event::Deferred { .. } => {
+                if let Some(line) = lines::stopped(event, self.tells, &self.look) {
                     self.all.suspend(|| self.printer.note(&line));
                 }
             }

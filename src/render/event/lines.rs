@@ -19,17 +19,28 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(30);
 /// The columns of an object's name, so that what follows stands in line.
 const NAME: usize = 38;
 
+/// Whether what the plan could not even try is told too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Tells {
+    /// Not again: the plan was shown, and says it.
+    #[default]
+    WhatHappens,
+    /// Yes: nobody saw the plan.
+    WhatIsStoppedToo,
+}
+
 /// Lines on standard error.
 #[derive(Debug)]
 pub struct Lines {
     printer: Arc<Printer>,
     said: BTreeMap<String, Timestamp>,
+    tells: Tells,
 }
 
 impl Lines {
     /// Writes through `printer`.
-    pub const fn new(printer: Arc<Printer>) -> Self {
-        Self { printer, said: BTreeMap::new() }
+    pub const fn new(printer: Arc<Printer>, tells: Tells) -> Self {
+        Self { printer, said: BTreeMap::new(), tells }
     }
 }
 
@@ -52,6 +63,11 @@ impl View for Lines {
             Event::ActionFinished { id, .. } => {
                 self.said.remove(id);
                 if let Some(line) = finished(event, &look) {
+                    self.printer.note(&line);
+                }
+            }
+            Event::Blocked { .. } | Event::Deferred { .. } => {
+                if let Some(line) = stopped(event, self.tells, &look) {
                     self.printer.note(&line);
                 }
             }
@@ -111,6 +127,39 @@ pub(super) const fn outcome(outcome: Outcome) -> (Glyph, Tone, Option<&'static s
     }
 }
 
+/// The lines of what the plan could not even try; none for any other event, and where it was shown before.
+pub(super) fn stopped(event: &Event, tells: Tells, look: &Look) -> Option<String> {
+    if tells == Tells::WhatHappens {
+        return None;
+    }
+    let (glyph, word, address, region, reason, detail) = match event {
+        Event::Blocked { at: _, address, region_id, reason, detail } => {
+            (Glyph::Stop, "blocked", address, region_id.as_ref(), reason.as_str(), detail)
+        }
+        Event::Deferred { at: _, address, region_id, reason, detail } => {
+            (Glyph::Bullet, "deferred", address, Some(region_id), reason.as_str(), detail)
+        }
+        Event::ActionStarted { .. } | Event::Progress { .. } | Event::ActionFinished { .. } | Event::Summary { .. } => {
+            return None;
+        }
+    };
+    let sign = look.paint(Tone::Warn, &text::padded(look.glyph(glyph), if look.unicode { 1 } else { 2 }));
+    let place = region.map(|region| format!(" {} {region}", look.glyph(Glyph::Arrow))).unwrap_or_default();
+    let name = text::padded(&format!("{address}{place}"), NAME);
+    let line = format!("  {sign} {word:<8} {name} {}", look.paint(Tone::Warn, reason));
+    Some(line + "\n" + &told(detail, look))
+}
+
+/// A message below its line. Without a width it stays one line, so that a log can be searched.
+fn told(message: &str, look: &Look) -> String {
+    let indent = if look.unicode { 4 } else { 5 };
+    if look.width.is_some() {
+        look.wrapped(indent, message).trim_end().to_owned()
+    } else {
+        format!("{}{}", " ".repeat(indent), look.clean(message))
+    }
+}
+
 /// The line of an action that ended; none for any other event.
 pub(super) fn finished(event: &Event, look: &Look) -> Option<String> {
     let Event::ActionFinished {
@@ -141,13 +190,7 @@ pub(super) fn finished(event: &Event, look: &Look) -> Option<String> {
     let told = matches!(ended, Outcome::Failed | Outcome::Blocked | Outcome::Interrupted);
     if let Some(message) = message.as_ref().filter(|_| !told) {
         line.push('\n');
-        let indent = if look.unicode { 4 } else { 5 };
-        // Without a width a message stays one line, so that a log can be searched.
-        if look.width.is_some() {
-            line.push_str(look.wrapped(indent, message).trim_end());
-        } else {
-            line.push_str(&format!("{}{}", " ".repeat(indent), look.clean(message)));
-        }
+        line.push_str(&self::told(message, look));
     }
     Some(line)
 }

@@ -17,4 +17,4 @@ pub use bars::Bars;
 pub use feed::{Feed, View};
 pub use json::JsonLines;
 pub use later::Later;
-pub use lines::Lines;
+pub use lines::{Lines, Tells};

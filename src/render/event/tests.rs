@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
-use crate::execute::event::{Event, EventSink, Outcome, Stage};
+use crate::execute::event::{DeferReason, Event, EventSink, Outcome, Stage};
+use crate::model::point::BlockReason;
 use crate::model::{ByteCount, Timestamp};
 use crate::plan::document::{Action, Kind};
 use crate::render::terminal::{ColorChoice, Device, Streams, Terminal};
@@ -101,12 +102,28 @@ fn story() -> Vec<Event> {
         finished(73, copy("s4", "vm.db-vm-2"), Outcome::Blocked, 0, Some("its source lost domain.xml\u{1b}[2J")),
         finished(73, copy("s5", "vm.db-vm-3"), Outcome::Skipped, 0, Some("vm.db-vm-2 did not succeed")),
         finished(74, copy("s6", "vm.db-vm-4"), Outcome::Interrupted, 1 << 20, None),
+        Event::Blocked {
+            at: at(75),
+            address: "vm.db-vm-5".parse().unwrap(),
+            region_id: Some("us-west-1".parse().unwrap()),
+            reason: BlockReason::Suspicious,
+            detail: "its source lost disk.raw".to_owned(),
+        },
+        Event::Deferred {
+            at: at(75),
+            address: "vm.db-vm-6".parse().unwrap(),
+            region_id: "eu-west-1".parse().unwrap(),
+            reason: DeferReason::Unobserved,
+            detail: "connection refused".to_owned(),
+        },
         Event::Summary {
             at: at(75),
             done: 2,
+            renamed: 0,
             unchanged: 1,
             failed: 1,
             blocked: 1,
+            deferred: 1,
             skipped: 1,
             interrupted: 1,
             bytes: ByteCount::mib(1006),
@@ -119,7 +136,7 @@ fn story() -> Vec<Event> {
 fn golden_lines() {
     for (name, utf8) in [("events.txt", true), ("events-ascii.txt", false)] {
         let (printer, output, error) = printer(Terminal { utf8, ..Terminal::default() });
-        let feed = Feed::new(Box::new(Lines::new(printer)));
+        let feed = Feed::new(Box::new(Lines::new(printer, Tells::WhatIsStoppedToo)));
         story().iter().for_each(|event| feed.emit(event));
         feed.end();
         assert_eq!(output.text(), "", "results only on standard output");

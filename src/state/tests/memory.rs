@@ -94,15 +94,47 @@ fn renames_are_done_all_at_once_and_only_once() {
     let moved = |from: &str, to: &str| (address(from), address(to));
     // Two change places, a third makes room for nobody.
     let moves = [moved("vm.one", "vm.two"), moved("vm.two", "vm.one"), moved("vm.three", "vm.four")];
-    state.rename_objects(&moves).unwrap();
+    let run = state.begin_run(&start("apply")).unwrap();
+    state.rename_objects(run, &moves).unwrap();
     assert_eq!(["vm.one", "vm.two", "vm.four"].map(|name| born(&state, name)), ["b", "a", "c"]);
     assert_eq!((objects(&state).len(), serial(&state)), (3, 4));
-    state.rename_objects(&[moved("vm.three", "vm.four"), moved("vm.one", "vm.one")]).unwrap();
+    state.rename_objects(run, &[moved("vm.three", "vm.four"), moved("vm.one", "vm.one")]).unwrap();
     assert_eq!(serial(&state), 4);
     for taken in [vec![moved("vm.one", "vm.two")], vec![moved("vm.one", "vm.x"), moved("vm.two", "vm.x")]] {
-        assert!(matches!(state.rename_objects(&taken), Err(StateError::Taken { .. })));
+        assert!(matches!(state.rename_objects(run, &taken), Err(StateError::Taken { .. })));
     }
     assert_eq!(serial(&state), 4);
+}
+
+#[test]
+fn the_past_of_a_renamed_object_is_found_under_its_new_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut state = open(&in_dir(dir.path()));
+    remember(&mut state, "vm.one", Remember::Applied(applied(vm("a"), &["a"])));
+    let mut act = |rename: Option<(&str, &str)>, on: &str| {
+        let run = state.begin_run(&start("apply")).unwrap();
+        if let Some((from, to)) = rename {
+            state.rename_objects(run, &[(address(from), address(to))]).unwrap();
+        }
+        let done = conclusion(intent("x", on, &["a"]), ActionOutcome::Done, moment(1));
+        state.actions_finished(run, &[done]).unwrap();
+        state.finish_run(run, &end(RunOutcome::Done, 0)).unwrap();
+        run
+    };
+    let born = act(None, "vm.one");
+    let renamed = act(Some(("vm.one", "vm.two")), "vm.two");
+    let again = act(Some(("vm.two", "vm.three")), "vm.three");
+    // Another object under the first name is not its past.
+    let other = act(None, "vm.one");
+    let of = |name: &str| {
+        let filter = HistoryFilter { address: Some(address(name)), ..HistoryFilter::default() };
+        let entries = history(&state, filter);
+        assert!(entries.iter().all(|entry| entry.actions.len() == 1));
+        names(&entries)
+    };
+    assert_eq!(of("vm.three"), [again, renamed, born]);
+    assert_eq!(of("vm.two"), [renamed, born]);
+    assert_eq!(of("vm.one"), [other, born]);
 }
 
 #[test]
