@@ -58,7 +58,10 @@ fn code_3_partly() {
 #[test]
 fn what_stops_a_run_is_told() {
     let world = small_world();
+    let topology = String::from_utf8(world.read("topology.toml")).unwrap();
+    world.write("topology.toml", topology.replace("target = \"b\"\n", "target = \"b\"\nsync_interval = \"1s\"\n"));
     world.apply();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
     fs::remove_file(world.path("a/resources/vm/web/disk.raw")).unwrap();
     let reason = ["vm.web", "lost", "--accept-change"];
     // Cron's mail says what is blocked and why; whoever applies has seen it in the plan.
