@@ -63,7 +63,7 @@ fn what_stops_a_run_is_told() {
     world.apply();
     std::thread::sleep(std::time::Duration::from_millis(1100));
     fs::remove_file(world.path("a/resources/vm/web/disk.raw")).unwrap();
-    let reason = ["vm.web", "lost", "--accept-change"];
+    let reason = ["vm.web", "disk.raw", "--accept-change"];
     // Cron's mail says what is blocked and why; whoever applies has seen it in the plan.
     let answer = world.run(["reconcile"]).exits(3).says(&reason).says(&["blocked", "suspicious"]);
     assert!(answer.stderr.contains("suspicious"), "{}", answer.stderr);
