@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::block::{GROUP_BYTES, blocks_in, blocks_in_group, from_slot, groups_in, hash_group};
+use super::block::{GROUP_BYTES, blocks_in_group, from_slot, groups_in, hash_group};
 use super::catalog::{FileId, KeptEntry, KeptFile};
 use super::export::dress;
 use super::fault::{cannot, misuse};

@@ -320,7 +320,7 @@ impl Receive {
         let mut rest: &[(BlockAddress, Vec<u8>)] = blocks;
         let mut at = 0;
         while let Some((first, _)) = rest.first() {
-            // A run of neighbours in one group is one write.
+            // Neighbours in one group need one look at what is wanted of it.
             let run = rest
                 .iter()
                 .enumerate()
@@ -445,16 +445,11 @@ impl State {
         }
         let path = incoming.data(arrival.id);
         let data = disk.open(&path, Open::ReadWrite).map_err(cannot("open", &path))?;
-        let together: Vec<u8>;
-        let bytes = match run {
-            [(_, bytes)] => bytes,
-            run => {
-                together = run.iter().map(|(_, bytes)| bytes.as_slice()).collect::<Vec<_>>().concat();
-                &together
-            }
-        };
-        data.write_at(bytes, first * BLOCK_BYTES).map_err(cannot("write", &path))?;
-        let written = bytes.len() as u64;
+        let mut written = 0;
+        for (address, bytes) in run {
+            data.write_at(bytes, address.block * BLOCK_BYTES).map_err(cannot("write", &path))?;
+            written += bytes.len() as u64;
+        }
         if let Some(want) = want {
             want.write(group, &record)?;
             let blocks = run.iter().zip(hashes).map(|((address, _), hash)| ((file, address.block), *hash));

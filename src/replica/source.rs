@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::block::{blocks_in_group, groups_in, hash_blocks, hash_group};
+use super::block::{block_len, blocks_in_group, groups_in, hash_blocks, hash_group};
 use super::fault::{Stop, StopCheck, cannot, misuse};
 use super::hashing::{lock, read_small};
 use super::index::Index;
@@ -235,7 +235,7 @@ impl LocalSource {
         Ok(hashes)
     }
 
-    /// The bytes of the named blocks, in order; neighbours are read together.
+    /// The bytes of the named blocks, in order.
     ///
     /// # Errors
     /// Where a file cannot be read or became shorter.
@@ -252,14 +252,18 @@ impl LocalSource {
             if start >= end || end.div_ceil(BLOCK_BYTES) != run[0].block + run.len() as u64 {
                 return Err(misuse(format!("{} has no block {}", scanned.path, run[run.len() - 1].block)));
             }
-            let mut bytes = vec![0; (end - start) as usize];
             let file = self.disk.open(&scanned.at, Open::Read).map_err(cannot("open", &scanned.at))?;
-            let read = file.read_at(&mut bytes, start).map_err(cannot("read", &scanned.at))?;
-            if read != bytes.len() {
-                let shorter = std::io::Error::other("the file became shorter while it was read");
-                return Err(cannot("read", &scanned.at)(shorter));
+            // Block by block into its own buffer: one that held the whole run would double the memory in flight.
+            for address in run {
+                let mut bytes = vec![0; block_len(scanned.size, address.block)];
+                let read =
+                    file.read_at(&mut bytes, address.block * BLOCK_BYTES).map_err(cannot("read", &scanned.at))?;
+                if read != bytes.len() {
+                    let shorter = std::io::Error::other("the file became shorter while it was read");
+                    return Err(cannot("read", &scanned.at)(shorter));
+                }
+                answer.push(bytes);
             }
-            answer.extend(bytes.chunks(BLOCK_BYTES as usize).map(<[u8]>::to_vec));
         }
         Ok(answer)
     }

@@ -10,6 +10,7 @@ use crate::host::disk::{Disk, HostDisk};
 use crate::model::point::PointState;
 use crate::replica::inspect::summary;
 use crate::replica::prune::discard;
+use crate::replica::transfer::SyncOptions;
 use crate::replica::verify::{Check, distrust, verify_replica, verify_source};
 
 fn lab() -> Lab {
@@ -223,6 +224,45 @@ fn setting_aside_survives_a_crash_at_every_call() {
         assert_same(&modified, &found, &format!("what was set aside, call {at}"));
         lab.assert_converged();
     }
+}
+
+#[test]
+fn a_hand_at_the_replica_during_a_sync_is_noticed_before_anything_is_overwritten() {
+    for file in ["disk.raw", "vm.xml"] {
+        let lab = lab();
+        lab.patch("disk.raw", 6 * BLOCK, &noise(3, BLOCK));
+        lab.write("vm.xml", b"<new/>");
+        let (source, _, target) = lab.ends(Fault::None);
+        let path = lab.replica().join(file);
+        let mut once = false;
+        *source.before_blocks.lock().unwrap() = Some(Box::new(move || {
+            if !std::mem::replace(&mut once, true) {
+                let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+                file.write_all_at(b"a hand", 0).unwrap();
+            }
+        }));
+        let failure = lab.drive(&source, &target, &SyncOptions::default()).unwrap_err();
+        assert!(failure.to_string().contains("was modified at the replica"), "{failure}");
+        assert_eq!(lab.newest(), Some(1));
+        let modified = picture(&lab.replica());
+        let report = lab.sync();
+        assert_eq!(report.published.set_aside.len(), 1);
+        assert_same(&modified, &lab.export(lab.points().last().unwrap().sequence).unwrap(), "what was set aside");
+        lab.assert_converged();
+    }
+}
+
+#[test]
+fn a_file_that_appears_in_the_way_during_a_sync_is_not_overwritten() {
+    let lab = lab();
+    lab.write("new", b"from the source");
+    let (source, _, target) = lab.ends(Fault::None);
+    let path = lab.replica().join("new");
+    *source.before_blocks.lock().unwrap() = Some(Box::new(move || fs::write(&path, b"mine").unwrap()));
+    lab.drive(&source, &target, &SyncOptions::default()).unwrap();
+    lab.assert_converged();
+    let beside: Vec<_> = fs::read_dir(lab.place().aside.join("in-the-way")).unwrap().collect();
+    assert_eq!(fs::read(beside[0].as_ref().unwrap().path()).unwrap(), b"mine");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::model::policy::Retention;
 use crate::model::region::{Epoch, SyncOrder};
 use crate::model::units::Percent;
 use crate::model::{Clock, Lineage, OperationId, ResourceKey, Timestamp, World};
-use crate::replica::catalog::{Catalog, CatalogChange, CatalogError, KeptManifest, ReplicaRecord};
+use crate::replica::catalog::{Catalog, CatalogChange, CatalogError, KeptManifest, Phase, ReplicaRecord};
 use crate::replica::export::{ExportOrder, export};
 use crate::replica::index::Index;
 use crate::replica::manifest::Node;
@@ -46,6 +46,8 @@ pub(super) struct MemoryCatalog {
     /// The commit, from 1 on, before which the process is killed; 0: none.
     pub(super) kill_before: AtomicU64,
     dead: AtomicBool,
+    /// After how many calls of the disk a phase was committed; none: the receiving ended.
+    pub(super) phases: Mutex<Vec<(u64, Option<Phase>)>>,
 }
 
 impl MemoryCatalog {
@@ -105,6 +107,10 @@ impl Catalog for MemoryCatalog {
                     manifests.remove(&sequence);
                 }
                 CatalogChange::Receiving(receiving) => {
+                    if let Some(disk) = &*self.disk.lock().unwrap() {
+                        let phase = receiving.as_ref().map(|receiving| receiving.phase);
+                        self.phases.lock().unwrap().push((disk.count(), phase));
+                    }
                     let text = serde_json::to_string(&receiving).unwrap();
                     record.receiving = serde_json::from_str(&text).unwrap();
                 }
@@ -299,6 +305,11 @@ impl Lab {
         self.clock.0.fetch_add(by.as_micros() as i64, Ordering::SeqCst);
     }
 
+    /// Sets the clock to a moment of the machine's.
+    pub(super) fn set_time(&self, ns: i64) {
+        self.clock.0.store(ns / 1000, Ordering::SeqCst);
+    }
+
     pub(super) fn source(&self) -> PathBuf {
         self.dir.path().join("source")
     }
@@ -355,7 +366,12 @@ impl Lab {
 
     /// The two ends, the target's disk with a fault.
     pub(super) fn ends(&self, fault: Fault) -> (LabSource, FaultyDisk, impl Target + use<>) {
-        let disk = FaultyDisk::new(Arc::new(HostDisk), fault);
+        self.ends_on(Arc::new(HostDisk), fault)
+    }
+
+    /// The same on another disk.
+    pub(super) fn ends_on(&self, disk: Arc<dyn Disk>, fault: Fault) -> (LabSource, FaultyDisk, impl Target + use<>) {
+        let disk = FaultyDisk::new(disk, fault);
         *self.catalog.disk.lock().unwrap() = Some(disk.clone());
         let source = LabSource {
             engine: LocalSource::new(Arc::new(HostDisk), self.world()),

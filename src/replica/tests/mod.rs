@@ -7,4 +7,5 @@ mod hostile;
 mod lab;
 mod later;
 mod lives;
+mod order;
 mod travel;

@@ -1,11 +1,15 @@
 //! What travels, and what is left when a sync is cut short.
 
-use std::fs;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::{fs, io};
 
 use super::lab::{BLOCK, GROUP, Lab, allocated, noise, picture};
 use crate::host::disk::faulty::Fault;
+use crate::host::disk::{Disk, DiskFile, FileStat, HostDisk, Open};
+use crate::model::point::BlockReason;
 use crate::replica::port::TransferError;
 use crate::replica::transfer::SyncOptions;
 
@@ -126,6 +130,118 @@ fn what_arrived_and_is_no_longer_wanted_leaves_no_trace() {
     }
 }
 
+/// A disk on which nothing more fits.
+#[derive(Debug)]
+struct Full(HostDisk, u64);
+
+impl Disk for Full {
+    fn free_space(&self, _: &Path) -> io::Result<u64> {
+        Ok(self.1)
+    }
+    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn DiskFile>> {
+        self.0.open(path, how)
+    }
+    fn symlink_metadata(&self, path: &Path) -> io::Result<FileStat> {
+        self.0.symlink_metadata(path)
+    }
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        self.0.read_dir(path)
+    }
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.0.create_dir_all(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.0.remove_file(path)
+    }
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.remove_dir(path)
+    }
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.0.remove_dir_all(path)
+    }
+    fn symlink(&self, to: &Path, path: &Path) -> io::Result<()> {
+        self.0.symlink(to, path)
+    }
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        self.0.read_link(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.sync_dir(path)
+    }
+    fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
+        self.0.set_mode(path, mode)
+    }
+    fn set_owner(&self, path: &Path, uid: u32, gid: u32) -> io::Result<()> {
+        self.0.set_owner(path, uid, gid)
+    }
+    fn set_mtime(&self, path: &Path, mtime_ns: i64) -> io::Result<()> {
+        self.0.set_mtime(path, mtime_ns)
+    }
+    fn clone_file(&self, from: &Path, to: &Path) -> io::Result<bool> {
+        self.0.clone_file(from, to)
+    }
+}
+
+#[test]
+fn a_sync_that_lacks_room_is_refused_before_it_takes_any() {
+    let lab = Lab::new("storage.s");
+    lab.write("disk", &noise(1, GROUP + BLOCK));
+    lab.sync();
+    lab.patch("disk", 0, &noise(2, 10 * BLOCK));
+    // The blocks, and as many for their undo.
+    let needed = 20 * BLOCK as u64;
+    let (source, _, target) = lab.ends_on(Arc::new(Full(HostDisk, needed)), Fault::None);
+    match lab.drive(&source, &target, &SyncOptions::default()).unwrap_err().error {
+        TransferError::Blocked(refusal) => {
+            assert_eq!(refusal.reason, BlockReason::NoSpace);
+            assert!(refusal.needed.unwrap().0 > needed && refusal.needed.unwrap().0 < needed * 11 / 10);
+        }
+        error => panic!("{error}"),
+    }
+    let (source, _, target) = lab.ends_on(Arc::new(Full(HostDisk, needed * 11 / 10)), Fault::None);
+    lab.drive(&source, &target, &SyncOptions::default()).unwrap();
+    lab.assert_converged();
+}
+
+#[test]
+fn a_file_that_changed_a_moment_ago_is_neither_remembered_nor_stamped() {
+    let lab = Lab::new("config.c");
+    lab.write("a", b"one");
+    let changed = HostDisk.symlink_metadata(&lab.source().join("a")).unwrap().ctime_ns;
+    lab.set_time(changed + 15_000_000);
+    lab.sync();
+    assert_eq!(lab.record().newest().unwrap().source_stamp, None);
+    let remembered = || fs::read_to_string(lab.source().parent().unwrap().join("cache/scan.json"));
+    assert!(!remembered().is_ok_and(|text| text.contains("\"a\"")));
+    lab.set_time(changed + 25_000_000);
+    lab.sync();
+    assert!(lab.record().newest().unwrap().source_stamp.is_some());
+    assert!(remembered().unwrap().contains("\"a\""));
+}
+
+#[test]
+fn what_is_remembered_is_not_read_again_unless_everything_is() {
+    let lab = Lab::new("storage.s");
+    lab.write("big", &noise(1, GROUP + BLOCK));
+    lab.sync();
+    // A change that shows nowhere in the metadata cannot be made from here; a cache that is wrong is as good.
+    let cache = lab.source().parent().unwrap().join("cache");
+    let index =
+        fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path()).find(|p| p.extension().unwrap() == "idx");
+    let file = fs::OpenOptions::new().write(true).open(index.unwrap()).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[7; 32], 64).unwrap();
+    lab.write("small", b"so that there is something to do");
+    lab.sync();
+    // Where the damaged cache is needed, its lie is found and everything is read.
+    fs::remove_file(lab.replica().join("big")).unwrap();
+    let report = lab.sync();
+    assert_eq!(report.passes, 2);
+    lab.assert_converged();
+}
+
 #[test]
 fn an_empty_source_is_no_point() {
     let lab = Lab::new("config.c");
@@ -137,7 +253,6 @@ fn an_empty_source_is_no_point() {
 
 #[test]
 fn adopted_files_keep_their_place() {
-    use crate::host::disk::HostDisk;
     use crate::replica::place::Place;
     let lab = Lab::new("vm.web");
     lab.write("x/disk.img", b"disk");

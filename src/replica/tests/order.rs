@@ -1,0 +1,121 @@
+//! What must be durable before a commit that relies on it. A killed process loses nothing that a call returned from;
+//! only the order of writes and syncs shows what a machine that loses power would.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use super::lab::{BLOCK, GROUP, Lab, noise};
+use crate::host::disk::faulty::{Call, Fault, Op};
+use crate::replica::catalog::Phase;
+
+/// Files and directories that were changed and not synced since.
+#[derive(Debug, Default)]
+struct Dirty {
+    files: BTreeSet<PathBuf>,
+    directories: BTreeSet<PathBuf>,
+}
+
+impl Dirty {
+    fn take(&mut self, call: &Call) {
+        let Call { op, path } = call;
+        let above = path.parent().unwrap().to_owned();
+        match op {
+            Op::Create | Op::CreateDir | Op::Rename | Op::Link => {
+                self.directories.insert(above);
+            }
+            Op::Remove | Op::RemoveDir => {
+                self.files.remove(path);
+            }
+            Op::Write | Op::SetLen | Op::Punch | Op::Clone => {
+                self.files.insert(path.clone());
+            }
+            Op::SetMetadata if path.is_symlink() => {}
+            Op::SetMetadata if path.is_dir() => {
+                self.directories.insert(path.clone());
+            }
+            Op::SetMetadata => {
+                self.files.insert(path.clone());
+            }
+            Op::Sync => {
+                self.files.remove(path);
+            }
+            Op::SyncDir => {
+                self.directories.remove(path);
+            }
+        }
+    }
+
+    fn below(&self, place: &Path) -> Vec<&PathBuf> {
+        let passing = |path: &&PathBuf| path.extension().is_some_and(|suffix| suffix == "want" || suffix == "actual");
+        let files = self.files.iter().filter(|path| path.starts_with(place) && !passing(path));
+        files.chain(self.directories.iter().filter(|path| path.starts_with(place))).collect()
+    }
+}
+
+#[test]
+fn nothing_is_committed_that_is_not_durable() {
+    let lab = Lab::new("storage.s");
+    lab.write("disk", &noise(1, GROUP + 3 * BLOCK));
+    lab.write("gone", &noise(2, GROUP + BLOCK));
+    lab.write("old/small", b"small");
+    lab.write("kind", b"file");
+    lab.sync();
+    lab.patch("disk", BLOCK, &noise(3, BLOCK));
+    lab.patch("disk", 3 * BLOCK, &vec![0; BLOCK]);
+    lab.remove("gone");
+    fs::remove_dir_all(lab.source().join("old")).unwrap();
+    lab.remove("kind");
+    lab.write("kind/of/new", &noise(4, GROUP + 9));
+    symlink("of/new", lab.source().join("kind/link")).unwrap();
+    lab.catalog.phases.lock().unwrap().clear();
+    let (result, disk) = lab.sync_with(Fault::None);
+    result.unwrap();
+    let place = lab.place();
+    let mut calls = disk.calls().into_iter();
+    let mut dirty = Dirty::default();
+    let mut done = 0;
+    let mut seen = BTreeSet::new();
+    for (count, phase) in lab.catalog.phases.lock().unwrap().iter() {
+        calls.by_ref().take((count - done) as usize).for_each(|call| dirty.take(&call));
+        done = *count;
+        let must: Vec<&Path> = match phase {
+            // The record of what arrives comes before the first file; checkpoints after their blocks.
+            Some(Phase::Receiving) => vec![],
+            Some(Phase::Sealed) => vec![&place.incoming],
+            Some(Phase::TakingOut) => vec![&place.incoming, &place.points],
+            Some(Phase::PuttingIn) => vec![&place.incoming, &place.points, &place.files],
+            None => vec![&place.points, &place.files, &place.index],
+        };
+        for place in must {
+            assert!(dirty.below(place).is_empty(), "{phase:?}: {:?}", dirty.below(place));
+        }
+        seen.insert(*phase);
+    }
+    assert_eq!(seen.len(), 5, "every phase was committed: {seen:?}");
+}
+
+#[test]
+fn a_slot_is_written_after_its_block_is_durable() {
+    let lab = Lab::new("storage.s");
+    lab.write("disk", &noise(1, GROUP + 3 * BLOCK));
+    lab.sync();
+    lab.patch("disk", BLOCK, &noise(3, BLOCK));
+    lab.write("more", &noise(4, 3 * GROUP));
+    let (result, disk) = lab.sync_with(Fault::None);
+    result.unwrap();
+    let incoming = lab.place().incoming;
+    let mut dirty = Dirty::default();
+    let mut copying = false;
+    for call in disk.calls() {
+        let name = call.path.file_name().unwrap().to_str().unwrap();
+        copying |= call.op == Op::Write && name.ends_with(".data");
+        if copying && call.op == Op::Write && call.path.starts_with(&incoming) && name.ends_with(".idx") {
+            let data = call.path.with_extension("data");
+            assert!(!dirty.files.contains(&data), "{name} shows blocks that are not durable");
+        }
+        dirty.take(&call);
+    }
+    assert!(copying);
+}
