@@ -147,8 +147,11 @@ fn create(resource: &str) -> RecordChange {
     RecordChange { address: resource.parse().unwrap(), expected: None, record: Some(write) }
 }
 
-/// Every path with its kind, size, mode, times and bytes.
-fn picture(root: &Path) -> BTreeMap<PathBuf, (u32, u64, i64, i64, i64, Vec<u8>)> {
+/// Mode, mtime and ctime, and bytes.
+type Look = (u32, [i64; 4], Vec<u8>);
+
+/// Every path and how it looks.
+fn picture(root: &Path) -> BTreeMap<PathBuf, Look> {
     let mut picture = BTreeMap::new();
     let mut open = vec![root.to_owned()];
     while let Some(path) = open.pop() {
@@ -157,8 +160,8 @@ fn picture(root: &Path) -> BTreeMap<PathBuf, (u32, u64, i64, i64, i64, Vec<u8>)>
         if metadata.is_dir() {
             open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         }
-        let times = (metadata.mtime(), metadata.mtime_nsec(), metadata.ctime_nsec());
-        picture.insert(path, (metadata.mode(), metadata.size(), times.0, times.1, times.2, bytes));
+        let times = [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()];
+        picture.insert(path, (metadata.mode(), times, bytes));
     }
     picture
 }
