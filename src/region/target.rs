@@ -98,8 +98,7 @@ impl Inner {
         accept_change: bool,
     ) -> Result<Receiving, TransferError> {
         let kept = self.check_target(writing, order)?;
-        let records = writing.store.records().map_err(|error| in_transfer(self.of(error)))?;
-        let own = records.regions.get(&self.region);
+        let own = writing.store.region(&self.region).map_err(|error| in_transfer(self.of(error)))?;
         let rules = ReceiveRules {
             accept_change,
             max_change: kept.record.spec.max_change,

@@ -69,6 +69,14 @@ impl Store {
         self.read(|transaction, of| Ok((records(transaction, of)?, ledgers(transaction, of)?)))
     }
 
+    /// One region's record, where it is registered.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn region(&self, id: &RegionId) -> Result<Option<RegionRecord>, StoreError> {
+        self.read(|transaction, of| region(transaction, of, id))
+    }
+
     /// One resource's record.
     ///
     /// # Errors
@@ -356,7 +364,7 @@ pub(super) fn manifest(
     found.map(|text| json(&format!("point {sequence} of {key}"), &text)).transpose()
 }
 
-fn rows<T>(
+pub(super) fn rows<T>(
     transaction: &Transaction<'_>,
     of: Of<'_>,
     sql: &str,

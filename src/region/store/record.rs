@@ -385,7 +385,7 @@ impl Writer<'_> {
     }
 
     fn run(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<(), StoreError> {
-        self.transaction.execute(sql, parameters).map(|_| ()).map_err(self.of)
+        self.transaction.prepare_cached(sql).and_then(|mut it| it.execute(parameters)).map(|_| ()).map_err(self.of)
     }
 }
 

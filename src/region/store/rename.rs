@@ -9,7 +9,7 @@ use rusqlite::Transaction;
 
 use super::error::StoreError;
 use super::open::Store;
-use super::read::Of;
+use super::read::{self, Of};
 use crate::model::region::Role;
 use crate::model::{ResourceId, ResourceKey};
 
@@ -30,12 +30,23 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn pending_renames(&self) -> Result<Vec<Rename>, StoreError> {
-        let records = self.records()?;
-        let pending = records.resources.into_iter().filter(|(_, kept)| kept.moving);
-        let renames = pending.filter_map(|(resource, kept)| {
-            Some(Rename { resource, from: kept.former_id?, files: kept.record.role == Role::Replica })
-        });
-        Ok(renames.collect())
+        let sql = "SELECT type, id, former_id, role FROM resources WHERE moving = 1 AND former_id IS NOT NULL";
+        self.read(|transaction, of| {
+            let moving = read::rows(transaction, of, sql, |row| {
+                Ok((
+                    row.get::<_, String>(0)?,
+                    row.get::<_, String>(1)?,
+                    row.get::<_, String>(2)?,
+                    row.get::<_, String>(3)?,
+                ))
+            })?;
+            let renames = moving.into_iter().map(|(kind, id, from, role)| {
+                let what = format!("{kind}.{id}");
+                let (resource, from) = (read::parse(&what, &what)?, read::parse(&what, &from)?);
+                Ok(Rename { resource, from, files: role == Role::Replica.as_str() })
+            });
+            renames.collect()
+        })
     }
 
     /// Notes that all directories of a rename bear the present name.
