@@ -58,7 +58,9 @@ impl Review for Reviewer {
     async fn review(&mut self, plan: &Plan) -> Verdict {
         let session = &self.session;
         self.actions.store(plan.effects().count(), Ordering::Relaxed);
-        if session.for_people() {
+        let asks = self.approval == Approval::Asked && session.can_ask();
+        // With --quiet the plan is shown only to whoever is asked about it.
+        if session.for_people() && (asks || !session.globals.quiet) {
             let text = plan::people(plan, session.printer.output_look(), session.globals.verbose);
             session.printer.result(&text);
             // What follows stands apart; nothing does where the plan has said it all.

@@ -77,9 +77,9 @@ pub(crate) struct Globals {
         value_parser = clap::value_parser!(u32).range(1..=1000)
     )]
     pub(crate) parallelism: u32,
-    /// Wait so long for the lock of the state, such as 90s or 5m
-    #[arg(long, global = true, value_name = "DUR", default_value = "0s", value_parser = duration)]
-    pub(crate) lock_timeout: Duration,
+    /// Wait so long for the lock of the state, such as 90s or 5m [default: 0s]
+    #[arg(long, global = true, value_name = "DUR", value_parser = duration)]
+    pub(crate) lock_timeout: Option<Duration>,
 }
 
 /// A format of results.
@@ -142,13 +142,16 @@ fn shape(mut command: clap::Command) -> clap::Command {
     }
     // The first paragraph is the summary, which stands there already.
     let more = command.get_long_about().map(ToString::to_string);
-    let more = more.and_then(|text| text.split_once("\n\n").map(|(_, more)| more.to_owned())).unwrap_or_default();
+    let more = more.and_then(|text| text.split_once("\n\n").map(|(_, more)| more.to_owned()));
     let help = Arg::new("help").short('h').long("help").action(ArgAction::HelpShort);
     let help = help.help("Print help").help_heading("Options");
+    if let Some(more) = more {
+        // An empty one would still leave its empty lines.
+        command = command.before_help(more);
+    }
     command
         .disable_help_flag(true)
         .arg(help)
-        .before_help(more)
         .help_template("{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}")
 }
 

@@ -80,7 +80,7 @@ impl Session {
         let settings = Settings {
             state: self.state_beside(&loaded.path),
             parallelism: usize::try_from(self.globals.parallelism).unwrap_or(Settings::DEFAULT_PARALLELISM),
-            lock_timeout: self.globals.lock_timeout,
+            lock_timeout: self.globals.lock_timeout.unwrap_or_default(),
             host: self.host.clone(),
             disk: Arc::new(HostDisk),
             guard: guard(),

@@ -172,3 +172,272 @@ fn scripts_schemas_and_manuals_are_printed() {
     assert_eq!(run(&["man", dir.path().to_str().unwrap()]).0, code(0));
     assert!(dir.path().join("debvisor-region-replication-sync.1").exists());
 }
+
+/// The words of an example as a shell would hand them over: up to a comment, a pipe or a redirection.
+fn words(example: &str) -> Vec<&str> {
+    example.split_whitespace().take_while(|word| !matches!(*word, "#" | "|" | ">")).collect()
+}
+
+#[test]
+fn every_example_is_a_command_line_of_this_version() {
+    let mut root = Cli::shaped();
+    root.build();
+    let mut open = vec![root];
+    let mut seen = 0;
+    while let Some(mut command) = open.pop() {
+        let help = command.render_help().to_string();
+        for example in help.lines().filter(|line| line.starts_with("  debvisor-region")) {
+            seen += 1;
+            if let Err(error) = Cli::shaped().try_get_matches_from(words(example)) {
+                panic!("{example}\n{error}");
+            }
+        }
+        open.extend(command.get_subcommands().filter(|inner| !inner.is_hide_set()).cloned());
+    }
+    assert!(seen > 30, "{seen}");
+}
+
+/// What stands between backticks in the texts of a source file that people get to read.
+fn quoted(source: &str, help: bool) -> Vec<String> {
+    let shown = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let spoken = |line: &&str| {
+        let line = line.trim_start();
+        !line.starts_with("//") || (help && line.starts_with("///"))
+    };
+    let lines: Vec<&str> = shown.lines().filter(spoken).map(|line| line.trim_start_matches([' ', '/'])).collect();
+    // A text goes on in the next line after a backslash, a doc comment without one.
+    let text = lines.join("\n").replace("\\\n", "");
+    let parts = text.split('`').collect::<Vec<_>>();
+    parts.iter().skip(1).step_by(2).map(|part| part.replace('\n', " ")).collect()
+}
+
+/// Why a text that looks like a command is none of this version.
+fn unknown_command(root: &clap::Command, text: &str) -> Option<String> {
+    // All that there is to be, some of it in later versions.
+    const FIRST: &str = "init validate fmt schema plan show apply reconcile import graph region replication vm failover \
+                         global history status state serve completions man";
+    let text = text.strip_prefix("debvisor-region ").unwrap_or(text);
+    let mut words = text.split_whitespace().peekable();
+    let first = words.next()?;
+    if !FIRST.split_whitespace().any(|known| known == first) || words.peek().is_none() {
+        return None;
+    }
+    let plain = |word: &str| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') && !word.starts_with("--");
+    let Some(found) = root.find_subcommand(first) else {
+        // Such as `failover = …` of a topology.
+        return words.peek().filter(|next| plain(next)).map(|_| format!("`{text}`: there is no `{first}`"));
+    };
+    let mut command = Some(found);
+    while let Some(group) = command.filter(|found| found.has_subcommands()) {
+        let Some(next) = words.next() else { break };
+        let Some(inner) = group.find_subcommand(next) else {
+            // Words that only begin like a command.
+            return plain(next).then(|| format!("`{text}`: there is no `{next}`"));
+        };
+        command = Some(inner);
+    }
+    let known = |option: &str| {
+        let args = command.into_iter().flat_map(clap::Command::get_arguments).chain(root.get_arguments());
+        args.filter_map(|arg| arg.get_long()).any(|long| long == option)
+    };
+    let option = words.filter_map(|word| word.strip_prefix("--")).find(|option| !known(option))?;
+    Some(format!("`{text}`: there is no `--{option}`"))
+}
+
+#[test]
+fn advice_names_commands_of_this_version() {
+    let mut root = Cli::shaped();
+    root.build();
+    assert!(unknown_command(&root, "region readmit a").is_some());
+    assert!(unknown_command(&root, "failover take-over").is_some());
+    assert!(unknown_command(&root, "vm nonsense").is_some());
+    assert!(unknown_command(&root, "plan --nonsense").is_some());
+    assert_eq!(unknown_command(&root, "replication sync web a b --accept-change"), None);
+    let mut open = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut wrong = Vec::new();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let tests = path.components().any(|part| part.as_os_str() == "tests") || path.ends_with("tests.rs");
+        if tests || path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        let help = path.components().any(|part| part.as_os_str() == "cli");
+        for text in quoted(&std::fs::read_to_string(&path).unwrap(), help) {
+            wrong.extend(unknown_command(&root, &text).map(|why| format!("{}: {why}", path.display())));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+/// Two regions in directories and a machine with one file.
+struct Site(tempfile::TempDir);
+
+impl Site {
+    fn new() -> Self {
+        let site = Self(tempfile::TempDir::new().unwrap());
+        site.write(
+            "topology.toml",
+            "schema_version = 1\n\n[regions.a]\napi_endpoint = \"file:a\"\nprimary = true\n\n\
+             [regions.b]\napi_endpoint = \"file:b\"\n\n\
+             [[replication]]\nsource = \"a\"\ntarget = \"b\"\nresource_types = [\"vm\"]\n\n\
+             [vms.web]\nreplicas = [\"b\"]\n",
+        );
+        site.write("a/resources/vm/web/web.xml", "<domain/>");
+        site
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.0.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn run(&self, args: &[&str]) -> (String, String, String) {
+        let topology = self.path("topology.toml");
+        run(&[args, &["--topology", &topology]].concat())
+    }
+
+    #[track_caller]
+    fn does(&self, args: &[&str]) -> String {
+        let (exit, output, error) = self.run(args);
+        assert_eq!(exit, code(0), "{output}\n{error}");
+        output
+    }
+
+    #[track_caller]
+    fn json(&self, args: &[&str]) -> serde_json::Value {
+        serde_json::from_str(&self.does(&[args, &["--format", "json"]].concat())).unwrap()
+    }
+}
+
+#[test]
+fn only_a_saved_plan_is_overwritten() {
+    let site = Site::new();
+    let topology = site.path("topology.toml");
+    let before = std::fs::read_to_string(&topology).unwrap();
+    let (exit, output, error) = site.run(&["plan", "--out", &topology]);
+    assert_eq!((exit, output), (code(1), String::new()));
+    assert!(error.contains("is no saved plan") && error.contains("Name another file"), "{error}");
+    assert_eq!(std::fs::read_to_string(&topology).unwrap(), before);
+    site.write("other.json", "{\"format_version\": \"1.0\"}");
+    assert_eq!(site.run(&["plan", "--out", &site.path("other.json")]).0, code(1));
+    let plan = site.path("plan.json");
+    site.does(&["plan", "--out", &plan]);
+    site.does(&["plan", "--out", &plan]);
+    site.does(&["show", &plan]);
+}
+
+#[test]
+fn quiet_runs_print_their_result_and_no_plan() {
+    let site = Site::new();
+    let (exit, output, error) = site.run(&["plan", "-q"]);
+    assert_eq!((exit, error), (code(0), String::new()));
+    assert!(output.contains("vm.web"), "the plan is the result: {output}");
+    let (exit, output, error) = site.run(&["apply", "-q", "--auto-approve"]);
+    assert_eq!((exit, error), (code(0), String::new()));
+    assert!(output.contains("Done") && !output.contains("vm.web"), "{output}");
+    let (exit, output, error) = site.run(&["apply", "-q", "--auto-approve"]);
+    assert_eq!((exit, error), (code(0), String::new()));
+    assert!(output.contains("Nothing to do") && output.lines().count() == 1, "{output}");
+}
+
+#[test]
+fn printed_errors_are_valid_by_their_schema() {
+    let schema: serde_json::Value = serde_json::from_str(&run(&["schema", "error"]).1).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let site = Site::new();
+    let one = site.run(&["vm", "restore", "nobody", "--auto-approve", "--format", "json"]).2;
+    site.write("topology.toml", "schema_version = 1\nfirst = 1\nsecond = 2\n");
+    let several = site.run(&["validate", "--format", "json"]).2;
+    for (text, field) in [(one, "error"), (several, "errors")] {
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(value[field].is_object() || value[field].is_array(), "{value}");
+        assert!(validator.is_valid(&value), "{value}");
+        let inner = if field == "error" { &value[field] } else { &value[field][0] };
+        assert!(!validator.is_valid(inner), "the inner object is not what is printed");
+    }
+}
+
+#[test]
+fn a_round_every_moment_is_no_command_line() {
+    let (exit, output, error) = run(&["reconcile", "--watch", "--interval", "999ms"]);
+    assert_eq!((exit, output), (code(64), String::new()));
+    assert!(error.contains("1s"), "{error}");
+}
+
+#[test]
+fn what_a_restore_replaced_is_named_counted_and_discarded() {
+    let site = Site::new();
+    site.does(&["apply", "--auto-approve"]);
+    site.write("a/resources/vm/web/web.xml", "<broken/>");
+    let said = site.does(&["vm", "restore", "web", "--auto-approve"]);
+    let points = site.json(&["replication", "points", "web", "--region", "a"]);
+    assert_eq!((points.as_array().unwrap().len(), &points[0]["state"]), (1, &"set_aside".into()), "{points}");
+    let name = points[0]["name"].as_str().unwrap();
+    assert!(said.contains(&format!("`replication discard web a {name}`")), "{said}");
+    assert_eq!(site.json(&["replication", "status", "web"])["set_aside"], 1);
+    assert!(site.does(&["status"]).contains("1 copy of former files set aside"));
+    let into = site.path("former");
+    site.does(&["replication", "export", "web", "--point", name, &into]);
+    assert_eq!(std::fs::read_to_string(site.path("former/web.xml")).unwrap(), "<broken/>");
+
+    let wrong: &[&[&str]] = &[
+        &["replication", "export", "web", "--point", name, &into],
+        &["replication", "export", "web", "--point", "99", "--region", "b", &site.path("none")],
+        &["replication", "discard", "web", "a", "replaced-nothing"],
+        &["vm", "restore", "web", "--from", "a", "--auto-approve"],
+    ];
+    for args in wrong {
+        let (exit, _, error) = site.run(&[*args, &["--format", "json"]].concat());
+        assert_eq!(exit, code(1), "{args:?}: {error}");
+        let error: serde_json::Value = serde_json::from_str(&error).unwrap();
+        assert_eq!(error["error"]["labels"], serde_json::json!([]), "{args:?}");
+        let help = error["error"]["help"].as_str().unwrap();
+        assert!(help.contains(name) || help.contains("empty"), "{args:?}: {help}");
+    }
+    site.does(&["replication", "discard", "web", "a", name]);
+    assert_eq!(site.json(&["replication", "points", "web", "--region", "a"]), serde_json::json!([]));
+}
+
+#[test]
+fn a_lost_machine_is_restored_not_accepted() {
+    let site = Site::new();
+    site.does(&["apply", "--auto-approve"]);
+    std::fs::remove_dir_all(site.path("a/resources/vm/web")).unwrap();
+    for command in ["plan", "status"] {
+        let shown = site.does(&[command, "--format", "json"]);
+        assert!(shown.contains("`vm restore web`") && !shown.contains("--accept-change"), "{shown}");
+    }
+    // A part of it is gone: what is left could be copied.
+    site.write("a/resources/vm/web/notes", "something else");
+    let shown = site.does(&["plan", "--format", "json"]);
+    assert!(shown.contains("`vm restore web`") && shown.contains("sync web a b --accept-change"), "{shown}");
+}
+
+#[test]
+fn regions_in_each_other_are_refused() {
+    let site = Site::new();
+    let text = std::fs::read_to_string(site.path("topology.toml")).unwrap();
+    site.write("topology.toml", &text.replace("file:b", "file:a/resources/../resources/vm/b"));
+    let (exit, _, error) = site.run(&["validate", "--format", "json"]);
+    assert_eq!(exit, code(1));
+    let error: serde_json::Value = serde_json::from_str(&error).unwrap();
+    assert_eq!(error["error"]["code"], "config::nested-endpoint");
+    assert_eq!(error["error"]["labels"].as_array().map(Vec::len), Some(2));
+
+    site.write("topology.toml", &text);
+    std::os::unix::fs::symlink("a", site.path("b")).unwrap();
+    let plan = site.json(&["plan"]);
+    assert_eq!(plan["unobserved"][0]["region_id"], "b", "{plan:#}");
+    assert!(plan["unobserved"][0]["reason"].as_str().unwrap().contains("that of region a"), "{plan:#}");
+    let (exit, _, error) = site.run(&["apply", "--auto-approve"]);
+    assert_eq!(exit, code(3), "{error}");
+    assert!(!error.contains("in use"), "{error}");
+}

@@ -127,7 +127,27 @@ fn endpoints(report: &mut Report, doc: &TopologyDoc, base: &Path) -> BTreeMap<Re
             }
         }
     }
+    nested(report, &endpoints, &seen);
     endpoints
+}
+
+/// A region's directory is its own: another region inside it would be among its resources, or be removed with them.
+fn nested(report: &mut Report, endpoints: &BTreeMap<RegionId, Endpoint>, seen: &BTreeMap<String, (&RegionId, &Place)>) {
+    for (inner, (id, place)) in seen {
+        if !matches!(endpoints.get(*id), Some(Endpoint::Directory(_))) {
+            continue;
+        }
+        let outer = Path::new(inner).ancestors().skip(1).find_map(|above| seen.get(above.to_str()?));
+        if let Some((other, around)) = outer {
+            let problem = Problem::new(
+                "config::nested-endpoint",
+                format!("region `{id}` lies inside region `{other}`"),
+            )
+            .reason("a region's directory is its own: what lies in it is taken for its resources, and is lost with it")
+            .help("give each region a directory beside the others'");
+            report.add(problem, &[(place, "inside".to_owned()), (around, "this directory".to_owned())]);
+        }
+    }
 }
 
 /// The region where resources are born that name none; more than one is reported.

@@ -111,7 +111,7 @@ impl MultiRegionManager {
     /// As above. Being locked out is success where it is to be skipped.
     pub async fn reconcile(&self, options: &ReconcileOptions, watch: &Watch) -> Result<Round, FleetError> {
         let wait = match options.on_locked {
-            OnLocked::Wait => FOREVER,
+            OnLocked::Wait { at_most } => at_most.unwrap_or(FOREVER),
             OnLocked::Fail => self.settings.lock_timeout,
             OnLocked::Skip => Duration::ZERO,
         };

@@ -264,6 +264,11 @@ impl MultiRegionManager {
         into: &Path,
     ) -> Result<(RegionId, Point), FleetError> {
         let (key, _) = self.declared_resource(resource)?;
+        if self.settings.disk.read_dir(into).is_ok_and(|names| !names.is_empty()) {
+            let reason = format!("{} is not empty", into.display());
+            let help = "name a directory that is empty, or one that is not there yet".to_owned();
+            return Err(FleetError::Unfit { reason, help: Some(help) });
+        }
         let from = self.region_with(resource, region, point).await?;
         let exported = self.open_one(&from)?.export(&key, point, into).await;
         match exported {
@@ -279,22 +284,34 @@ impl MultiRegionManager {
         region: Option<&RegionId>,
         point: &PointSelector,
     ) -> Result<RegionId, FleetError> {
-        if let Some(region) = region {
-            self.declared_region(region)?;
-            return Ok(region.clone());
-        }
         let (_, spec) = self.declared_resource(resource)?;
+        if let Some(region) = region {
+            let points = self.points(resource, Some(region)).await?;
+            if points.iter().flat_map(|(_, points)| points).any(|found| selects(point, found)) {
+                return Ok(region.clone());
+            }
+        }
         let mut having = Vec::new();
+        let mut listed = Vec::new();
         let mut silent = Vec::new();
         for place in self.places(spec, None)? {
-            let found = match self.points(resource, Some(&place)).await {
-                Ok(points) => points.into_iter().flat_map(|(_, points)| points).find(|found| selects(point, found)),
-                Err(error) => {
-                    silent.push(format!("{place}: {error}"));
-                    None
+            match self.points(resource, Some(&place)).await {
+                Ok(points) => {
+                    let found = points.iter().flat_map(|(_, points)| points).find(|found| selects(point, found));
+                    having.extend(found.map(|found| (found.verified_at, place)));
+                    listed.extend(points);
                 }
+                Err(error) => silent.push(format!("{place}: {error}")),
+            }
+        }
+        if let Some(region) = region {
+            let which = match point {
+                PointSelector::Newest => "no complete point".to_owned(),
+                PointSelector::Sequence(number) => format!("no point {number}"),
+                PointSelector::Name(name) => format!("nothing named `{name}`"),
             };
-            having.extend(found.map(|found| (found.verified_at, place)));
+            let reason = format!("{region} keeps {which} of {resource}");
+            return Err(FleetError::Unfit { reason, help: Some(there_are(&listed, &silent)) });
         }
         // The latest; of equally late ones, the first by name.
         having.sort_by(|(a, first), (b, second)| b.cmp(a).then(first.cmp(second)));
@@ -307,17 +324,13 @@ impl MultiRegionManager {
                         places.len(),
                         places.join(", ")
                     ),
-                    help: Some("name the region with --from".to_owned()),
+                    help: Some("say of which region".to_owned()),
                 })
             }
             (Some((_, place)), _) => Ok(place.clone()),
             (None, _) => Err(FleetError::Unfit {
                 reason: format!("no region that answers has that point of {resource}"),
-                help: Some(if silent.is_empty() {
-                    "`replication points` lists what there is".to_owned()
-                } else {
-                    silent.join("; ")
-                }),
+                help: Some(there_are(&listed, &silent)),
             }),
         }
     }
@@ -371,9 +384,30 @@ const OBSERVE_DEADLINE: Duration = Duration::from_secs(60);
 fn selects(selector: &PointSelector, point: &Point) -> bool {
     match selector {
         PointSelector::Newest => point.state == PointState::Complete,
-        PointSelector::Sequence(number) => point.sequence == *number,
+        // What a restore set aside has a name only.
+        PointSelector::Sequence(number) => *number > 0 && point.sequence == *number,
         PointSelector::Name(name) => point.name.as_ref() == Some(name),
     }
+}
+
+/// The points that can be asked for, region by region.
+pub(super) fn there_are(listed: &[(RegionId, Vec<Point>)], silent: &[String]) -> String {
+    const SHOWN: usize = 12;
+    let of = |(region, points): &(RegionId, Vec<Point>)| {
+        let name = |point: &Point| point.name.clone().unwrap_or_else(|| point.sequence.to_string());
+        let mut names = points.iter().take(SHOWN).map(name).collect::<Vec<_>>().join(", ");
+        if points.len() > SHOWN {
+            names.push_str(&format!(" and {} more", points.len() - SHOWN));
+        }
+        format!("{names} at {region}")
+    };
+    let known: Vec<String> = listed.iter().filter(|(_, points)| !points.is_empty()).map(of).collect();
+    let known = match known.as_slice() {
+        [] if silent.is_empty() => "no region keeps a point of it; `apply` makes the first ones".to_owned(),
+        [] => "no region that answers keeps a point of it".to_owned(),
+        known => format!("there are {}", known.join("; ")),
+    };
+    std::iter::once(known).chain(silent.iter().cloned()).collect::<Vec<_>>().join("; ")
 }
 
 fn words(outcome: RunOutcome, message: Option<&str>) -> String {

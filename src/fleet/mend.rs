@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::error::{FleetError, Gate};
-use super::manager::MultiRegionManager;
+use super::manager::{MultiRegionManager, there_are};
 use super::options::Watch;
 use super::report::{Rebuilt, Restored};
 use super::road::{Road, Sight};
@@ -15,6 +15,7 @@ use crate::execute::records;
 use crate::host::lock::Holder;
 use crate::live::port::{PointSelector, PortError};
 use crate::model::observed::Observation;
+use crate::model::point::PointState;
 use crate::model::region::RegionSnapshot;
 use crate::model::topology::Endpoint;
 use crate::model::{Address, ByteCount, RegionId, ResourceId, ResourceKey, RunId};
@@ -115,6 +116,16 @@ impl MultiRegionManager {
     ) -> Result<RunId, FleetError> {
         let (key, _) = self.declared_resource(resource)?;
         self.declared_region(region)?;
+        let mut listed = self.points(resource, Some(region)).await?;
+        listed.iter_mut().for_each(|(_, points)| points.retain(|point| point.state == PointState::SetAside));
+        let mut names = listed.iter().flat_map(|(_, points)| points).filter_map(|point| point.name.as_deref());
+        if !names.any(|there| there == name) {
+            let none = listed.iter().all(|(_, points)| points.is_empty());
+            return Err(FleetError::Unfit {
+                reason: format!("{region} has nothing of {resource} set aside as `{name}`"),
+                help: Some(if none { "there is nothing set aside".to_owned() } else { there_are(&listed, &[]) }),
+            });
+        }
         let mut road = self.set_out(self.settings.lock_timeout, watch).await?;
         let prepared = async {
             let sight = road.look().await?;

@@ -12,6 +12,7 @@ mod error;
 mod view;
 mod compare;
 mod metrics;
+mod apart;
 mod open;
 mod manager;
 mod road;

@@ -95,8 +95,11 @@ pub enum OnLocked {
     /// It fails with [`crate::state::StateError::Locked`].
     #[default]
     Fail,
-    /// It waits, however long that run takes.
-    Wait,
+    /// It waits for that run to end.
+    Wait {
+        /// So long, and then it fails as well; none: however long that run takes.
+        at_most: Option<Duration>,
+    },
     /// It is left out, and that is success.
     Skip,
 }

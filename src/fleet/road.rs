@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::apart::apart;
 use super::error::{FleetError, Gate};
 use super::manager::MultiRegionManager;
 use super::options::{Verdict, Watch};
@@ -66,7 +67,8 @@ impl MultiRegionManager {
 
     pub(super) async fn look_with(&self, recorded: Recorded, superseded: BTreeSet<Digest>) -> Sight {
         let ports: Ports = Arc::new(self.open_all(&recorded));
-        let observed = self.judge(&recorded, &self.observe(&ports).await);
+        let seen = apart(&self.desired.topology.endpoints, self.observe(&ports).await);
+        let observed = self.judge(&recorded, &seen);
         Sight { recorded, superseded, observed: Arc::new(observed), ports }
     }
 

@@ -116,6 +116,8 @@ pub struct ReplicationStatus {
     pub version: Option<u64>,
     /// The newest `verified_at` at any replica.
     pub last_sync: Option<Timestamp>,
+    /// How many copies of its own files were set aside at its holder by restores.
+    pub set_aside: u32,
     /// By region.
     pub replicas: BTreeMap<RegionId, ReplicaState>,
 }

@@ -443,6 +443,9 @@ async fn who_comes_second_is_told_who_was_first() {
     let skip = ReconcileOptions { on_locked: OnLocked::Skip, ..ReconcileOptions::default() };
     let round = place.fleet().reconcile(&skip, &quiet()).await.unwrap();
     assert!(round.report.unwrap_err().holder.unwrap().contains("a test"));
+    let on_locked = OnLocked::Wait { at_most: Some(Duration::from_millis(50)) };
+    let wait = ReconcileOptions { on_locked, ..ReconcileOptions::default() };
+    assert_eq!(place.fleet().reconcile(&wait, &quiet()).await.unwrap_err().code(), 4, "no longer than it may");
     drop(first);
     place.fleet().reconcile(&skip, &quiet()).await.unwrap().report.unwrap();
 }

@@ -94,6 +94,7 @@ impl View<'_> {
             version: replicas.values().filter_map(|replica| replica.sequence).max(),
             last_sync: replicas.values().filter_map(|replica| replica.verified_at).max(),
             epoch: holder.as_ref().map(|holder| holder.epoch),
+            set_aside: self.observed.snapshot(at).and_then(|seen| seen.replaced.get(key)).copied().unwrap_or(0),
             primary_region: holder.map(|holder| holder.region),
             replicas,
         }
@@ -219,11 +220,11 @@ impl View<'_> {
         }
         for blocked in plan.iter().flat_map(|plan| &plan.blocked) {
             let help = match blocked.reason {
-                BlockReason::Suspicious | BlockReason::Shrunk => {
-                    Some("look at the source; if it is as it should be, `replication sync --accept-change`")
-                }
                 BlockReason::NotDeclared => Some("`apply --prune` removes its protection, never its data"),
-                BlockReason::SourceBusy
+                // What the plan says of these has the way on in it.
+                BlockReason::Suspicious
+                | BlockReason::Shrunk
+                | BlockReason::SourceBusy
                 | BlockReason::NoSpace
                 | BlockReason::Unsupported
                 | BlockReason::NoCommonBase

@@ -43,18 +43,20 @@ pub enum PointState {
     Complete,
     /// No: bytes that only this point had were overwritten at the replica by somebody else.
     Damaged,
-    /// Not of the chain of copies: what was found written at the replica, set aside until somebody discards it.
+    /// Not of the chain of copies: what was found written at the replica, or what a holder had before a restore; set
+    /// aside until somebody discards it.
     SetAside,
 }
 
 /// One point, as listed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Point {
-    /// Its number at this replica; grows, is never reused.
+    /// Its number at this replica; grows, is never reused. 0 for a holder's own files that were set aside.
     pub sequence: u64,
     /// Its name where it has one (set-aside points do).
     pub name: Option<String>,
-    /// The root hash over all files: paths, kinds, modes, sizes and bytes.
+    /// The root hash over all files: paths, kinds, modes, sizes and bytes. Of a holder's own files that were set
+    /// aside, whose bytes nobody read, a digest of their metadata.
     pub data_hash: Digest,
     /// When its copy was begun at the source: what it is dated by.
     pub read_at: Timestamp,

@@ -186,6 +186,9 @@ pub struct RegionSnapshot {
     pub contents: BTreeMap<ResourceKey, Content>,
     /// What it holds as a replica.
     pub replicas: BTreeMap<ResourceKey, Replica>,
+    /// How many copies of a resource's own files were set aside when others were put in their place.
+    #[serde(default)]
+    pub replaced: BTreeMap<ResourceKey, u32>,
     /// Former ids of resources whose files still lie under them.
     pub former_ids: BTreeMap<ResourceKey, ResourceId>,
     /// Room left on the file system of its points.
@@ -205,6 +208,7 @@ impl RegionSnapshot {
             resources: BTreeMap::new(),
             contents,
             replicas: BTreeMap::new(),
+            replaced: BTreeMap::new(),
             former_ids: BTreeMap::new(),
             free,
         }

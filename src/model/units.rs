@@ -17,7 +17,7 @@ pub enum UnitError {
     #[error("`{0}` is not a rate such as `200 Mbit/s`")]
     Rate(String),
     /// Not a duration.
-    #[error("`{0}` is not a duration such as `90s`, `5m` or `1h30m`")]
+    #[error("`{0}` is not a duration such as `90s`, `5m`, `1h30m` or `7d`")]
     Duration(String),
     /// Not a share.
     #[error("`{0}` is not a share such as `50 %`, from 1 % to 100 %")]
@@ -174,25 +174,44 @@ impl From<Percent> for String {
     }
 }
 
-/// Reads a duration such as `90s`, `5m` or `1h30m`. A number without a unit is none.
+/// Reads a duration such as `90s`, `5m`, `1h30m` or `7d`, a day being 24 hours. A number without a unit is none.
 ///
 /// # Errors
-/// [`UnitError::Duration`] for anything else, negative durations included.
+/// [`UnitError::Duration`] for anything else, negative durations and calendar units (months, years) included.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     let bad = || UnitError::Duration(text.to_owned());
-    let span: jiff::SignedDuration = text.trim().parse().map_err(|_| bad())?;
+    let text = text.trim();
     // ISO 8601 (`PT5M`) would be read too, but is not what the files are documented to hold.
-    if !text.trim_start().starts_with(|c: char| c.is_ascii_digit()) {
+    if !text.starts_with(|c: char| c.is_ascii_digit()) {
         return Err(bad());
     }
-    Duration::try_from(span).map_err(|_| bad())
+    let signed = match text.parse::<jiff::SignedDuration>() {
+        Ok(signed) => signed,
+        // Days are beyond a duration's own units.
+        Err(_) => {
+            let span: jiff::Span = text.parse().map_err(|_| bad())?;
+            span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| bad())?
+        }
+    };
+    Duration::try_from(signed).map_err(|_| bad())
 }
 
-/// Writes a duration as files do: `1h30m`, `90s` as `1m30s`, `250ms`.
+/// Writes a duration as files do: `1h30m`, `90s` as `1m30s`, `250ms`, `80us`. To the microsecond below a millisecond,
+/// to the millisecond above; [`parse_duration`] reads back what this writes.
 pub fn format_duration(duration: Duration) -> String {
-    let printer = jiff::fmt::friendly::SpanPrinter::new();
-    let signed = jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX);
-    printer.duration_to_string(&signed).replace(' ', "")
+    let longest = jiff::SignedDuration::MAX.unsigned_abs().as_millis();
+    let nanos = duration.as_nanos();
+    let micros = (nanos + 500) / 1_000;
+    if micros == 0 {
+        return "0s".to_owned();
+    }
+    if micros < 1_000 {
+        return format!("{micros}us");
+    }
+    let millis = ((nanos + 500_000) / 1_000_000).min(longest);
+    let units =
+        [("h", millis / 3_600_000), ("m", millis / 60_000 % 60), ("s", millis / 1_000 % 60), ("ms", millis % 1_000)];
+    units.iter().filter(|(_, number)| *number > 0).map(|(unit, number)| format!("{number}{unit}")).collect()
 }
 
 /// Serde form of a `Duration` field: `"5m"`.
@@ -273,8 +292,41 @@ mod tests {
         assert_eq!(format_duration(Duration::from_secs(5400)), "1h30m");
         assert_eq!(format_duration(Duration::from_millis(250)), "250ms");
         assert_eq!(format_duration(Duration::ZERO), "0s");
-        for bad in ["", "90", "-5m", "PT5M", "5 parsecs"] {
+        for bad in ["", "90", "-5m", "PT5M", "5 parsecs", "1mo", "1y", "7d ago", "99999999999999999999d"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_day_is_24_hours() {
+        assert_eq!(parse_duration("7d").unwrap(), Duration::from_secs(7 * 86_400));
+        assert_eq!(parse_duration("1d12h").unwrap(), Duration::from_secs(36 * 3_600));
+        assert_eq!(format_duration(parse_duration("1d12h").unwrap()), "36h");
+    }
+
+    #[test]
+    fn what_was_measured_is_rounded() {
+        assert_eq!(format_duration(Duration::from_nanos(80_085_613)), "80ms");
+        assert_eq!(format_duration(Duration::from_nanos(85_613)), "86us");
+        assert_eq!(format_duration(Duration::from_nanos(999_600)), "1ms");
+        assert_eq!(format_duration(Duration::from_nanos(59_999_600_000)), "1m");
+        assert_eq!(format_duration(Duration::from_nanos(499)), "0s");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_written_duration_is_read_back(seconds in 0..=u64::MAX, nanos in 0..1_000_000_000u32, short: bool) {
+            let whole = if short { seconds % 100_000 } else { seconds };
+            for duration in [Duration::new(whole, nanos), Duration::from_nanos(nanos.into())] {
+                let text = format_duration(duration);
+                let read = parse_duration(&text).unwrap();
+                proptest::prop_assert_eq!(format_duration(read), text.clone());
+                let step = if duration < Duration::from_millis(1) { 1 } else { 1_000 };
+                let longest = jiff::SignedDuration::MAX.unsigned_abs();
+                let apart = read.abs_diff(duration.min(longest));
+                proptest::prop_assert!(apart <= Duration::from_micros(step), "{text}: {apart:?}");
+                proptest::prop_assert!(text.is_ascii());
+            }
         }
     }
 }

@@ -124,7 +124,7 @@ impl PlanRefusal {
                                             the other topology then finds it in foreign hands"
                 .to_owned(),
             Self::AnotherController { place, .. } => {
-                format!("change regions from {place}, or take its place with `failover take-over`")
+                format!("change regions from {place}: only one state may change roles and the registry")
             }
             Self::PruneTooMany { count, .. } => {
                 format!("check that the files are complete; then raise the limit with `--max-prune {count}`")
@@ -139,9 +139,7 @@ impl PlanRefusal {
             Self::UnknownTarget { nearest: None, .. } => {
                 "an address is region.ID, replication.SOURCE.TARGET or TYPE.ID; `plan` lists them".to_owned()
             }
-            Self::NoRegionAnswered { .. } => {
-                "see each region's reason; `region health-check` asks them again".to_owned()
-            }
+            Self::NoRegionAnswered { .. } => "see each region's reason; `plan` asks them again".to_owned(),
         }
     }
 

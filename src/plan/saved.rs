@@ -72,6 +72,21 @@ pub fn read(text: &str) -> Result<Plan, SavedPlanError> {
     serde_json::from_value(value).map_err(SavedPlanError::Shape)
 }
 
+/// Whether a file is a saved plan of whatever version, changed or not: what `plan --out` may overwrite. Reads no more
+/// of another file than it takes to see that it is none.
+pub fn is_plan(text: impl std::io::Read) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Mark {
+        #[serde(rename = "format_version")]
+        _version: String,
+        #[serde(rename = "digest")]
+        _digest: String,
+        #[serde(rename = "changes")]
+        _changes: Vec<serde::de::IgnoredAny>,
+    }
+    serde_json::from_reader::<_, Mark>(text).is_ok()
+}
+
 fn major(version: &str) -> &str {
     version.split('.').next().unwrap_or(version)
 }

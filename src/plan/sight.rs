@@ -172,7 +172,10 @@ fn unmounted(id: &RegionId, why: String) -> Unobserved {
     Unobserved {
         status: RegionStatus::Unknown,
         reason: format!("its place is empty, but {why}: is a disk not mounted?"),
-        help: Some(format!("mount it; if its store is lost for good, `region readmit {id}` takes a new one in")),
+        help: Some(format!(
+            "mount it, or correct the `api_endpoint` of {id}; if its store is lost for good, declare the place as a new \
+             region, under another id"
+        )),
     }
 }
 
@@ -181,7 +184,8 @@ fn another_store(id: &RegionId, expected: &str) -> Unobserved {
         status: RegionStatus::Unknown,
         reason: format!("it has another store than before: {expected}"),
         help: Some(format!(
-            "bring the right disk back; if it is lost for good, `region readmit {id}` takes this one in"
+            "bring the right disk back, or correct the `api_endpoint` of {id}; if its store is lost for good, declare an \
+             empty place as a new region, under another id"
         )),
     }
 }

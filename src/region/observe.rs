@@ -10,6 +10,7 @@ use std::path::Path;
 use super::identity;
 use super::layout::Layout;
 use super::place::Places;
+use super::restore;
 use super::store::{KeptResource, Ledger, Records, Store};
 use crate::config::RegionConfig;
 use crate::host::Disk;
@@ -42,6 +43,8 @@ pub(super) fn snapshot(disk: &dyn Disk, layout: &Layout, config: &RegionConfig) 
     let (records, ledgers) = read(layout, &identity)?;
     let contents = contents(&places, &records)?;
     let replicas = replicas(&places, &records, &ledgers);
+    // What cannot be said of these hides nothing else.
+    let replaced = restore::counts(disk, layout).unwrap_or_default();
     let former_ids = records
         .resources
         .iter()
@@ -59,6 +62,7 @@ pub(super) fn snapshot(disk: &dyn Disk, layout: &Layout, config: &RegionConfig) 
         resources: resources.into_iter().map(|(key, kept)| (key, kept.record)).collect(),
         contents,
         replicas,
+        replaced,
         former_ids,
         free,
     })

@@ -134,9 +134,13 @@ impl RegionPort for LocalRegion {
     async fn points(&self, resource: &ResourceKey) -> Result<Vec<Point>, PortError> {
         let (inner, resource) = (Arc::clone(&self.inner), resource.clone());
         blocking(move || {
-            let catalog = RegionCatalog::own(Arc::new(inner.reading()?));
+            let store = Arc::new(inner.reading()?);
+            let kept = store.resource(&resource).map_err(|error| inner.of(error))?;
+            let catalog = RegionCatalog::own(store);
             let record = catalog.load(&resource).map_err(|error| PortError::Failed(error.to_string()))?;
-            let listed = points::list(&record);
+            let mut listed = points::list(&record);
+            let epoch = kept.map(|kept| kept.record.epoch).unwrap_or_default();
+            listed.extend(restore::list(&*inner.disk, &inner.layout, &resource, &inner.region, epoch)?);
             if listed.is_empty() {
                 return Err(PortError::NotFound(format!("{} keeps no point of {resource}", inner.region)));
             }
@@ -165,6 +169,16 @@ impl RegionPort for LocalRegion {
                 PointSelector::Name(name) => PointChoice::Name(name),
             };
             let Some(sequence) = points::find(&record, choice) else {
+                if let PointSelector::Name(name) = &point
+                    && restore::export(&*inner.disk, &inner.layout, &resource, name, &into)?
+                {
+                    let epoch = kept.map(|kept| kept.record.epoch).unwrap_or_default();
+                    let mut listed = restore::list(&*inner.disk, &inner.layout, &resource, &inner.region, epoch)?;
+                    listed.retain(|listed| listed.name.as_ref() == Some(name));
+                    return listed
+                        .pop()
+                        .ok_or_else(|| PortError::NotFound(format!("`{name}` was discarded meanwhile")));
+                }
                 let which = match &point {
                     PointSelector::Newest => "no point".to_owned(),
                     PointSelector::Sequence(sequence) => format!("no point {sequence}"),

@@ -9,6 +9,7 @@
 //! - **A crash here** leaves a partial copy, which the next writer removes, or the moment between the renames, which
 //!   the next writer ends by moving the new files in.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -17,9 +18,11 @@ use super::layout::Layout;
 use super::quiesce::copy_all;
 use crate::host::{Disk, FileKind, Open};
 use crate::live::port::PortError;
-use crate::model::{ResourceKey, ResourceType, Timestamp};
+use crate::model::point::{Point, PointKind, PointState};
+use crate::model::region::Epoch;
+use crate::model::{Digest, RegionId, ResourceKey, ResourceType, Timestamp};
 use crate::replica::place::Place;
-use crate::replica::tree::{FoundNode, Tree, walk};
+use crate::replica::tree::{self, FoundNode, Tree, walk};
 
 /// New files, being copied.
 const PARTIAL: &str = ".partial";
@@ -115,11 +118,106 @@ pub(super) fn recover(disk: &dyn Disk, layout: &Layout) -> Result<(), PortError>
 /// Removes what was set aside under `name`; false where there is nothing of that name.
 pub(super) fn discard(disk: &dyn Disk, layout: &Layout, resource: &ResourceKey, name: &str) -> Result<bool, PortError> {
     let base = layout.replaced(resource);
-    if !names(disk, &base)?.iter().any(|there| there == name) || name.contains('.') {
+    if !set_aside(disk, layout, resource)?.iter().any(|there| there == name) {
         return Ok(false);
     }
     remove(disk, &base.join(name))?;
     disk.sync_dir(&base).map_err(failed("sync", &base))?;
+    Ok(true)
+}
+
+/// The names of what was set aside, the oldest first.
+fn set_aside(disk: &dyn Disk, layout: &Layout, resource: &ResourceKey) -> Result<Vec<String>, PortError> {
+    let mut found = names(disk, &layout.replaced(resource))?;
+    // What has a suffix is on its way in.
+    found.retain(|name| !name.contains('.'));
+    found.sort();
+    Ok(found)
+}
+
+/// How many copies of each resource's own files were set aside.
+pub(super) fn counts(disk: &dyn Disk, layout: &Layout) -> Result<BTreeMap<ResourceKey, u32>, PortError> {
+    let mut counts = BTreeMap::new();
+    for kind in ResourceType::ALL {
+        for id in names(disk, &layout.own().join("replaced").join(kind.as_str()))? {
+            let Ok(id) = id.parse() else { continue };
+            let key = ResourceKey::new(kind, id);
+            let count = set_aside(disk, layout, &key)?.len();
+            if count > 0 {
+                counts.insert(key, u32::try_from(count).unwrap_or(u32::MAX));
+            }
+        }
+    }
+    Ok(counts)
+}
+
+/// What was set aside, as points are listed; the newest first. Reads no file.
+pub(super) fn list(
+    disk: &dyn Disk,
+    layout: &Layout,
+    resource: &ResourceKey,
+    region: &RegionId,
+    epoch: Epoch,
+) -> Result<Vec<Point>, PortError> {
+    let mut listed = Vec::new();
+    for name in set_aside(disk, layout, resource)?.into_iter().rev() {
+        let path = layout.replaced(resource).join(&name);
+        let stat = disk.symlink_metadata(&path).map_err(failed("look at", &path))?;
+        let content = tree::content(disk, &Place::Directory(path), resource.kind)
+            .map_err(|error| PortError::Failed(error.to_string()))?;
+        let outline = content.as_ref().map(|content| content.outline.clone()).unwrap_or_default();
+        let at = taken_at(&name).unwrap_or_else(|| Timestamp::from_micros(stat.ctime_ns / 1_000));
+        listed.push(Point {
+            sequence: 0,
+            name: Some(name),
+            data_hash: content.map_or_else(|| Digest::of(b""), |content| content.stamp),
+            read_at: at,
+            verified_at: at,
+            source: region.clone(),
+            epoch,
+            kind: PointKind::Cold,
+            state: PointState::SetAside,
+            bytes: outline.bytes,
+            files: outline.files,
+        });
+    }
+    Ok(listed)
+}
+
+/// When a name was given, by [`name`].
+fn taken_at(name: &str) -> Option<Timestamp> {
+    let text = name.strip_prefix("replaced-")?;
+    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let part = |text: &'_ str, from, to| text.get(from..to).map(str::to_owned);
+    let (year, month, day) = (part(date, 0, 4)?, part(date, 4, 6)?, part(date, 6, 8)?);
+    let (hour, minute, second) = (part(time, 0, 2)?, part(time, 2, 4)?, part(time, 4, 6)?);
+    let fraction = time.get(6..)?;
+    let dot = if fraction.is_empty() { "" } else { "." };
+    format!("{year}-{month}-{day}T{hour}:{minute}:{second}{dot}{fraction}Z").parse().ok()
+}
+
+/// Copies what was set aside under `name` into `into`, which must be empty or not there; none where there is nothing
+/// of that name.
+pub(super) fn export(
+    disk: &dyn Disk,
+    layout: &Layout,
+    resource: &ResourceKey,
+    name: &str,
+    into: &Path,
+) -> Result<bool, PortError> {
+    if !set_aside(disk, layout, resource)?.iter().any(|there| there == name) {
+        return Ok(false);
+    }
+    match disk.read_dir(into) {
+        Ok(names) if names.is_empty() => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Ok(_) => return Err(PortError::Refused { reason: format!("{} is not empty", into.display()), help: None }),
+        Err(error) => return Err(failed("read", into)(error)),
+    }
+    let from = Place::Directory(layout.replaced(resource).join(name));
+    let tree = walk(disk, &from).map_err(|error| PortError::Failed(error.to_string()))?;
+    copy_all(disk, &tree, into, &AtomicBool::new(false)).map_err(failed("copy to", into))?;
+    sync(disk, &tree, into)?;
     Ok(true)
 }
 
@@ -164,4 +262,19 @@ fn make_durable(disk: &dyn Disk, root: &Path, path: &Path) -> Result<(), PortErr
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_its_time() {
+        for at in ["2026-01-31T12:00:00Z", "2026-01-31T12:00:00.5Z", "2026-01-31T12:00:00.000123Z"] {
+            let at: Timestamp = at.parse().unwrap();
+            assert_eq!(taken_at(&name(at)), Some(at));
+        }
+        assert_eq!(taken_at("replaced-3"), None);
+        assert_eq!(taken_at("modified-12"), None);
+    }
 }

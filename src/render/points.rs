@@ -78,7 +78,9 @@ pub fn restored(restored: &Restored, look: &Look) -> String {
     let what = format!("{resource} at {holder} is point {number} of {from} again, read at {}", moment(point.read_at));
     let mut out = format!("{} {}\n", look.paint(Tone::Good, look.glyph(Glyph::Done)), look.clean(&what));
     if let Some(name) = set_aside {
+        let id = &resource.id;
         out.push_str(&look.wrapped(2, &format!("What was there before is kept at {holder} as {name}.")));
+        out.push_str(&look.wrapped(2, &format!("`replication discard {id} {holder} {name}` discards it.")));
     }
     out
 }

@@ -95,22 +95,30 @@ impl Report {
     }
 }
 
+/// What stands on standard error where programs read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(untagged)]
+#[schemars(title = "Errors")]
+pub enum ErrorDocument {
+    /// One thing went wrong.
+    One {
+        /// What it is.
+        error: ErrorObject,
+    },
+    /// Several did.
+    Many {
+        /// What they are.
+        errors: Vec<ErrorObject>,
+    },
+}
+
 /// One line: `{"error": …}`, or `{"errors": […]}` where there are several.
 pub fn json(reports: &[Report]) -> String {
-    #[derive(Serialize)]
-    struct One<'a> {
-        error: &'a ErrorObject,
-    }
-    #[derive(Serialize)]
-    struct Many<'a> {
-        errors: &'a [ErrorObject],
-    }
-    let objects: Vec<ErrorObject> = reports.iter().map(Report::object).collect();
-    let text = match objects.as_slice() {
-        [error] => document::json_line(&One { error }),
-        errors => document::json_line(&Many { errors }),
+    let document = match reports {
+        [report] => ErrorDocument::One { error: report.object() },
+        reports => ErrorDocument::Many { errors: reports.iter().map(Report::object).collect() },
     };
-    text.unwrap_or_else(|error| format!("{error}\n"))
+    document::json_line(&document).unwrap_or_else(|error| format!("{error}\n"))
 }
 
 /// Reports for people, one after the other, with an empty line between two.

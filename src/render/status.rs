@@ -84,6 +84,18 @@ pub fn status(report: &StatusReport, look: &Look, every: bool) -> String {
             &format!("{} in sync; --verbose lists them", count(replicas - shown.len(), "more is", "more are")),
         );
     }
+    let aside: Vec<&ReplicationStatus> = resources.iter().filter(|resource| resource.set_aside > 0).collect();
+    if let Some(first) = aside.first() {
+        let copies: u32 = aside.iter().map(|resource| resource.set_aside).sum();
+        let copies = count(usize::try_from(copies).unwrap_or(usize::MAX), "copy", "copies");
+        let more = match aside.len() - 1 {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let id = &first.resource_id;
+        let text = format!("{copies} of former files set aside, of {id}{more}; `replication points {id}` names them");
+        faint(&mut out, look, &text);
+    }
     out
 }
 
@@ -263,6 +275,11 @@ pub fn replication(resource: &ReplicationStatus, look: &Look) -> String {
     out.push('\n');
     if let (Some(version), Some(at)) = (resource.version, resource.last_sync) {
         faint(&mut out, look, &format!("point {version}, seen unchanged at its source {}", moment::moment(at)));
+    }
+    if resource.set_aside > 0 {
+        let copies = count(usize::try_from(resource.set_aside).unwrap_or(usize::MAX), "copy", "copies");
+        let id = &resource.resource_id;
+        faint(&mut out, look, &format!("{copies} of its former files set aside; `replication points {id}` names them"));
     }
     if !resource.replicas.is_empty() {
         out.push('\n');

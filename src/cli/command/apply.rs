@@ -57,7 +57,7 @@ impl Apply {
         let report = result.map_err(|error| reviewer.explain(error))?;
         // The plan that was shown has said that there is nothing to do.
         let idle = report.class == ExitClass::Done && report.outcomes.is_empty();
-        if session.for_people() && idle {
+        if session.for_people() && !session.globals.quiet && idle {
             return Ok(Exit::Done);
         }
         finish::run(session, &report)

@@ -1,6 +1,6 @@
 //! `plan`: what would be done.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -26,7 +26,7 @@ use crate::render::{document, plan};
   debvisor-region plan --out plan.json --format markdown > comment.md
   debvisor-region plan --detailed-exitcode --format json")]
 pub(crate) struct Plan {
-    /// Save the plan in this file, for `apply FILE`
+    /// Save the plan in this file, for `apply FILE`; no file but a saved plan is overwritten
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Exit with 2 where there is something to do, or something that cannot be done now
@@ -71,6 +71,9 @@ impl Scope {
 impl Plan {
     pub(super) async fn run(self, session: &Session) -> Result<Exit, CliError> {
         let Self { out, detailed_exitcode, scope, refresh_only } = self;
+        if let Some(path) = &out {
+            expect_free(path)?;
+        }
         let planned = session.fleet()?.plan(&scope.options(refresh_only)).await?.plan;
         if let Some(path) = &out {
             replace(path, saved::write(&planned).as_bytes())?;
@@ -81,6 +84,23 @@ impl Plan {
         }
         Ok(if detailed_exitcode && !planned.is_settled() { Exit::Changes } else { Exit::Done })
     }
+}
+
+/// Refuses to overwrite a file that is no saved plan.
+fn expect_free(path: &Path) -> Result<(), CliError> {
+    // A device or a pipe has nothing to lose.
+    if !std::fs::metadata(path).is_ok_and(|known| known.is_file()) {
+        return Ok(());
+    }
+    let failed = |source| CliError::File { action: "read", path: path.to_owned(), source };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    if saved::is_plan(std::io::BufReader::new(file)) {
+        return Ok(());
+    }
+    Err(CliError::Unfit {
+        message: format!("{} is there already and is no saved plan", path.display()),
+        help: Some("Name another file, or move this one away: only a saved plan is overwritten.".to_owned()),
+    })
 }
 
 /// Prints a plan in any format, markdown too.

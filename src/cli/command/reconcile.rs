@@ -31,7 +31,7 @@ pub(crate) struct Reconcile {
     #[arg(long)]
     watch: bool,
     /// Begin a round so long after the last one ended, with --watch
-    #[arg(long, value_name = "DUR", default_value = "1m", value_parser = duration, requires = "watch")]
+    #[arg(long, value_name = "DUR", default_value = "1m", value_parser = interval, requires = "watch")]
     interval: Duration,
     /// Do these by itself
     #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',', default_value = "sync")]
@@ -42,6 +42,14 @@ pub(crate) struct Reconcile {
     /// Write metrics in Prometheus' text format to this file, whole or not at all
     #[arg(long, value_name = "PATH")]
     metrics_file: Option<PathBuf>,
+}
+
+/// Between two rounds the state's lock must be free long enough for somebody else to get it.
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = duration(text)?;
+    if interval < INTERVAL_MIN { Err("the least interval is 1s".to_owned()) } else { Ok(interval) }
 }
 
 /// What a round may do.
@@ -59,7 +67,7 @@ enum Locked {
     /// Exit with 4
     #[default]
     Fail,
-    /// Wait for the other run to end
+    /// Wait for the other run to end, as long as it takes or --lock-timeout says
     Wait,
     /// Leave this round out and exit with 0
     Skip,
@@ -76,7 +84,7 @@ impl Reconcile {
             },
             on_locked: match on_locked {
                 Locked::Fail => OnLocked::Fail,
-                Locked::Wait => OnLocked::Wait,
+                Locked::Wait => OnLocked::Wait { at_most: session.globals.lock_timeout },
                 Locked::Skip => OnLocked::Skip,
             },
         };

@@ -8,7 +8,7 @@ use super::super::session::Session;
 use crate::config;
 use crate::execute::event::Event;
 use crate::render::document;
-use crate::render::report::ErrorObject;
+use crate::render::report::ErrorDocument;
 
 /// Print the JSON Schema of a format
 ///
@@ -35,7 +35,7 @@ enum Of {
     Plan,
     /// One line of what `apply --format json` prints
     Event,
-    /// One error of `--format json`
+    /// What stands on standard error with `--format json` when something went wrong
     Error,
 }
 
@@ -46,7 +46,7 @@ impl Schema {
             Of::Region => config::schema::region(),
             Of::Plan => crate::plan::schema(),
             Of::Event => schemars::schema_for!(Event).to_value(),
-            Of::Error => schemars::schema_for!(ErrorObject).to_value(),
+            Of::Error => schemars::schema_for!(ErrorDocument).to_value(),
         };
         // A schema is JSON whatever the format of other results.
         session.printer.result(&document::json(&schema)?);

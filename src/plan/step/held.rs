@@ -22,14 +22,13 @@ pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
         }
         let reason = if holder.epoch > Epoch::BIRTH {
             format!(
-                "{} holds it since epoch {}, the files say {}: `failover back` returns it, `failover accept` has the \
-                 files say what is",
-                holder.region, holder.epoch, spec.primary
+                "{} holds it since epoch {}, the files say {}: with `primary = \"{}\"` they say what is",
+                holder.region, holder.epoch, spec.primary, holder.region
             )
         } else {
             format!(
-                "it was born at {}, and `primary` moves nothing that lives: `failover execute {} {}` does",
-                holder.region, holder.region, spec.primary
+                "it was born at {}, and `primary` moves nothing that lives: with `primary = \"{}\"` the files say what is",
+                holder.region, holder.region
             )
         };
         draft.held.push(Held { address, declared: spec.primary.clone(), holder, reason });

@@ -94,7 +94,9 @@ fn of_resource(
             continue;
         }
         let case = Case {
-            kind: key.kind,
+            key,
+            source: &holder.region,
+            target,
             content,
             replica,
             free: at_target.free,

@@ -3,14 +3,19 @@
 use std::time::Duration;
 
 use crate::model::point::{BlockReason, Content, NewestPoint, Outline, Refusal, Replica};
-use crate::model::{ByteCount, ResourceType, Timestamp};
+use crate::model::{ByteCount, RegionId, ResourceKey, ResourceType, Timestamp};
 use crate::plan::document::Action;
 use crate::replica::suspicion;
 
 /// All that the verdict rests on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Case<'a> {
-    pub(crate) kind: ResourceType,
+    /// The resource.
+    pub(crate) key: &'a ResourceKey,
+    /// Who holds it.
+    pub(crate) source: &'a RegionId,
+    /// Who keeps the replica.
+    pub(crate) target: &'a RegionId,
     /// The source's files; none: there are none.
     pub(crate) content: Option<&'a Content>,
     /// What the target holds.
@@ -82,18 +87,38 @@ fn need(case: &Case<'_>, newest: Option<&NewestPoint>) -> Option<(Action, String
 fn obstacle(case: &Case<'_>, newest: Option<&NewestPoint>) -> Option<(BlockReason, String)> {
     let Some(content) = case.content else {
         // Without a point there is nothing that could have been lost; the resource waits for its files.
-        let lost = newest.and_then(|newest| suspicion::judge(case.kind, &newest.outline, &Outline::default()));
-        return lost.map(|(reason, detail)| (reason, format!("{detail}; there is nothing to copy")));
+        let lost = newest.and_then(|newest| suspicion::judge(case.key.kind, &newest.outline, &Outline::default()));
+        return lost.map(|(reason, detail)| (reason, format!("{detail}; {}", put_back(case))));
     };
     if !case.accepted {
-        let lost = newest.and_then(|newest| suspicion::judge(case.kind, &newest.outline, &content.outline));
-        if let Some((reason, detail)) = lost.or_else(|| refused_before(case, content)) {
-            return Some((reason, format!("{detail}; if that is meant, `replication sync --accept-change` copies it")));
+        let lost = newest.and_then(|newest| suspicion::judge(case.key.kind, &newest.outline, &content.outline));
+        if let Some((reason, detail)) = lost {
+            return Some((reason, format!("{detail}; {}; if that is meant, {}", put_back(case), copy_anyway(case))));
+        }
+        if let Some((reason, detail)) = refused_before(case, content) {
+            return Some((reason, format!("{detail}; if that is meant, {}", copy_anyway(case))));
         }
     }
     let refusal = last_refusal(case)?;
     let needed = refusal.needed.filter(|needed| refusal.reason == BlockReason::NoSpace && case.free < *needed)?;
     Some((BlockReason::NoSpace, format!("{needed} are needed and {} are free", case.free)))
+}
+
+/// How the holder gets its lost files again.
+fn put_back(case: &Case<'_>) -> String {
+    let ResourceKey { kind, id } = case.key;
+    match kind {
+        ResourceType::Vm => format!("`vm restore {id}` puts the last point's files back"),
+        ResourceType::Storage | ResourceType::Network | ResourceType::Config | ResourceType::State => {
+            format!("put its files back; `replication export {id} DIR` writes out the last point's")
+        }
+    }
+}
+
+/// How the replica gets what the source has now.
+fn copy_anyway(case: &Case<'_>) -> String {
+    let Case { key, source, target, .. } = case;
+    format!("`replication sync {} {source} {target} --accept-change` copies it", key.id)
 }
 
 fn last_refusal<'a>(case: &Case<'a>) -> Option<&'a Refusal> {

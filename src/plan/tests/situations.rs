@@ -165,7 +165,7 @@ fn what_a_failover_decided_is_held_and_fed_by_its_new_holder() {
     assert_eq!(plan.held.len(), 1);
     assert_eq!((&plan.held[0].declared, &plan.held[0].holder.region), (&region("a"), &region("b")));
     assert_eq!(plan.held[0].holder.epoch, Epoch(2));
-    assert!(plan.held[0].reason.contains("failover back"), "{}", plan.held[0].reason);
+    assert!(plan.held[0].reason.contains("`primary = "), "{}", plan.held[0].reason);
     assert_eq!(plan.changes[0].source, Some(region("b")));
 
     // `failover accept`: the files say what is; nothing is left to say.

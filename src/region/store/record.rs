@@ -201,7 +201,7 @@ impl Writer<'_> {
         if *id == own.region_id && store.is_some_and(|store| store != own.store) {
             return Err(StoreError::refused(
                 format!("region {id} has the store {}, not the one that is to be recorded", own.store),
-                "plan again; if the region was restored from a copy, it needs to be readmitted",
+                "plan again; if the region was restored from a copy, bring the right one back",
             ));
         }
         self.run(
