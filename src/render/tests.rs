@@ -51,7 +51,7 @@ fn report() -> StatusReport {
     let resource = |id: &str, kind: &str, replicas: Value| {
         json!({
             "resource_id": id, "resource_type": kind, "primary_region": "us-east-1", "epoch": 1, "version": 12,
-            "last_sync": "2026-11-22T11:58:00Z", "replicas": replicas
+            "last_sync": "2026-11-22T11:58:00Z", "set_aside": 0, "replicas": replicas
         })
     };
     let suspicious = "suspicious: its source lost disk.raw, 40 GiB at point 12";
