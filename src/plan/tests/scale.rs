@@ -37,7 +37,7 @@ fn ten_thousand_machines_in_step_are_an_empty_plan() {
 
 /// `cargo test --release --lib plan::tests::scale -- --ignored --nocapture`
 #[test]
-#[ignore = "measures time; run by hand in release"]
+#[ignore = "measures time: cargo test --release --lib plan::tests::scale -- --ignored --nocapture"]
 #[expect(clippy::disallowed_methods, clippy::print_stderr, reason = "a measurement")]
 fn time_is_in_proportion_to_the_machines() {
     for machines in [10_000, 50_000] {
