@@ -3,6 +3,10 @@
 //! Stories of several commands are scripts under `tests/scenarios`; the rest are modules here. What is `#[ignore]`d
 //! takes long: `cargo test --release --test it -- --ignored` runs it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+#![expect(clippy::disallowed_methods, reason = "the program is watched from outside, with a clock of the test's own")]
+#![expect(clippy::print_stderr, reason = "figures of a test, and why one has nothing to try on this machine")]
+
 mod support;
 
 mod tidy;

@@ -100,7 +100,7 @@ impl World {
     /// Two `file:` regions and `more` of a topology.
     pub(crate) fn two_regions(more: &str) -> Self {
         let world = Self::new();
-        world.write("topology.toml", &format!("{TWO_REGIONS}\n{more}"));
+        world.write("topology.toml", format!("{TWO_REGIONS}\n{more}"));
         world
     }
 

@@ -62,7 +62,7 @@ fn sources() -> Vec<(String, PathBuf, String)> {
                 inside.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
             let text = fs::read_to_string(&path).unwrap();
             let text = text.split("#[cfg(test)]").next().unwrap().to_owned();
-            (room != "main" && room != "lib").then(|| (room, inside, text))
+            (room != "main" && room != "lib").then_some((room, inside, text))
         })
         .collect()
 }
