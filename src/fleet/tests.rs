@@ -634,5 +634,6 @@ async fn a_set_aside_copy_is_kept_until_it_is_discarded() {
     assert_eq!(left.len(), points.len() - 1);
     let unknown = place.fleet().discard(&web, &west, &name, &quiet()).await.unwrap_err();
     assert_eq!(unknown.code(), 1);
-    assert_eq!(place.history()[0].run.outcome, RunOutcome::Failed);
+    // A name that nobody has is a mistake of who asks, not a run: the latest is the one that discarded it.
+    assert_eq!(place.history()[0].run.outcome, RunOutcome::Done);
 }

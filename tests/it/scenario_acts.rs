@@ -57,6 +57,11 @@ target = "us-west-1"
 resource_types = ["vm"]
 sync_interval = "10m" # to begin with
 
+[health] # a busy machine is no degraded region
+timeout = "30s"
+degraded_latency = "10s"
+unreachable_latency = "20s"
+
 [vms.web-1]
 replicas = ["us-west-1"]
 "#,
