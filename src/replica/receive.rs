@@ -36,8 +36,8 @@ use crate::model::region::SyncOrder;
 use crate::model::units::Percent;
 use crate::model::{ByteCount, Digest, World};
 
-/// Blocks that are asked for at once.
-const REQUEST_BLOCKS: usize = 64;
+/// Blocks that are asked for at once: 2 MiB, several of which are in flight.
+const REQUEST_BLOCKS: usize = 32;
 /// Files are synced by so many threads: most of the time they wait for the disk.
 const SYNC_THREADS: usize = 8;
 

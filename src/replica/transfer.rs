@@ -37,7 +37,7 @@ const RUN_GROUPS: u64 = 1024;
 const RUN_BLOCK_GROUPS: usize = 64;
 /// Files that are compared at once.
 const COMPARED: usize = 8;
-/// Requests for blocks in flight; each has up to 4 MiB.
+/// Requests for blocks in flight; the port allows each 4 MiB.
 const IN_FLIGHT: usize = 4;
 /// After so many bytes the target makes durable what it has.
 const CHECKPOINT_BYTES: u64 = 64 << 20;

@@ -180,6 +180,7 @@ fn a_damaged_index_costs_reading_and_nothing_else() {
         let index = fs::read_dir(lab.place().index).unwrap().next().unwrap().unwrap().path();
         if how == "gone" {
             fs::remove_file(&index).unwrap();
+            assert!(damage(&lab).is_some(), "planning sees it");
         } else {
             let file = fs::OpenOptions::new().write(true).open(&index).unwrap();
             file.write_all_at(&[9; 32], 64 + 32 * 3).unwrap();

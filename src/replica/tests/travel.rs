@@ -118,12 +118,13 @@ fn what_arrived_and_is_no_longer_wanted_leaves_no_trace() {
         lab.write("other", &noise(3, 2 * BLOCK));
         let _ = lab.sync_with(Fault::Crash { at });
         lab.catalog.revive();
-        // The source went on: other bytes, zeros, another length.
-        let mut other = noise(2, GROUP + 7 * BLOCK + 5);
+        // The source went on: other bytes, zeros here and a whole group of them, another length.
+        let mut other = noise(2, 2 * GROUP + 7 * BLOCK + 5);
         other[..30 * BLOCK].copy_from_slice(&noise(1, 30 * BLOCK));
         other[10 * BLOCK..20 * BLOCK].fill(0);
+        other[GROUP..2 * GROUP].fill(0);
         lab.write("big", &other);
-        lab.write("other", &[&vec![0; BLOCK][..], &noise(4, 100)].concat());
+        lab.write("other", &[&vec![0; BLOCK][..], &noise(4, BLOCK)].concat());
         lab.sync();
         assert!(picture(&lab.source()) == picture(&lab.replica()), "call {at}");
         lab.assert_converged();
@@ -183,6 +184,42 @@ impl Disk for Full {
     fn clone_file(&self, from: &Path, to: &Path) -> io::Result<bool> {
         self.0.clone_file(from, to)
     }
+}
+
+#[test]
+fn a_bit_that_flips_in_what_arrived_is_found_before_it_counts() {
+    let lab = Lab::new("storage.s");
+    lab.write("disk", &noise(1, GROUP + BLOCK));
+    lab.sync();
+    lab.patch("disk", 0, &noise(2, 20 * BLOCK));
+    lab.write("new", &noise(3, GROUP + BLOCK));
+    lab.write("small", &noise(4, 2 * BLOCK));
+    let (source, _, target) = lab.ends(Fault::None);
+    let cancel = lab.cancel.clone();
+    let mut requests = 0;
+    *source.before_blocks.lock().unwrap() = Some(Box::new(move || {
+        requests += 1;
+        if requests == 3 {
+            cancel.cancel();
+        }
+    }));
+    lab.drive(&source, &target, &SyncOptions::default()).unwrap_err();
+    let mut flipped = 0;
+    for entry in fs::read_dir(lab.place().incoming).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|suffix| suffix == "data") && allocated(&path) > 0 {
+            let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, b"flip", 5000).unwrap();
+            flipped += 1;
+        }
+    }
+    assert!(flipped >= 2, "{flipped}");
+    let mut lab = lab;
+    lab.cancel = tokio_util::sync::CancellationToken::new();
+    let report = lab.sync();
+    assert!(report.resumed.0 > 0, "what was not altered is not sent again");
+    lab.assert_converged();
+    lab.export(1).unwrap();
 }
 
 #[test]
