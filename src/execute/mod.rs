@@ -1,4 +1,8 @@
 //! A plan becomes effects, in dependency order.
+//!
+//! `schedule` says what may start, `records` what a change means to each region and to the state's memory; both are
+//! pure. `run` drives: it journals before and after each effect and tells one ordered stream of events; `batch` and
+//! `copy` are the effects. What a run did comes back as outcomes: only a journal that cannot be written is an error.
 
 pub mod event;
 pub mod schedule;
@@ -7,6 +11,9 @@ pub mod journal;
 pub mod records;
 mod batch;
 mod copy;
+mod ending;
 pub mod run;
+mod rename;
+mod spawn;
 #[cfg(test)]
 mod tests;

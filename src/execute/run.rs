@@ -10,27 +10,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::batch::{Batch, BatchEnd, Caller};
-use super::copy::{Copy, Tick};
+use super::batch::BatchEnd;
+use super::copy::Tick;
+use super::ending::{begun, copy_outcome, finished, record_outcome};
 use super::event::{DeferReason, Event, EventSink, Outcome};
 use super::journal::{Conclusion, Journal, JournalError, Memory};
 use super::outcome::{ChangeOutcome, Executed, Tally};
 use super::records;
 use super::schedule::{Limits, Schedule, is_record};
-use crate::live::port::{PortError, RegionPort};
+use crate::live::port::RegionPort;
 use crate::model::observed::Observed;
-use crate::model::point::BlockReason;
 use crate::model::recorded::{Applied, Recorded};
-use crate::model::region::{Authority, Record, RecordChange, RecordWrite, SyncOrder};
-use crate::model::topology::{Spec, Topology};
-use crate::model::{Address, ByteCount, OperationId, RegionId, StoreId, Timestamp, World};
-use crate::plan::document::{Action, Blocked, Change, Kind, Mode, Plan, PlannedMove, Precondition};
-use crate::replica::port::TransferError;
+use crate::model::region::Authority;
+use crate::model::topology::Topology;
+use crate::model::{Address, RegionId, StoreId, Timestamp, World};
+use crate::plan::document::{Blocked, Change, Mode, Plan};
 use crate::replica::transfer::{SyncFailure, SyncReport};
 
 /// How long effects under way may still take after a signal.
@@ -62,26 +60,27 @@ pub struct Job<'a> {
 }
 
 /// What a task reports.
-enum End {
+pub(super) enum End {
     Batch(Vec<usize>, BatchEnd),
     Copy(usize, Result<SyncReport, SyncFailure>),
 }
 
-struct Runner<'a> {
-    job: &'a Job<'a>,
-    changes: Vec<&'a Change>,
-    journal: &'a mut dyn Journal,
-    events: &'a dyn EventSink,
-    cancel: CancellationToken,
-    schedule: Schedule,
-    tasks: JoinSet<End>,
+/// A run under way.
+pub(super) struct Runner<'a> {
+    pub(super) job: &'a Job<'a>,
+    pub(super) changes: Vec<&'a Change>,
+    pub(super) journal: &'a mut dyn Journal,
+    pub(super) events: &'a dyn EventSink,
+    pub(super) cancel: CancellationToken,
+    pub(super) schedule: Schedule,
+    pub(super) tasks: JoinSet<End>,
     /// What each task was given, to account for one that broke off.
-    given: BTreeMap<Id, Vec<usize>>,
-    started: BTreeMap<usize, (Timestamp, Duration)>,
-    stores: BTreeMap<RegionId, StoreId>,
-    objects: BTreeMap<Address, Applied>,
-    done: Executed,
-    ticks: mpsc::UnboundedSender<Tick>,
+    pub(super) given: BTreeMap<Id, Vec<usize>>,
+    pub(super) started: BTreeMap<usize, (Timestamp, Duration)>,
+    pub(super) stores: BTreeMap<RegionId, StoreId>,
+    pub(super) objects: BTreeMap<Address, Applied>,
+    pub(super) done: Executed,
+    pub(super) ticks: mpsc::UnboundedSender<Tick>,
 }
 
 /// Carries the plan out.
@@ -142,92 +141,6 @@ pub async fn run(
 }
 
 impl Runner<'_> {
-    /// Gives renamed resources their new names, at the regions and then in the state.
-    ///
-    /// Guarantee: a region that has done it answers a repeat with success. A crash in between leaves some regions with
-    /// the new name and the state with the former one: the next plan finds the object under either, and the rename
-    /// among those that are still to be recorded.
-    async fn rename(&mut self) -> Result<(), JournalError> {
-        let moves = &self.job.plan.moved;
-        if moves.is_empty() {
-            return Ok(());
-        }
-        let started = self.job.world.clock.now();
-        let began = self.job.world.clock.since_boot();
-        let changes: Vec<Change> = moves.iter().map(renaming).collect();
-        self.journal.intend(&changes.iter().collect::<Vec<_>>(), started)?;
-        let mut asked: BTreeMap<RegionId, Vec<(usize, RecordChange)>> = BTreeMap::new();
-        for (at, (planned, change)) in moves.iter().zip(&changes).enumerate() {
-            self.events.emit(&begun(change, started));
-            for region in &planned.regions {
-                if let Some(request) = self.rename_request(&planned.from, &planned.to, region) {
-                    asked.entry(region.clone()).or_default().push((at, request));
-                }
-            }
-        }
-        let caller = self.caller();
-        let refused: Vec<_> = join_all(asked.into_iter().map(|(region, part)| caller.write(region, part)))
-            .await
-            .into_iter()
-            .flatten()
-            .collect();
-        let pairs: Vec<_> = moves.iter().map(|planned| (planned.from.clone(), planned.to.clone())).collect();
-        self.journal.renamed(&pairs)?;
-        for (from, to) in &pairs {
-            if let Some(applied) = self.objects.remove(from) {
-                self.objects.insert(to.clone(), applied);
-            }
-        }
-        let now = self.job.world.clock.now();
-        let duration = self.job.world.clock.since_boot().saturating_sub(began);
-        let outcomes: Vec<ChangeOutcome> = (moves.iter().zip(&changes).enumerate())
-            .map(|(at, (planned, change))| {
-                let refused: Vec<_> = (refused.iter().filter(|(of, ..)| *of == at))
-                    .map(|(_, region, error)| (region.clone(), error.clone()))
-                    .collect();
-                let mut outcome = record_outcome(change, &refused);
-                outcome.message = Some(match &outcome.message {
-                    None => change.reason.clone(),
-                    Some(words) => format!("not everywhere {}: {words}", change.reason),
-                });
-                ChangeOutcome { duration, renamed_from: Some(planned.from.clone()), ..outcome }
-            })
-            .collect();
-        let conclusions: Vec<_> = (changes.iter().zip(&outcomes))
-            .map(|(change, ended)| Conclusion {
-                change,
-                outcome: ended.outcome,
-                started: Some(started),
-                ended: now,
-                duration,
-                bytes: ByteCount(0),
-                message: ended.message.clone(),
-                memory: Memory::Kept,
-            })
-            .collect();
-        let journalled = self.journal.conclude(&conclusions);
-        for outcome in outcomes {
-            self.events.emit(&finished(&outcome, now));
-            self.done.outcomes.push(outcome);
-        }
-        journalled
-    }
-
-    /// What a region is asked for to rename a resource: its record as it is there, under the new name.
-    fn rename_request(&self, from: &Address, to: &Address, region: &RegionId) -> Option<RecordChange> {
-        let (Address::Resource(former), Address::Resource(_)) = (from, to) else { return None };
-        let record = self.job.observed.snapshot(region)?.resources.get(former)?;
-        let write = RecordWrite {
-            spec: Spec::Resource(record.spec.clone()),
-            managed_by: record.managed_by,
-            store: None,
-            holder: Some((record.holder.clone(), record.epoch)),
-            former_id: Some(former.id.clone()),
-        };
-        let expected = Some(Record::Resource(record.clone()).fingerprint());
-        Some(RecordChange { address: to.clone(), expected, record: Some(write) })
-    }
-
     async fn drive(
         &mut self,
         ticking: &mut mpsc::UnboundedReceiver<Tick>,
@@ -358,79 +271,6 @@ impl Runner<'_> {
         self.conclude_started(outcomes)
     }
 
-    fn caller(&self) -> Caller {
-        Caller {
-            ports: Arc::clone(&self.job.ports),
-            authority: self.job.authority.clone(),
-            world: self.job.world.clone(),
-        }
-    }
-
-    fn spawn_batch(&mut self, members: Vec<usize>) {
-        let changes: Vec<Change> = members.iter().map(|at| self.changes[*at].clone()).collect();
-        let batch = Batch {
-            prior: changes.iter().map(|change| self.objects.get(&change.address).cloned()).collect(),
-            changes,
-            observed: Arc::clone(&self.job.observed),
-            stores: self.stores.clone(),
-            caller: self.caller(),
-        };
-        let given = members.clone();
-        let handle = self.tasks.spawn(async move { End::Batch(given, batch.carry_out().await) });
-        self.given.insert(handle.id(), members);
-    }
-
-    fn spawn_copy(&mut self, at: usize) -> Result<(), JournalError> {
-        let change = self.changes[at];
-        match self.prepare_copy(at, change) {
-            Ok(copy) => {
-                let handle = self.tasks.spawn(async move { End::Copy(at, copy.carry_out().await) });
-                self.given.insert(handle.id(), vec![at]);
-                Ok(())
-            }
-            Err(words) => {
-                let ended = ChangeOutcome::new(change, Outcome::Failed).saying(words);
-                self.conclude_started(vec![(at, (ended, Memory::Kept))])
-            }
-        }
-    }
-
-    fn prepare_copy(&self, at: usize, change: &Change) -> Result<Copy, String> {
-        let malformed = |what: &str| format!("the plan's change {} {what}", change.id);
-        match change.action {
-            Action::Sync | Action::Repair => {}
-            Action::Create | Action::Update | Action::Delete | Action::Failover | Action::Fence => {
-                return Err(malformed("is no copy"));
-            }
-        }
-        let Address::Resource(resource) = &change.address else { return Err(malformed("is about no resource")) };
-        let target = change.regions.first().ok_or_else(|| malformed("names no target"))?;
-        let source = change.source.as_ref().ok_or_else(|| malformed("names no source"))?;
-        let port = |region: &RegionId| {
-            self.job.ports.get(region).cloned().ok_or_else(|| format!("region {region} has no endpoint"))
-        };
-        let pair = self.job.topology.feeding_pair(source, target, resource.kind).map(|(_, pair)| pair);
-        Ok(Copy {
-            at,
-            order: SyncOrder {
-                lineage: self.job.authority.lineage,
-                term: self.job.authority.term,
-                resource: resource.clone(),
-                source: source.clone(),
-                target: target.clone(),
-                epoch: records::epoch(change, &self.job.observed, resource),
-                operation: OperationId(self.job.world.ids.ordered()),
-            },
-            source: port(source)?,
-            target: port(target)?,
-            accept_change: self.job.accept_change,
-            bandwidth_limit: pair.and_then(|pair| pair.bandwidth_limit),
-            ticks: self.ticks.clone(),
-            cancel: self.cancel.clone(),
-            world: self.job.world.clone(),
-        })
-    }
-
     fn tell(&self, tick: Tick) {
         let change = self.changes[tick.at];
         self.events.emit(&Event::Progress {
@@ -502,7 +342,10 @@ impl Runner<'_> {
     }
 
     /// Concludes changes that had begun, and those that can no longer begin because of them.
-    fn conclude_started(&mut self, ended: Vec<(usize, (ChangeOutcome, Memory))>) -> Result<(), JournalError> {
+    pub(super) fn conclude_started(
+        &mut self,
+        ended: Vec<(usize, (ChangeOutcome, Memory))>,
+    ) -> Result<(), JournalError> {
         let boot = self.job.world.clock.since_boot();
         let mut all = Vec::with_capacity(ended.len());
         let mut skipped = Vec::new();
@@ -580,150 +423,4 @@ fn tell_stopped(job: &Job<'_>, events: &dyn EventSink) {
 
 fn count(entries: usize) -> u32 {
     u32::try_from(entries).unwrap_or(u32::MAX)
-}
-
-/// A rename as journal and history know it.
-fn renaming(planned: &PlannedMove) -> Change {
-    Change {
-        id: format!("move:{}", planned.to),
-        address: planned.to.clone(),
-        kind: match &planned.to {
-            Address::Region(_) => Kind::Region,
-            Address::Replication(_) => Kind::Replication,
-            Address::Resource(_) => Kind::Resource,
-        },
-        action: Action::Update,
-        regions: planned.regions.clone(),
-        drops: Vec::new(),
-        source: None,
-        before: None,
-        after: None,
-        reason: format!("renamed from {}", planned.from),
-        depends_on: Vec::new(),
-        precondition: Precondition::default(),
-    }
-}
-
-fn begun(change: &Change, at: Timestamp) -> Event {
-    Event::ActionStarted {
-        at,
-        id: change.id.clone(),
-        address: change.address.clone(),
-        kind: change.kind,
-        action: change.action,
-        regions: change.regions.clone(),
-    }
-}
-
-fn finished(outcome: &ChangeOutcome, at: Timestamp) -> Event {
-    Event::ActionFinished {
-        at,
-        id: outcome.id.clone(),
-        address: outcome.address.clone(),
-        kind: outcome.kind,
-        action: outcome.action,
-        regions: outcome.regions.clone(),
-        outcome: outcome.outcome,
-        bytes: outcome.bytes,
-        duration: outcome.duration,
-        message: outcome.message.clone(),
-    }
-}
-
-/// What a region says to do next.
-fn help_of(error: &PortError) -> Option<String> {
-    match error {
-        PortError::Unreachable { help, .. } | PortError::Refused { help, .. } => help.clone(),
-        PortError::Busy(_)
-        | PortError::Conflict { .. }
-        | PortError::NotController { .. }
-        | PortError::NotFound(_)
-        | PortError::Failed(_) => None,
-    }
-}
-
-/// How a change of records ended: done where every region took it. One that only some took says which.
-fn record_outcome(change: &Change, refused: &[(RegionId, PortError)]) -> ChangeOutcome {
-    let Some((region, error)) = refused.first() else { return ChangeOutcome::new(change, Outcome::Done) };
-    let mut words: Vec<String> = refused.iter().map(|(region, error)| format!("{region}: {error}")).collect();
-    let took = |region: &&RegionId| !refused.iter().any(|(refusing, _)| refusing == *region);
-    let done_at: Vec<RegionId> = change.regions.iter().filter(took).cloned().collect();
-    if !done_at.is_empty() {
-        let places = done_at.iter().map(RegionId::as_str).collect::<Vec<_>>().join(", ");
-        words.push(match change.action {
-            Action::Delete => format!("removed at {places}"),
-            Action::Create | Action::Update => format!("it stands at {places}"),
-            Action::Sync | Action::Repair | Action::Failover | Action::Fence => format!("done at {places}"),
-        });
-    }
-    let failed = ChangeOutcome::new(change, Outcome::Failed).saying(words.join("; "));
-    ChangeOutcome { help: help_of(error), region: Some(region.clone()), done_at, ..failed }
-}
-
-/// How a copy ended. What safety stops is not a failure.
-fn copy_outcome(change: &Change, end: &Result<SyncReport, SyncFailure>) -> ChangeOutcome {
-    let ended = |outcome| ChangeOutcome::new(change, outcome);
-    match end {
-        Ok(SyncReport { published, bytes, resumed, passes }) => {
-            let outcome = if published.new { Outcome::Done } else { Outcome::Unchanged };
-            let mut notes = Vec::new();
-            if resumed.0 > 0 {
-                notes.push(format!("{resumed} had arrived before"));
-            }
-            if *passes > 1 {
-                notes.push(format!("read {passes} times, because it was written meanwhile"));
-            }
-            if !published.set_aside.is_empty() {
-                let names = published.set_aside.join(", ");
-                notes.push(format!("what was found modified at the replica is kept as {names}"));
-            }
-            let message = (!notes.is_empty()).then(|| notes.join("; "));
-            ChangeOutcome { bytes: *bytes, message, ..ended(outcome) }
-        }
-        Err(SyncFailure { error, bytes }) => {
-            let outcome = match error {
-                TransferError::Blocked(_) => Outcome::Blocked,
-                TransferError::Interrupted => Outcome::Interrupted,
-                TransferError::Stale { .. }
-                | TransferError::Io { .. }
-                | TransferError::Corrupt(_)
-                | TransferError::Region(_) => Outcome::Failed,
-            };
-            let help = match error {
-                TransferError::Blocked(refusal) => way_on(refusal.reason, change),
-                TransferError::Interrupted
-                | TransferError::Stale { .. }
-                | TransferError::Io { .. }
-                | TransferError::Corrupt(_)
-                | TransferError::Region(_) => None,
-            };
-            let region = change.regions.first().cloned();
-            ChangeOutcome { region, help, bytes: *bytes, ..ended(outcome) }.saying(error.to_string())
-        }
-    }
-}
-
-/// What an operator can do about a copy that safety stopped.
-fn way_on(reason: BlockReason, change: &Change) -> Option<String> {
-    match reason {
-        BlockReason::Suspicious | BlockReason::Shrunk => {
-            let (Address::Resource(key), Some(source), [target]) =
-                (&change.address, &change.source, change.regions.as_slice())
-            else {
-                return None;
-            };
-            let command = format!("replication sync {} {source} {target} --accept-change", key.id);
-            Some(format!("look at its files at {source}; if the change is meant, `{command}` copies it"))
-        }
-        BlockReason::SourceBusy => Some(
-            "name a `snapshot` or a `freeze` and a `thaw` command in its region's configuration, or sync it when it rests"
-                .to_owned(),
-        ),
-        BlockReason::NoSpace => Some("make room at the target, or let `[retention]` keep fewer points".to_owned()),
-        BlockReason::Unsupported => Some("move it out of the resource's directory".to_owned()),
-        BlockReason::NoCommonBase
-        | BlockReason::Diverged
-        | BlockReason::NotDeclared
-        | BlockReason::Dependency => None,
-    }
 }
