@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::args::Cli;
 use crate::host;
+use crate::render::terminal::Device;
 use crate::render::{Streams, Terminal, golden};
 
 #[derive(Clone, Default)]
@@ -27,14 +28,18 @@ impl Buffer {
     }
 }
 
-/// Exit code, standard output and standard error of one command.
+/// Exit code, standard output and standard error of one command, away from any terminal.
 fn run(args: &[&str]) -> (String, String, String) {
+    run_at(args, "", Terminal { utf8: true, ..Terminal::default() })
+}
+
+fn run_at(args: &[&str], answer: &str, terminal: Terminal) -> (String, String, String) {
     let (output, error) = (Buffer::default(), Buffer::default());
     let streams = Streams {
-        input: Box::new(std::io::empty()),
+        input: Box::new(std::io::Cursor::new(answer.to_owned().into_bytes())),
         output: Box::new(output.clone()),
         error: Box::new(error.clone()),
-        terminal: Terminal { utf8: true, ..Terminal::default() },
+        terminal,
     };
     let args = std::iter::once("debvisor-region").chain(args.iter().copied()).map(OsString::from).collect();
     let code = super::run(args, host::world(), streams);
@@ -440,4 +445,117 @@ fn regions_in_each_other_are_refused() {
     let (exit, _, error) = site.run(&["apply", "--auto-approve"]);
     assert_eq!(exit, code(3), "{error}");
     assert!(!error.contains("in use"), "{error}");
+}
+
+/// Two regions and one machine with files.
+fn small_world() -> (tempfile::TempDir, String) {
+    let dir = tempfile::TempDir::new().unwrap();
+    let topology = "schema_version = 1\n\n[regions.a]\napi_endpoint = \"file:a\"\nprimary = true\n\n\
+                    [regions.b]\napi_endpoint = \"file:b\"\n\n[[replication]]\nsource = \"a\"\ntarget = \"b\"\n\
+                    resource_types = [\"vm\"]\n\n[vms.web]\nreplicas = [\"b\"]\n";
+    std::fs::write(dir.path().join("topology.toml"), topology).unwrap();
+    let files = dir.path().join("a/resources/vm/web");
+    std::fs::create_dir_all(&files).unwrap();
+    std::fs::write(files.join("domain.xml"), "<domain/>\n").unwrap();
+    let path = dir.path().join("topology.toml").to_str().unwrap().to_owned();
+    (dir, path)
+}
+
+#[test]
+fn only_the_word_yes_is_a_yes() {
+    let (dir, topology) = small_world();
+    let device = Device { tty: true, width: Some(80) };
+    // A dumb terminal can answer, and draws no bars over the test's own output.
+    let terminal =
+        Terminal { input_tty: true, output: device, error: device, dumb: true, utf8: true, ..Terminal::default() };
+    for answer in ["no\n", "y\n", "YES\n", "\n", ""] {
+        let (exit, output, error) = run_at(&["apply", "--topology", &topology], answer, terminal);
+        assert_eq!(exit, code(5), "{answer:?}");
+        assert!(output.starts_with("Plan: 4 to create, 1 to sync"), "{output}");
+        assert!(error.contains("Only `yes`") && error.contains("nothing was changed"), "{error}");
+        assert!(!dir.path().join("b").exists(), "{answer:?}");
+    }
+    let (exit, output, error) = run_at(&["apply", "--topology", &topology, "--no-input"], "yes\n", terminal);
+    assert_eq!(exit, code(5), "{output}");
+    assert!(error.contains("--auto-approve") && !error.contains("Only `yes`"), "{error}");
+
+    let (exit, output, error) = run_at(&["apply", "--topology", &topology], "yes\n", terminal);
+    assert_eq!(exit, code(0), "{output}{error}");
+    assert!(output.contains("5 done"), "{output}");
+    assert!(dir.path().join("b/resources/vm/web/domain.xml").exists());
+    // With nothing to do nothing is asked.
+    let (exit, _, error) = run_at(&["apply", "--topology", &topology], "", terminal);
+    assert_eq!((exit, error), (code(0), String::new()));
+}
+
+#[test]
+fn a_run_in_json_is_lines_of_events_and_nothing_else() {
+    let (_dir, topology) = small_world();
+    let (exit, output, error) = run(&["apply", "--topology", &topology, "--format", "json"]);
+    assert_eq!((exit, output), (code(5), String::new()));
+    let error: serde_json::Value = serde_json::from_str(&error).unwrap();
+    assert_eq!(error["error"]["code"], "not_approved");
+    assert!(error["error"]["help"].as_str().unwrap().contains("--auto-approve"));
+
+    let (exit, output, error) = run(&["apply", "--topology", &topology, "--format", "json", "--auto-approve"]);
+    assert_eq!((exit, error), (code(0), String::new()));
+    let lines: Vec<serde_json::Value> = output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.last().unwrap()["type"], "summary");
+    assert_eq!(lines.last().unwrap()["done"], 5);
+    assert_eq!(lines.iter().filter(|line| line["type"] == "action_finished").count(), 5);
+
+    for args in [
+        &["status"][..],
+        &["plan"],
+        &["history"],
+        &["state", "show"],
+        &["replication", "points", "web"],
+        &["vm", "list"],
+    ] {
+        for format in ["json", "yaml"] {
+            let args: Vec<&str> = args.iter().copied().chain(["--topology", &topology, "--format", format]).collect();
+            let (exit, output, error) = run(&args);
+            assert_eq!((exit, error), (code(0), String::new()), "{args:?}");
+            let value: serde_json::Value = if format == "json" {
+                serde_json::from_str(&output).unwrap()
+            } else {
+                serde_yaml::from_str(&output).unwrap()
+            };
+            assert!(value.is_object() || value.is_array(), "{args:?}");
+        }
+    }
+}
+
+#[test]
+fn a_regions_answer_is_shown_at_the_line_that_asked() {
+    let (dir, topology) = small_world();
+    assert_eq!(run(&["apply", "--topology", &topology, "--auto-approve"]).0, code(0));
+    std::fs::rename(dir.path().join("b"), dir.path().join("away")).unwrap();
+    let (exit, _, error) = run(&["replication", "points", "web", "--region", "b", "--topology", &topology]);
+    assert_eq!(exit, code(1), "{error}");
+    assert!(
+        error.contains("topology.toml:") && error.contains("[vms.web]") && error.contains("asked for here"),
+        "{error}"
+    );
+    let (exit, _, error) = run(&["replication", "points", "wbe", "--topology", &topology]);
+    assert_eq!(exit, code(1));
+    assert!(error.contains("Did you mean `web`?"), "{error}");
+}
+
+#[test]
+fn a_saved_plan_is_shown_and_its_damage_seen() {
+    let (dir, topology) = small_world();
+    let file = dir.path().join("plan.json");
+    let file = file.to_str().unwrap();
+    assert_eq!(run(&["plan", "--topology", &topology, "--out", file]).0, code(0));
+    let (exit, output, _) = run(&["show", file, "--format", "markdown"]);
+    assert_eq!(exit, code(0));
+    assert!(output.starts_with("### debvisor-region plan\n\n**4 to create, 1 to sync**"), "{output}");
+    let text = std::fs::read_to_string(file).unwrap().replace("\"vm.web\"", "\"vm.wet\"");
+    std::fs::write(file, text).unwrap();
+    for args in [&["show", file][..], &["apply", file, "--topology", &topology]] {
+        let (exit, output, error) = run(args);
+        assert_eq!((exit, output), (code(1), String::new()));
+        assert!(error.contains("plan.json") && error.contains("changed after it was made"), "{error}");
+    }
 }
