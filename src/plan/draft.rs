@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{Action, Blocked, Change, Held, Mode, PlannedMove, Unmanaged, Waiting, Warning};
 use super::input::PlanInput;
-use super::live::Live;
+use super::live::{Holding, Live, Sighting, holding};
 use super::moves::Moves;
 use super::sight::Sight;
 use crate::model::recorded::Applied;
-use crate::model::{Address, Lineage, RegionId};
+use crate::model::topology::ResourceSpec;
+use crate::model::{Address, Lineage, RegionId, ResourceKey};
 
 /// What every step may look at and none may change.
 #[derive(Debug)]
@@ -17,6 +18,28 @@ pub(crate) struct View<'a> {
     pub(crate) sight: Sight<'a>,
     pub(crate) moves: Moves,
     pub(crate) live: Live<'a>,
+    /// Every declared resource with what is known of it, in the order of their keys.
+    pub(crate) resources: Vec<KnownResource<'a>>,
+    /// Every object that the state or a region knows and the files do not declare, in order.
+    pub(crate) undeclared: BTreeSet<Address>,
+}
+
+/// A declared resource and what is known of it: looked up once, for all steps.
+#[derive(Debug)]
+pub(crate) struct KnownResource<'a> {
+    pub(crate) key: &'a ResourceKey,
+    pub(crate) spec: &'a ResourceSpec,
+    pub(crate) address: Address,
+    pub(crate) sightings: Vec<Sighting<'a>>,
+    pub(crate) applied: Option<&'a Applied>,
+    pub(crate) holding: Holding,
+}
+
+impl KnownResource<'_> {
+    /// Whether the region records it.
+    pub(crate) fn recorded_at(&self, region: &RegionId) -> bool {
+        self.sightings.iter().any(|sighting| sighting.region == region)
+    }
 }
 
 impl<'a> View<'a> {
@@ -33,7 +56,40 @@ impl<'a> View<'a> {
             Mode::RefreshOnly => Moves::default(),
         };
         let live = Live::gather(&sight, &moves);
-        Self { input, sight, moves, live }
+        let mut view = Self { input, sight, moves, live, resources: Vec::new(), undeclared: BTreeSet::new() };
+        view.resources = view.known_resources();
+        view.undeclared = view.known_and_undeclared();
+        view
+    }
+
+    fn known_resources(&self) -> Vec<KnownResource<'a>> {
+        let mut live = self.live.all().peekable();
+        let mut recorded = self.input.recorded.objects.iter().peekable();
+        (self.input.topology.resources.iter())
+            .map(|(key, spec)| {
+                let address = Address::Resource(key.clone());
+                let sightings = advance(&mut live, &address).map_or_else(Vec::new, <[Sighting<'_>]>::to_vec);
+                let applied = advance(&mut recorded, &address)
+                    .or_else(|| self.input.recorded.objects.get(self.moves.former(&address)?));
+                let holding = holding(&sightings, &self.sight);
+                KnownResource { key, spec, address, sightings, applied, holding }
+            })
+            .collect()
+    }
+
+    fn known_and_undeclared(&self) -> BTreeSet<Address> {
+        let topology = self.input.topology;
+        let declared: Vec<Address> = (topology.regions.keys().cloned().map(Address::Region))
+            .chain(topology.pairs.keys().cloned().map(Address::Replication))
+            .chain(topology.resources.keys().cloned().map(Address::Resource))
+            .collect();
+        let mut live = declared.iter().map(|address| (address, ())).peekable();
+        let mut recorded = live.clone();
+        let unknown_to_files = (self.live.all())
+            .map(|(address, _)| address)
+            .filter(|address| advance(&mut live, address).is_none())
+            .chain((self.input.recorded.objects.keys()).filter(|address| advance(&mut recorded, address).is_none()));
+        unknown_to_files.cloned().collect()
     }
 
     /// The object as the state remembers it, under its present or its former address.
@@ -63,6 +119,16 @@ impl<'a> View<'a> {
         let named = |address: &Address| targets.contains(address);
         targets.is_empty() || named(address) || self.moves.former(address).is_some_and(named)
     }
+}
+
+/// Goes on in a sorted list to what stands at `address`; none where nothing does. Asked in order, a whole list costs one
+/// walk.
+fn advance<'k, T: Copy>(
+    list: &mut std::iter::Peekable<impl Iterator<Item = (&'k Address, T)>>,
+    address: &Address,
+) -> Option<T> {
+    while list.next_if(|(other, _)| *other < address).is_some() {}
+    list.peek().filter(|(other, _)| *other == address).map(|(_, value)| *value)
 }
 
 /// What the steps have said so far.
@@ -149,9 +215,9 @@ impl<'a> Draft<'a> {
         self.deferred.entry(region.clone()).or_default().insert(address.clone());
     }
 
-    /// Whether the object's record is at the region, or will be before anything that depends on it.
-    pub(crate) fn will_record(&self, address: &Address, region: &RegionId) -> bool {
-        self.view.live.of(address).iter().any(|sighting| sighting.region == region)
-            || self.written.get(address).is_some_and(|(_, regions)| regions.contains(region))
+    /// Whether the resource's record is at the region, or will be before anything that depends on it.
+    pub(crate) fn will_record(&self, known: &KnownResource<'_>, region: &RegionId) -> bool {
+        known.recorded_at(region)
+            || self.written.get(&known.address).is_some_and(|(_, regions)| regions.contains(region))
     }
 }

@@ -1,7 +1,5 @@
 //! What the seen regions record, by object, with renames resolved; who holds what.
 
-use std::collections::BTreeMap;
-
 use super::compare::RecordRef;
 use super::document::Holder;
 use super::moves::Moves;
@@ -21,19 +19,20 @@ pub(crate) struct Sighting<'a> {
 /// All records of all seen regions. Sightings of an object are in the order of their regions.
 #[derive(Debug, Default)]
 pub(crate) struct Live<'a> {
-    objects: BTreeMap<Address, Vec<Sighting<'a>>>,
+    /// By address. A sorted list: it is built from sorted runs, one a region, and mostly walked from end to end.
+    objects: Vec<(Address, Vec<Sighting<'a>>)>,
 }
 
 impl<'a> Live<'a> {
     pub(crate) fn gather(sight: &Sight<'a>, moves: &Moves) -> Self {
-        let mut live = Self::default();
+        let mut found: Vec<(Address, Sighting<'a>)> = Vec::new();
         for (region, snapshot) in sight.seen() {
             let mut add = |address: Address, record: RecordRef<'a>| {
                 let (address, former) = match moves.present(&address) {
                     Some(present) => (present.clone(), true),
                     None => (address, false),
                 };
-                live.objects.entry(address).or_default().push(Sighting { region, record, former });
+                found.push((address, Sighting { region, record, former }));
             };
             for (id, record) in &snapshot.regions {
                 add(Address::Region(id.clone()), RecordRef::Region(record));
@@ -45,12 +44,22 @@ impl<'a> Live<'a> {
                 add(Address::Resource(key.clone()), RecordRef::Resource(record));
             }
         }
-        live
+        // Stable, so that an object's sightings stay in the order of their regions.
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut objects: Vec<(Address, Vec<Sighting<'a>>)> = Vec::new();
+        for (address, sighting) in found {
+            match objects.last_mut() {
+                Some((last, sightings)) if *last == address => sightings.push(sighting),
+                Some(_) | None => objects.push((address, vec![sighting])),
+            }
+        }
+        Self { objects }
     }
 
     /// Where the object is recorded.
     pub(crate) fn of(&self, address: &Address) -> &[Sighting<'a>] {
-        self.objects.get(address).map_or(&[], Vec::as_slice)
+        let found = self.objects.binary_search_by(|(other, _)| other.cmp(address));
+        found.map_or(&[], |at| self.objects[at].1.as_slice())
     }
 
     /// Every recorded object.

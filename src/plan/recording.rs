@@ -27,14 +27,15 @@ pub(crate) struct Subject<'a> {
     pub(crate) wanted: Vec<&'a RegionId>,
     /// Of a living resource: who holds it.
     pub(crate) holder: Option<Holder>,
+    /// Where it is recorded.
+    pub(crate) sightings: &'a [Sighting<'a>],
+    /// What the state remembers of it.
+    pub(crate) applied: Option<&'a Applied>,
 }
 
 /// Decides about one object's records.
 pub(crate) fn decide(draft: &mut Draft<'_>, subject: &Subject<'_>) {
-    let view = draft.view;
-    let sightings = view.live.of(&subject.address);
-    let applied = view.applied(&subject.address);
-    let work = Work::find(draft, subject, sightings, applied);
+    let work = Work::find(draft, subject, subject.sightings, subject.applied);
     for region in &work.deferred {
         draft.defer(region, &subject.address);
     }

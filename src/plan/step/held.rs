@@ -1,22 +1,20 @@
 //! Lists what an emergency decided: resources that another region holds than the files say, and those that nothing
 //! may touch now. Cron never fights either.
 
-use crate::model::Address;
 use crate::model::region::Epoch;
 use crate::plan::document::Held;
-use crate::plan::draft::Draft;
-use crate::plan::live::{Holding, holding};
+use crate::plan::draft::{Draft, KnownResource};
+use crate::plan::live::Holding;
 use crate::plan::refusal::PlanRefusal;
 
 pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
     let view = draft.view;
-    for (key, spec) in &view.input.topology.resources {
-        let address = Address::Resource(key.clone());
-        if let Some(held) = draft.untouchable.get(&address) {
+    for KnownResource { address, spec, holding, .. } in &view.resources {
+        if let Some(held) = draft.untouchable.get(address) {
             draft.held.push(held.clone());
             continue;
         }
-        let Holding::Held(holder) = holding(view.live.of(&address), &view.sight) else { continue };
+        let Holding::Held(holder) = holding else { continue };
         if holder.region == spec.primary {
             continue;
         }
@@ -31,7 +29,8 @@ pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
                 holder.region, holder.region
             )
         };
-        draft.held.push(Held { address, declared: spec.primary.clone(), holder, reason });
+        let (address, declared, holder) = (address.clone(), spec.primary.clone(), holder.clone());
+        draft.held.push(Held { address, declared, holder, reason });
     }
     Ok(())
 }

@@ -11,12 +11,10 @@ pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
     for (pair, spec) in &view.input.topology.pairs {
         let mut wanted: Vec<&RegionId> = vec![&pair.source, &pair.target];
         wanted.sort_unstable();
-        let subject = Subject {
-            address: Address::Replication(pair.clone()),
-            desired: SpecRef::Replication(spec),
-            wanted,
-            holder: None,
-        };
+        let address = Address::Replication(pair.clone());
+        let (sightings, applied) = (view.live.of(&address), view.applied(&address));
+        let subject =
+            Subject { address, sightings, applied, desired: SpecRef::Replication(spec), wanted, holder: None };
         decide(draft, &subject);
     }
     Ok(())

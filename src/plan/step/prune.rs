@@ -14,7 +14,7 @@ use crate::plan::refusal::PlanRefusal;
 
 pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
     let view = draft.view;
-    let orphans: BTreeSet<Address> = orphans(view).into_iter().filter(|address| view.targeted(address)).collect();
+    let orphans: BTreeSet<Address> = orphans(view).filter(|address| view.targeted(address)).cloned().collect();
     if !view.input.options.prune {
         for address in orphans {
             let detail = "no longer declared; `--prune` ends its protection and keeps its data".to_owned();
@@ -38,14 +38,12 @@ pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
 }
 
 /// What this lineage manages and the files no longer declare, renamed objects aside.
-fn orphans(view: &View<'_>) -> BTreeSet<Address> {
-    let undeclared = |address: &&Address| !view.declares(address) && view.moves.present(address).is_none();
-    let recorded = view.input.recorded.objects.keys().filter(undeclared);
-    let live = (view.live.all())
-        .filter(|(_, sightings)| sightings.iter().any(|s| s.record.managed_by() == Some(view.lineage())))
-        .map(|(address, _)| address)
-        .filter(undeclared);
-    recorded.chain(live).cloned().collect()
+fn orphans<'v>(view: &'v View<'_>) -> impl Iterator<Item = &'v Address> {
+    (view.undeclared.iter()).filter(|address| view.moves.present(address).is_none()).filter(|address| {
+        let ours = |lineage| lineage == Some(view.lineage());
+        view.input.recorded.objects.contains_key(*address)
+            || view.live.of(address).iter().any(|sighting| ours(sighting.record.managed_by()))
+    })
 }
 
 /// By region that goes: a resource that it would still hold when all orphans are gone.

@@ -10,8 +10,12 @@ pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
     let view = draft.view;
     let everywhere: Vec<&RegionId> = view.input.topology.regions.keys().collect();
     for (id, spec) in &view.input.topology.regions {
+        let address = Address::Region(id.clone());
+        let (sightings, applied) = (view.live.of(&address), view.applied(&address));
         let subject = Subject {
-            address: Address::Region(id.clone()),
+            address,
+            sightings,
+            applied,
             desired: SpecRef::Region(spec),
             wanted: everywhere.clone(),
             holder: None,

@@ -4,33 +4,38 @@
 //! state knows and no seen region does while some region is unseen, because that one may be holding it and writing it
 //! anew would give it a second birth.
 
+use crate::model::RegionId;
 use crate::model::topology::ResourceSpec;
-use crate::model::{Address, RegionId};
 use crate::plan::compare::SpecRef;
-use crate::plan::draft::Draft;
-use crate::plan::live::{Holding, holding};
+use crate::plan::draft::{Draft, KnownResource};
+use crate::plan::live::Holding;
 use crate::plan::recording::{Subject, decide};
 use crate::plan::refusal::PlanRefusal;
 
 pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
     let view = draft.view;
-    for (key, spec) in &view.input.topology.resources {
-        let address = Address::Resource(key.clone());
-        if draft.untouchable.contains_key(&address) {
+    for known in &view.resources {
+        if draft.untouchable.contains_key(&known.address) {
             continue;
         }
-        let holder = match holding(view.live.of(&address), &view.sight) {
+        let holder = match &known.holding {
             Holding::Held(holder) => Some(holder),
             Holding::Unborn => {
-                if born_out_of_sight(draft, &address, spec) {
+                if born_out_of_sight(draft, known) {
                     continue;
                 }
                 None
             }
             Holding::Disputed(..) => continue,
         };
-        let wanted = members(spec, holder.as_ref().map(|holder| &holder.region));
-        let subject = Subject { address, desired: SpecRef::Resource(spec), wanted, holder: holder.clone() };
+        let subject = Subject {
+            address: known.address.clone(),
+            sightings: &known.sightings,
+            applied: known.applied,
+            desired: SpecRef::Resource(known.spec),
+            wanted: members(known.spec, holder.map(|holder| &holder.region)),
+            holder: holder.cloned(),
+        };
         decide(draft, &subject);
     }
     Ok(())
@@ -48,15 +53,15 @@ pub(crate) fn members<'a>(spec: &'a ResourceSpec, holder: Option<&'a RegionId>) 
 ///
 /// One that the state does not know either is born where it is declared, as soon as that region is seen. One that it
 /// does know has a holder somewhere: any unseen region may be it.
-fn born_out_of_sight(draft: &mut Draft<'_>, address: &Address, spec: &ResourceSpec) -> bool {
+fn born_out_of_sight(draft: &mut Draft<'_>, known: &KnownResource<'_>) -> bool {
     let view = draft.view;
-    let waits_for: Vec<RegionId> = if view.applied(address).is_some() {
+    let waits_for: Vec<RegionId> = if known.applied.is_some() {
         view.sight.all_unseen().map(|(region, _)| region.clone()).collect()
     } else {
-        view.sight.unseen(&spec.primary).map(|_| spec.primary.clone()).into_iter().collect()
+        view.sight.unseen(&known.spec.primary).map(|_| known.spec.primary.clone()).into_iter().collect()
     };
     for region in &waits_for {
-        draft.defer(region, address);
+        draft.defer(region, &known.address);
     }
     !waits_for.is_empty()
 }

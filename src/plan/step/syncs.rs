@@ -8,8 +8,8 @@ use crate::model::{Address, PairId, RegionId, ResourceKey, Timestamp};
 use crate::plan::document::{
     BasePoint, Blocked, Change, Holder, Kind, Mode, Precondition, Waiting, WaitingOn, Warning,
 };
-use crate::plan::draft::Draft;
-use crate::plan::live::{Holding, holding, under_either};
+use crate::plan::draft::{Draft, KnownResource};
+use crate::plan::live::{Holding, under_either};
 use crate::plan::refusal::PlanRefusal;
 use crate::plan::step::resources::members;
 use crate::plan::step::verdict::{Case, Verdict, judge};
@@ -24,32 +24,25 @@ pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
         Mode::Reconcile | Mode::Normal | Mode::RefreshOnly => {}
     }
     let mut found: Vec<(Rank, Change)> = Vec::new();
-    for (key, spec) in &view.input.topology.resources {
-        let address = Address::Resource(key.clone());
-        if draft.untouchable.contains_key(&address) {
+    for known in &view.resources {
+        if draft.untouchable.contains_key(&known.address) {
             continue;
         }
-        let holder = match holding(view.live.of(&address), &view.sight) {
-            Holding::Held(holder) => holder,
-            Holding::Unborn => Holder { region: spec.primary.clone(), epoch: Epoch::BIRTH },
-            Holding::Disputed(..) => continue,
-        };
-        of_resource(draft, key, spec, &address, &holder, &mut found);
+        let born = Holder { region: known.spec.primary.clone(), epoch: Epoch::BIRTH };
+        match &known.holding {
+            Holding::Held(holder) => of_resource(draft, known, holder, &mut found),
+            Holding::Unborn => of_resource(draft, known, &born, &mut found),
+            Holding::Disputed(..) => {}
+        }
     }
     found.sort_by(|(a, _), (b, _)| a.cmp(b));
     draft.changes.extend(found.into_iter().map(|(_, change)| change));
     Ok(())
 }
 
-fn of_resource(
-    draft: &mut Draft<'_>,
-    key: &ResourceKey,
-    spec: &ResourceSpec,
-    address: &Address,
-    holder: &Holder,
-    found: &mut Vec<(Rank, Change)>,
-) {
+fn of_resource(draft: &mut Draft<'_>, known: &KnownResource<'_>, holder: &Holder, found: &mut Vec<(Rank, Change)>) {
     let view = draft.view;
+    let KnownResource { key, spec, address, sightings, .. } = known;
     let targets: Vec<&RegionId> =
         members(spec, Some(&holder.region)).into_iter().filter(|region| **region != holder.region).collect();
     if targets.is_empty() {
@@ -64,7 +57,7 @@ fn of_resource(
         Mode::Normal | Mode::RefreshOnly => false,
     };
     // A rename is a change that `apply` records; until then regions know it under its former name.
-    if reconciles && view.live.of(address).iter().any(|sighting| sighting.former) {
+    if reconciles && sightings.iter().any(|sighting| sighting.former) {
         return;
     }
     let former = match view.moves.former(address) {
@@ -73,7 +66,7 @@ fn of_resource(
     };
     let content = under_either(source, key, former, |snapshot, key| snapshot.contents.get(key));
     let empty = content.is_none_or(|content| content.outline.files == 0 && content.refused.is_none());
-    let recorded_at_source = draft.will_record(address, &holder.region);
+    let recorded_at_source = draft.will_record(known, &holder.region);
     let mut protected = false;
     for target in targets {
         let Some(at_target) = view.sight.snapshot(target) else {
@@ -90,7 +83,7 @@ fn of_resource(
         let newest = replica.and_then(|replica| replica.newest.as_ref());
         protected |= newest.is_some();
         // Nothing to lose and nothing to copy.
-        if (empty && newest.is_none()) || !recorded_at_source || !draft.will_record(address, target) {
+        if (empty && newest.is_none()) || !recorded_at_source || !draft.will_record(known, target) {
             continue;
         }
         let case = Case {
@@ -100,7 +93,7 @@ fn of_resource(
             content,
             replica,
             free: at_target.free,
-            accepted: view.input.options.accept_change.contains(key),
+            accepted: view.input.options.accept_change.contains(*key),
             due: reconciles.then_some((view.input.now, pair.sync_interval)),
         };
         match judge(&case) {

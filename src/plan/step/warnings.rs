@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::model::{Address, RegionId, ResourceType};
 use crate::plan::document::Warning;
 use crate::plan::draft::Draft;
-use crate::plan::live::{Holding, holding};
+use crate::plan::live::Holding;
 use crate::plan::refusal::PlanRefusal;
 
 pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
@@ -18,14 +18,11 @@ pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
 
 fn over_capacity(draft: &mut Draft<'_>) {
     let view = draft.view;
-    let mut machines: BTreeMap<RegionId, u32> = BTreeMap::new();
-    for (key, spec) in &view.input.topology.resources {
-        if key.kind != ResourceType::Vm {
-            continue;
-        }
-        let region = match holding(view.live.of(&Address::Resource(key.clone())), &view.sight) {
-            Holding::Held(holder) | Holding::Disputed(holder, _) => holder.region,
-            Holding::Unborn => spec.primary.clone(),
+    let mut machines: BTreeMap<&RegionId, u32> = BTreeMap::new();
+    for known in view.resources.iter().filter(|known| known.key.kind == ResourceType::Vm) {
+        let region = match &known.holding {
+            Holding::Held(holder) | Holding::Disputed(holder, _) => &holder.region,
+            Holding::Unborn => &known.spec.primary,
         };
         *machines.entry(region).or_default() += 1;
     }
