@@ -113,6 +113,7 @@ impl CliError {
                 | FleetError::UnknownRegion { .. }
                 | FleetError::UnknownResource { .. }
                 | FleetError::Unfit { .. }
+                | FleetError::TakeOver { .. }
                 | FleetError::Io { .. }
                 | FleetError::Region { .. } => Exit::Failed,
             },
@@ -234,6 +235,7 @@ fn fleet(error: &FleetError, loaded: Option<&Loaded>) -> Vec<Report> {
         FleetError::Interrupted => told("interrupted", error.to_string()),
         FleetError::UnknownRegion { id, known } => unknown("unknown_region", error, id, known),
         FleetError::UnknownResource { id, known } => unknown("unknown_resource", error, id, known),
+        FleetError::TakeOver { .. } => told("take_over", error.to_string()),
         FleetError::Unfit { reason, help: _ } => told("unfit", reason.clone()),
         FleetError::Io { action: _, path: _, source } => file(error.to_string(), source),
         FleetError::Region { region, address, source } => {

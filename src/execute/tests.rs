@@ -163,6 +163,9 @@ impl RegionPort for Region {
         self.founded.fetch_add(1, Ordering::Relaxed);
         Ok(Identity { region_id: self.id.clone(), store: StoreId(Uuid::from_u128(7)) })
     }
+    async fn take_control(&self, _: &Authority) -> Result<(), PortError> {
+        Err(PortError::Failed("not in this test".to_owned()))
+    }
     async fn record(&self, authority: &Authority, changes: &[RecordChange]) -> Result<(), PortError> {
         assert!(self.operations.lock().unwrap().insert(authority.operation), "an operation's id was used twice");
         self.calls.lock().unwrap().push(changes.len());

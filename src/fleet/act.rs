@@ -34,7 +34,15 @@ impl MultiRegionManager {
         let prepared = async {
             let sight = road.look().await?;
             let plan = self.plan_of(&sight, &options.for_planner())?;
+            if options.take_over {
+                sight.gate_take_over(self)?;
+            } else {
+                Road::expect_controller(&sight, &plan, &BTreeSet::new(), options.adopt)?;
+            }
             Road::permitted(review.review(&plan).await)?;
+            if options.take_over {
+                road.take_over(&sight).await?;
+            }
             Ok((sight, plan))
         };
         let (sight, plan) = match prepared.await {
@@ -61,7 +69,15 @@ impl MultiRegionManager {
         let prepared = async {
             let sight = road.look().await?;
             let (plan, settled) = self.look_again(plan, options, &sight)?;
+            if options.take_over {
+                sight.gate_take_over(self)?;
+            } else {
+                Road::expect_controller(&sight, &plan, &settled, false)?;
+            }
             Road::permitted(review.review(&plan).await)?;
+            if options.take_over {
+                road.take_over(&sight).await?;
+            }
             Ok((sight, plan, settled))
         };
         let (sight, plan, settled) = match prepared.await {
@@ -131,6 +147,7 @@ impl MultiRegionManager {
         let prepared = async {
             let sight = road.look().await?;
             let plan = self.plan_of(&sight, &planner)?;
+            Road::expect_controller(&sight, &plan, &BTreeSet::new(), false)?;
             Ok((sight, plan))
         };
         let (sight, plan) = match prepared.await {

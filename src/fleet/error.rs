@@ -74,6 +74,17 @@ pub enum FleetError {
         #[source]
         source: std::io::Error,
     },
+    /// A take-over that stopped halfway: nobody controls.
+    #[error("the take-over stopped at {region}: {source}; {}", taken(.accepted))]
+    TakeOver {
+        /// The region that did not accept.
+        region: RegionId,
+        /// Those that accepted before it.
+        accepted: Vec<RegionId>,
+        /// Its words.
+        #[source]
+        source: Box<PortError>,
+    },
     /// A region answered in anger, or not at all.
     #[error("region {region}: {source}")]
     Region {
@@ -101,6 +112,7 @@ impl FleetError {
             | Self::UnknownResource { .. }
             | Self::Unfit { .. }
             | Self::Io { .. }
+            | Self::TakeOver { .. }
             | Self::Region { .. } => 1,
         }
     }
@@ -119,6 +131,9 @@ impl FleetError {
                 (!known.is_empty()).then(|| format!("declared are {}", shortened(known)))
             }
             Self::Unfit { help, .. } => help.clone(),
+            Self::TakeOver { .. } => {
+                Some("look at that region, then run this again: it takes over above what stands".to_owned())
+            }
             Self::Region { source, .. } => match source.as_ref() {
                 PortError::Unreachable { help, .. } | PortError::Refused { help, .. } => help.clone(),
                 PortError::Busy(_)
@@ -142,6 +157,7 @@ impl FleetError {
             | Self::UnknownRegion { .. }
             | Self::UnknownResource { .. }
             | Self::Unfit { .. }
+            | Self::TakeOver { .. }
             | Self::Io { .. } => None,
         }
     }
@@ -189,6 +205,14 @@ fn shortened(names: &[String]) -> String {
         text.push_str(&format!(" and {} more", names.len() - SHOWN));
     }
     text
+}
+
+fn taken(accepted: &[RegionId]) -> String {
+    if accepted.is_empty() {
+        return "no region has accepted it".to_owned();
+    }
+    let names: Vec<String> = accepted.iter().map(ToString::to_string).collect();
+    format!("nobody controls the regions now, though {} accepted", shortened(&names))
 }
 
 fn join(gates: &[Gate]) -> String {

@@ -70,8 +70,9 @@ impl MultiRegionManager {
     /// Unknown targets, a state file that cannot be read, refusals (another lineage's objects), no region answering.
     pub async fn plan(&self, options: &PlanOptions) -> Result<Planned, FleetError> {
         let sight = self.look().await?;
-        let plan = self.plan_of(&sight, &options.for_planner())?;
-        let Sight { recorded, superseded: _, observed, ports: _ } = sight;
+        let mut plan = self.plan_of(&sight, &options.for_planner())?;
+        sight.warn(&mut plan, options.adopt);
+        let Sight { recorded, superseded: _, observed, seating: _, ports: _ } = sight;
         Ok(Planned { plan, observed: Arc::unwrap_or_clone(observed), recorded })
     }
 
@@ -94,7 +95,7 @@ impl MultiRegionManager {
         self.declared_region(region)?;
         let port = self.open_one(region)?;
         let ports = std::collections::BTreeMap::from([(region.clone(), port)]);
-        let (recorded, _) = self.remembered()?;
+        let (recorded, ..) = self.remembered()?;
         let observed = self.judge(&recorded, &self.observe(&ports).await);
         self.view(&observed).region(region).ok_or_else(|| self.unknown_region(region))
     }

@@ -1,7 +1,7 @@
 //! What a person does to one resource, or to the state file, by hand: discard, restore, rebuild. The same road as
 //! everything else: lock, look, journal, act, history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::error::{FleetError, Gate};
@@ -232,11 +232,11 @@ impl MultiRegionManager {
     }
 
     /// Makes a lost state file anew from what the regions remember: lineage, objects, stores. History and the
-    /// controller's place are not among it.
+    /// controller's place are not among it; `take_over` takes that place anew.
     ///
     /// # Errors
     /// Where there is one that manages something, no region answers, or the regions know several lineages.
-    pub async fn state_rebuild(&self, watch: &Watch) -> Result<Rebuilt, FleetError> {
+    pub async fn state_rebuild(&self, take_over: bool, watch: &Watch) -> Result<Rebuilt, FleetError> {
         let host = &self.settings.host;
         let holder = Holder {
             who: host.who(),
@@ -271,9 +271,25 @@ impl MultiRegionManager {
                 address: None,
             }]));
         }
+        if take_over {
+            sight.gate_take_over(self)?;
+        }
         let learnt = Rebuild::learn(&answered, None)?;
         let state = locked.rebuild(&self.world, host, &learnt)?;
         let mut road = self.begin(state)?;
+        let taken = async {
+            let sight = road.look().await?;
+            if take_over {
+                sight.gate_take_over(self)?;
+                road.take_over(&sight).await?;
+            }
+            let controllers = sight.foreign().into_iter().map(|(_, controller)| controller.place.clone());
+            Ok(if take_over { BTreeSet::new() } else { controllers.collect() })
+        };
+        let controllers = match taken.await {
+            Ok(controllers) => controllers,
+            Err(error) => return Err(road.turn_back(error)),
+        };
         let message = (!missing.is_empty()).then(|| {
             let silent: Vec<&str> = missing.iter().map(|(region, _)| region.as_str()).collect();
             format!("without {}", silent.join(", "))
@@ -286,6 +302,7 @@ impl MultiRegionManager {
             objects: learnt.objects.len(),
             regions: answered.into_keys().collect(),
             missing,
+            controllers,
         })
     }
 }

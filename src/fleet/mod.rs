@@ -16,6 +16,7 @@ mod apart;
 mod open;
 mod manager;
 mod road;
+mod control;
 mod act;
 mod mend;
 #[cfg(test)]

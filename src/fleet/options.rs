@@ -61,6 +61,8 @@ pub struct PlanOptions {
     pub max_prune: Option<u32>,
     /// Whether declared objects of another lineage are taken over.
     pub adopt: bool,
+    /// Whether `apply` takes the controller's place first.
+    pub take_over: bool,
     /// The state's record becomes what is live, and regions are left alone.
     pub refresh_only: bool,
 }
@@ -70,6 +72,8 @@ pub struct PlanOptions {
 pub struct SavedOptions {
     /// How many objects it may remove at most; none: the default of 10.
     pub max_prune: Option<u32>,
+    /// Whether it takes the controller's place first.
+    pub take_over: bool,
 }
 
 /// What `reconcile` may do by itself.

@@ -3,6 +3,7 @@
 //! A run of which some changes failed is a report, not an error: what stands is recorded, and a second run goes on
 //! from there.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -256,6 +257,8 @@ pub struct Rebuilt {
     pub regions: Vec<RegionId>,
     /// The regions that did not answer, and why; what only they know is missing.
     pub missing: Vec<(RegionId, String)>,
+    /// Where the controllers are that the regions still obey; none: this state controls, or nobody does yet.
+    pub controllers: BTreeSet<String>,
 }
 
 #[cfg(test)]

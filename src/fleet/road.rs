@@ -27,7 +27,7 @@ use crate::model::topology::Endpoint;
 use crate::model::{Digest, Lineage, OperationId, RegionId, RunId, StoreId};
 use crate::plan::document::{Mode, Plan};
 use crate::plan::{PlanInput, PlanOptions, compute_plan, relied_on};
-use crate::state::{HealthObservation, RunEnd, RunOutcome, RunStart, State, StateFile, StateReader};
+use crate::state::{HealthObservation, RunEnd, RunOutcome, RunStart, Seating, State, StateFile, StateReader};
 
 /// The ports of a look at the regions.
 pub(super) type Ports = Arc<BTreeMap<RegionId, Arc<dyn RegionPort>>>;
@@ -41,6 +41,8 @@ pub(super) struct Sight {
     pub(super) recorded: Recorded,
     pub(super) superseded: BTreeSet<Digest>,
     pub(super) observed: Arc<Observed>,
+    /// The place that the state holds as controller; none: it never took one, or lost it.
+    pub(super) seating: Option<Seating>,
     pub(super) ports: Ports,
 }
 
@@ -52,24 +54,29 @@ fn superseded(reader: &StateReader) -> Result<BTreeSet<Digest>, FleetError> {
 impl MultiRegionManager {
     /// What the state remembers, without its lock. Where there is none the lineage is the nil one: plans of the same
     /// inputs are the same, and whoever applies mints a lineage in its place.
-    pub(super) fn remembered(&self) -> Result<(Recorded, BTreeSet<Digest>), FleetError> {
+    pub(super) fn remembered(&self) -> Result<(Recorded, BTreeSet<Digest>, Option<Seating>), FleetError> {
         match StateFile::new(&self.settings.state).read()? {
-            Some(reader) => Ok((reader.recorded()?, superseded(&reader)?)),
-            None => Ok((Recorded::new(Lineage(Uuid::nil())), BTreeSet::new())),
+            Some(reader) => Ok((reader.recorded()?, superseded(&reader)?, reader.seating(&self.settings.host)?)),
+            None => Ok((Recorded::new(Lineage(Uuid::nil())), BTreeSet::new(), None)),
         }
     }
 
     /// Looks at all regions without the state's lock.
     pub(super) async fn look(&self) -> Result<Sight, FleetError> {
-        let (recorded, superseded) = self.remembered()?;
-        Ok(self.look_with(recorded, superseded).await)
+        let (recorded, superseded, seating) = self.remembered()?;
+        Ok(self.look_with(recorded, superseded, seating).await)
     }
 
-    pub(super) async fn look_with(&self, recorded: Recorded, superseded: BTreeSet<Digest>) -> Sight {
+    pub(super) async fn look_with(
+        &self,
+        recorded: Recorded,
+        superseded: BTreeSet<Digest>,
+        seating: Option<Seating>,
+    ) -> Sight {
         let ports: Ports = Arc::new(self.open_all(&recorded));
         let seen = apart(&self.desired.topology.endpoints, self.observe(&ports).await);
         let observed = self.judge(&recorded, &seen);
-        Sight { recorded, superseded, observed: Arc::new(observed), ports }
+        Sight { recorded, superseded, observed: Arc::new(observed), seating, ports }
     }
 
     /// Takes answers that cannot be relied on for silence, so that nothing beyond the planner is misled by them either.
@@ -88,7 +95,7 @@ impl MultiRegionManager {
 
     /// Makes a plan of what is known. Pure but for the time of day.
     pub(super) fn plan_of(&self, sight: &Sight, options: &PlanOptions) -> Result<Plan, FleetError> {
-        Ok(compute_plan(&self.input(sight, options))?)
+        compute_plan(&self.input(sight, options)).map_err(|refusal| sight.with_both_flags(refusal.into()))
     }
 
     pub(super) fn input<'a>(&'a self, sight: &'a Sight, options: &'a PlanOptions) -> PlanInput<'a> {
@@ -162,7 +169,7 @@ impl Road<'_> {
     /// Looks at all regions, and notes what their health is.
     pub(super) async fn look(&mut self) -> Result<Sight, FleetError> {
         let superseded = superseded(self.state.reader())?;
-        let sight = self.manager.look_with(self.state.recorded()?, superseded).await;
+        let sight = self.manager.look_with(self.state.recorded()?, superseded, self.state.seating()?).await;
         let at = self.manager.world.clock.now();
         let policy = &self.manager.desired.topology.policy.health;
         let seen = sight.observed.regions.iter().map(|(region, observation)| {
@@ -189,6 +196,7 @@ impl Road<'_> {
             | FleetError::UnknownRegion { .. }
             | FleetError::UnknownResource { .. }
             | FleetError::Unfit { .. }
+            | FleetError::TakeOver { .. }
             | FleetError::Io { .. }
             | FleetError::Region { .. } => RunOutcome::Failed,
         };
@@ -212,19 +220,13 @@ impl Road<'_> {
         }
     }
 
-    /// Under whose authority this run writes. A state that holds no seat takes one: above every term that any region
-    /// knows, so that it cannot be mistaken for one that was there before.
+    /// Under whose authority this run writes. A state that holds no seat takes one where nobody controls yet; else it
+    /// is a guest, whose orders touch neither roles nor the registry.
     pub(super) fn authority(&mut self, sight: &Sight) -> Result<Authority, FleetError> {
         let seating = match self.state.seating()? {
             Some(seating) => seating,
-            None => {
-                let known = sight.observed.regions.values().filter_map(|observation| match observation {
-                    Observation::Answered { snapshot, .. } => snapshot.controller.as_ref(),
-                    Observation::Silent(_) => None,
-                });
-                let highest = known.map(|controller| controller.term).max().unwrap_or(0);
-                self.state.take_seat(highest + 1)?
-            }
+            None if sight.foreign().is_empty() => self.state.take_seat(1)?,
+            None => Seating { seat: crate::model::Seat(Uuid::nil()), term: sight.highest_term() },
         };
         Ok(Authority {
             lineage: sight.recorded.lineage,

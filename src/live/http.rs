@@ -100,6 +100,9 @@ impl RegionPort for HttpRegion {
     async fn found(&self, _: &Authority) -> Result<Identity, PortError> {
         not_built()
     }
+    async fn take_control(&self, _: &Authority) -> Result<(), PortError> {
+        not_built()
+    }
     async fn record(&self, _: &Authority, _: &[RecordChange]) -> Result<(), PortError> {
         not_built()
     }

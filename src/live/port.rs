@@ -138,6 +138,12 @@ pub trait RegionPort: Source + Target + std::fmt::Debug {
     /// Where another region's identity is there, or the place cannot be written.
     async fn found(&self, authority: &Authority) -> Result<Identity, PortError>;
 
+    /// Makes this state file the region's controller. Durable before it answers; a repeat is fine.
+    ///
+    /// # Errors
+    /// [`PortError::NotController`] where another one has this term or a higher one.
+    async fn take_control(&self, authority: &Authority) -> Result<(), PortError>;
+
     /// Writes records, all or none, each only if it is as the change expects. A repeat of the same operation
     /// answers as the first time and does nothing twice.
     ///

@@ -39,16 +39,6 @@ pub enum PlanRefusal {
         /// How many declared objects are like it.
         objects: usize,
     },
-    /// The registry of a region would change, and another state file controls it.
-    #[error("the registry of {region} is controlled by another state, {place} (lineage {lineage})")]
-    AnotherController {
-        /// The region.
-        region: RegionId,
-        /// The controller's lineage.
-        lineage: Lineage,
-        /// Where it is.
-        place: String,
-    },
     /// More objects than may be pruned at once.
     #[error("{count} to prune, at most {max} at once: {}", several(first, *count))]
     PruneTooMany {
@@ -90,7 +80,6 @@ impl PlanRefusal {
         match self {
             Self::NewState { .. }
             | Self::AnotherLineage { .. }
-            | Self::AnotherController { .. }
             | Self::PruneTooMany { .. }
             | Self::PruneAll { .. }
             | Self::EarlierTopology => RefusalKind::Safety,
@@ -103,7 +92,6 @@ impl PlanRefusal {
         match self {
             Self::NewState { .. } => "new_state",
             Self::AnotherLineage { .. } => "lineage",
-            Self::AnotherController { .. } => "controller",
             Self::PruneTooMany { .. } => "max_prune",
             Self::PruneAll { .. } => "prune_all",
             Self::EarlierTopology => "earlier_topology",
@@ -123,9 +111,6 @@ impl PlanRefusal {
             Self::AnotherLineage { .. } => "leave it to the topology that manages it, or take it over with `--adopt`: \
                                             the other topology then finds it in foreign hands"
                 .to_owned(),
-            Self::AnotherController { place, .. } => {
-                format!("change regions from {place}: only one state may change roles and the registry")
-            }
             Self::PruneTooMany { count, .. } => {
                 format!("check that the files are complete; then raise the limit with `--max-prune {count}`")
             }
@@ -150,10 +135,7 @@ impl PlanRefusal {
             | Self::AnotherLineage { address, .. }
             | Self::PruneTooMany { first: address, .. }
             | Self::UnknownTarget { address, .. } => Some(address),
-            Self::AnotherController { .. }
-            | Self::PruneAll { .. }
-            | Self::EarlierTopology
-            | Self::NoRegionAnswered { .. } => None,
+            Self::PruneAll { .. } | Self::EarlierTopology | Self::NoRegionAnswered { .. } => None,
         }
     }
 }

@@ -127,6 +127,12 @@ impl RegionPort for LocalRegion {
         self.inner.found().await
     }
 
+    async fn take_control(&self, authority: &Authority) -> Result<(), PortError> {
+        let writing = self.inner.writing().await?;
+        let (inner, authority) = (Arc::clone(&self.inner), authority.clone());
+        blocking(move || writing.store.take_control(&authority).map_err(|error| inner.of(error))).await
+    }
+
     async fn record(&self, authority: &Authority, changes: &[RecordChange]) -> Result<(), PortError> {
         self.inner.record(authority, changes).await
     }

@@ -60,7 +60,7 @@ fn figures(counts: &Counts) -> Vec<String> {
 
 /// What a state file was made anew from.
 pub fn rebuilt(rebuilt: &Rebuilt, look: &Look) -> String {
-    let Rebuilt { run: _, lineage, objects, regions, missing } = rebuilt;
+    let Rebuilt { run: _, lineage, objects, regions, missing, controllers } = rebuilt;
     let what = format!(
         "lineage {lineage}, {} remembered by {}",
         count(*objects, "object", "objects"),
@@ -70,6 +70,15 @@ pub fn rebuilt(rebuilt: &Rebuilt, look: &Look) -> String {
     for (region, reason) in missing {
         let line = format!("{} {region} did not answer; what only it knows is missing", look.glyph(Glyph::Stop));
         out.push_str(&format!("  {}\n{}", look.paint(Tone::Warn, &line), look.wrapped(6, reason)));
+    }
+    if !controllers.is_empty() {
+        let places = controllers.iter().map(|place| look.clean(place)).collect::<Vec<_>>().join(", ");
+        let line = format!("{} This state is not the controller", look.glyph(Glyph::Stop));
+        let more = format!(
+            "The regions obey the lost one at {places}: syncs go on, registry and roles stay as they are. \
+             `apply --take-over` takes its place."
+        );
+        out.push_str(&format!("  {}\n{}", look.paint(Tone::Warn, &line), look.wrapped(6, &more)));
     }
     out
 }

@@ -11,7 +11,7 @@ use super::super::exit::Exit;
 use super::super::finish;
 use super::super::session::Session;
 use super::plan::Scope;
-use crate::fleet::{ExitClass, SavedOptions};
+use crate::fleet::{ExitClass, PlanOptions, SavedOptions};
 use crate::render::event::Tells;
 
 /// Make the regions what the topology says
@@ -33,6 +33,9 @@ pub(crate) struct Apply {
     /// Ask nothing
     #[arg(long)]
     auto_approve: bool,
+    /// Take the controller's place first; every registered region must answer
+    #[arg(long)]
+    take_over: bool,
     /// What to apply.
     #[command(flatten)]
     scope: Scope,
@@ -40,7 +43,7 @@ pub(crate) struct Apply {
 
 impl Apply {
     pub(super) async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
-        let Self { file, auto_approve, scope } = self;
+        let Self { file, auto_approve, take_over, scope } = self;
         let saved = file.as_deref().map(super::show::read).transpose()?;
         let fleet = session.fleet()?;
         let approval = if auto_approve || saved.is_some() { Approval::Given } else { Approval::Asked };
@@ -48,10 +51,10 @@ impl Apply {
         let (watch, feed) = session.watch(reviewer.actions(), Tells::WhatHappens);
         let result = match saved {
             Some(plan) => {
-                let options = SavedOptions { max_prune: scope.max_prune() };
+                let options = SavedOptions { max_prune: scope.max_prune(), take_over };
                 fleet.apply_saved(plan, &options, &mut reviewer, &watch).await
             }
-            None => fleet.apply(&scope.options(false), &mut reviewer, &watch).await,
+            None => fleet.apply(&PlanOptions { take_over, ..scope.options(false) }, &mut reviewer, &watch).await,
         };
         feed.end();
         let report = result.map_err(|error| reviewer.explain(error))?;

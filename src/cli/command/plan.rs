@@ -64,7 +64,7 @@ impl Scope {
 
     pub(super) fn options(self, refresh_only: bool) -> PlanOptions {
         let Self { target, prune, max_prune, adopt } = self;
-        PlanOptions { targets: target, prune, max_prune, adopt, refresh_only }
+        PlanOptions { targets: target, prune, max_prune, adopt, take_over: false, refresh_only }
     }
 }
 

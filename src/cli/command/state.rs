@@ -99,18 +99,23 @@ fn open(session: &Session) -> Result<(StateFile, StateReader), CliError> {
 
 /// Make a lost state file anew from what the regions remember
 ///
-/// Every region keeps its copy of what concerns it. The history and the controller's place cannot be given back.
+/// Every region keeps its copy of what concerns it. The history cannot be given back, and the controller's place only be
+/// taken anew, with --take-over.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   debvisor-region state rebuild
   debvisor-region state rebuild --state /var/lib/debvisor/region.db")]
-pub(crate) struct Rebuild {}
+pub(crate) struct Rebuild {
+    /// Take the controller's place too; every registered region must answer
+    #[arg(long)]
+    take_over: bool,
+}
 
 impl Rebuild {
     async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
         let fleet = session.fleet()?;
         let (watch, feed) = session.watch_for_people();
-        let rebuilt = fleet.state_rebuild(&watch).await;
+        let rebuilt = fleet.state_rebuild(self.take_over, &watch).await;
         feed.end();
         let rebuilt = rebuilt?;
         let partly = !rebuilt.missing.is_empty();

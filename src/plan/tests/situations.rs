@@ -380,22 +380,6 @@ fn a_lost_state_is_rebuilt_not_guessed() {
 }
 
 #[test]
-fn a_registry_has_one_controller() {
-    let mut world = World::settled();
-    world.at("b").controller = Some(crate::model::region::Controller {
-        lineage: THEIRS,
-        term: 3,
-        seat: crate::model::Seat(uuid::Uuid::from_u128(9)),
-        place: "root@other:/srv/state.db".to_owned(),
-    });
-    assert_settled(&world);
-    for spec in world.topology.regions.values_mut() {
-        spec.policy.retention.last = 9;
-    }
-    assert_eq!(world.refusal(), "controller");
-}
-
-#[test]
 fn targets_bring_what_they_cannot_do_without() {
     let mut world = World::small();
     world.options.targets = vec![address("config.app")];

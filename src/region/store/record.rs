@@ -2,7 +2,7 @@
 //!
 //! What must hold, before what is done:
 //! - Roles and the registry are changed by the recorded controller alone: lineage, term and seat. A region that has
-//!   none takes the first that writes.
+//!   none takes the first that writes either. Another one takes control with a higher term only.
 //! - A record is written only if it is as the change expects, by its fingerprint. Role, holder and epoch of a living
 //!   resource are never written here.
 //! - Resource ids are unique across types. A region that holds something, and a resource with an open operation, are
@@ -69,6 +69,28 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Makes whoever gives this order the controller of this region.
+    ///
+    /// Guarantee: durable when it returns. A repeat changes nothing; a crash leaves the former controller or this one.
+    ///
+    /// # Errors
+    /// [`StoreError::NotController`] where another one has this term or a higher one.
+    pub fn take_control(&self, authority: &Authority) -> Result<(), StoreError> {
+        self.write(|transaction, of| {
+            match read::head(transaction, of)?.controller {
+                Some(controller) if controller.gave(authority) => return Ok(()),
+                Some(controller) if authority.term <= controller.term => {
+                    return Err(StoreError::NotController(Box::new(controller)));
+                }
+                Some(_) | None => {}
+            }
+            bind(transaction, of, authority)?;
+            transaction.execute("UPDATE region SET serial = serial + 1", []).map(|_| ()).map_err(of)
+        })
+    }
+}
+
 /// What makes two requests the same: all that is asked for, and by whom.
 fn digest(authority: &Authority, changes: &[RecordChange]) -> Digest {
     let changes: Vec<serde_json::Value> = changes
@@ -107,24 +129,33 @@ struct Writer<'a> {
     ground: &'a Ground<'a>,
 }
 
+impl Controller {
+    /// Whether these orders come from it.
+    fn gave(&self, authority: &Authority) -> bool {
+        (self.lineage, self.term, self.seat) == (authority.lineage, authority.term, authority.seat)
+    }
+}
+
+fn bind(transaction: &Transaction<'_>, of: Of<'_>, authority: &Authority) -> Result<(), StoreError> {
+    let Authority { lineage, term, seat, place, operation: _ } = authority;
+    let controller = Controller { lineage: *lineage, term: *term, seat: *seat, place: place.clone() };
+    let text = serde_json::to_string(&controller).expect("plain data converts to JSON");
+    transaction.execute("UPDATE region SET controller = ?1", (text,)).map(|_| ()).map_err(of)
+}
+
 impl Writer<'_> {
-    /// Binds a region that has no controller; refuses who is not the recorded one, where roles or the registry change.
+    /// Where roles or the registry change: binds a region that has no controller, refuses who is not the recorded one.
     fn authorize(&self, authority: &Authority, changes: &[RecordChange]) -> Result<(), StoreError> {
-        let Authority { lineage, term, seat, place, operation: _ } = authority;
-        let Some(controller) = read::head(self.transaction, self.of)?.controller else {
-            let controller = Controller { lineage: *lineage, term: *term, seat: *seat, place: place.clone() };
-            let text = serde_json::to_string(&controller).expect("plain data converts to JSON");
-            return self.run("UPDATE region SET controller = ?1", (text,));
-        };
-        if (controller.lineage, controller.term, controller.seat) == (*lineage, *term, *seat) {
-            return Ok(());
-        }
+        let mut touched = false;
         for change in changes {
-            if self.touches_roles_or_registry(change)? {
-                return Err(StoreError::NotController(Box::new(controller)));
-            }
+            touched |= self.touches_roles_or_registry(change)?;
         }
-        Ok(())
+        match read::head(self.transaction, self.of)?.controller {
+            _ if !touched => Ok(()),
+            None => bind(self.transaction, self.of, authority),
+            Some(controller) if controller.gave(authority) => Ok(()),
+            Some(controller) => Err(StoreError::NotController(Box::new(controller))),
+        }
     }
 
     /// Whether a change needs the controller: the registry, a resource's birth, and the end of its record.

@@ -279,6 +279,24 @@ fn a_record_that_cannot_be_read_means_fenced() {
     assert!(matches!(record(&store, &authority(2), &[create_vm("vm.a")]), Err(StoreError::Conflict { .. })));
 }
 
+#[test]
+fn control_is_taken_with_a_higher_term_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let of = |term: u64, seat: u128| Authority { term, seat: Seat(Uuid::from_u128(seat)), ..authority(1) };
+    store.take_control(&of(2, 5)).unwrap();
+    let serial = store.records().unwrap().serial;
+    store.take_control(&of(2, 5)).unwrap();
+    assert_eq!(store.records().unwrap().serial, serial, "a repeat changes nothing");
+    for (term, seat) in [(1, 6), (2, 6)] {
+        let error = store.take_control(&of(term, seat)).unwrap_err();
+        assert!(matches!(&error, StoreError::NotController(known) if known.term == 2), "{error}");
+    }
+    store.take_control(&of(3, 6)).unwrap();
+    assert!(matches!(record(&store, &of(2, 5), &[create_vm("vm.a")]), Err(StoreError::NotController(_))));
+    record(&store, &of(3, 6), &[create_vm("vm.a")]).unwrap();
+}
+
 fn rename(from: &str, to: &str, expected: Option<Digest>) -> RecordChange {
     RecordChange {
         record: Some(RecordWrite { former_id: Some(from.parse().unwrap()), ..write(Spec::Resource(vm(&[]))) }),
