@@ -252,21 +252,14 @@ impl Runner<'_> {
         for at in members {
             let change = self.changes[at];
             let ended = ChangeOutcome::new(change, Outcome::Done);
-            outcomes.push((
-                at,
-                match records::result(change) {
-                    Ok(Some(spec)) => {
-                        let gone = |region: &&RegionId| !change.drops.contains(region);
-                        let regions = change.regions.iter().filter(gone).cloned().collect();
-                        (ended, Memory::Applied(Applied { spec, regions }))
-                    }
-                    Ok(None) => (ended, Memory::Forgotten),
-                    Err(malformed) => (
-                        ChangeOutcome { outcome: Outcome::Failed, ..ended }.saying(malformed.to_string()),
-                        Memory::Kept,
-                    ),
-                },
-            ));
+            let all = change.regions.iter().cloned().collect();
+            let ended = match records::result(change) {
+                Ok(spec) => (ended, records::memory(change, spec.as_ref(), self.objects.get(&change.address), &all)),
+                Err(malformed) => {
+                    (ChangeOutcome { outcome: Outcome::Failed, ..ended }.saying(malformed.to_string()), Memory::Kept)
+                }
+            };
+            outcomes.push((at, ended));
         }
         self.conclude_started(outcomes)
     }

@@ -547,3 +547,26 @@ async fn a_rename_is_an_action_and_what_the_plan_stops_is_told() {
     let counted = ["done", "renamed", "blocked", "deferred"].map(|field| heard[5][field].as_u64().unwrap());
     assert_eq!(counted, [0, 1, 1, 2]);
 }
+
+#[tokio::test]
+async fn refreshing_asks_no_region_and_forgets_none_that_was_not_seen() {
+    let mut scene = Scene::new(vec![region("a"), region("b")]);
+    let update = Change {
+        id: "update:vm.v1".to_owned(),
+        action: Action::Update,
+        regions: vec!["a".parse().unwrap(), "b".parse().unwrap()],
+        drops: vec!["b".parse().unwrap()],
+        ..vm(1, &["a", "b", "c"])
+    };
+    let spec = Spec::from_json(&update.address, update.after.clone().unwrap()).unwrap();
+    let known =
+        |ids: &[&str]| Applied { spec: spec.clone(), regions: ids.iter().map(|id| id.parse().unwrap()).collect() };
+    scene.notes.objects.insert(update.address.clone(), known(&["b", "c"]));
+    let address = update.address.clone();
+    let mut plan = plan(Vec::new());
+    plan.mode = Mode::RefreshOnly;
+    plan.drift.push(update);
+    scene.run(&plan).await.unwrap();
+    assert!(scene.regions.iter().all(|region| region.taken.lock().unwrap().is_empty()));
+    assert_eq!(scene.notes.objects[&address], known(&["a", "c"]), "`c` was out of sight when the plan was made");
+}

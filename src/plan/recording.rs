@@ -228,7 +228,7 @@ fn why(
     parts.join("; ")
 }
 
-fn owner(managed_by: Option<Lineage>) -> String {
+pub(crate) fn owner(managed_by: Option<Lineage>) -> String {
     managed_by.map_or_else(|| "nobody".to_owned(), |lineage| format!("lineage {lineage}"))
 }
 

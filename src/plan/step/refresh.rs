@@ -1,15 +1,17 @@
 //! `--refresh-only`: what the state's record must become to say what is live. No region is touched: an entry's
-//! `regions` are those that record the object now, `drops` those of the record that do not, `before` is the state's
-//! word and `after` the live one. Where regions disagree, the one that the object is most about has the word.
+//! `regions` are those that record the object now, `drops` those of the record that do not or that say otherwise,
+//! `before` is the state's word and `after` the live one. Where regions disagree, the one that the object is most about
+//! has the word.
 
 use std::collections::BTreeSet;
 
 use crate::model::{Address, RegionId};
 use crate::plan::compare::SpecRef;
+use crate::plan::delta::named;
 use crate::plan::document::{Action, Change};
 use crate::plan::draft::{Draft, View};
 use crate::plan::live::{Holding, Sighting, holding};
-use crate::plan::recording::{list, relied_on};
+use crate::plan::recording::{list, owner, relied_on};
 use crate::plan::refusal::PlanRefusal;
 use crate::plan::step::prune::kind_of;
 
@@ -26,8 +28,7 @@ pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
     Ok(())
 }
 
-/// Whose word counts where regions disagree: that of the region that the object is most about. What others say
-/// instead is drift, which refreshing does not mend.
+/// Whose word counts where regions disagree: that of the region that the object is most about.
 fn witness<'s, 'a>(view: &View<'_>, address: &Address, ours: &[&'s Sighting<'a>]) -> Option<&'s Sighting<'a>> {
     let nearest = match address {
         Address::Region(id) => Some(id.clone()),
@@ -43,54 +44,70 @@ fn witness<'s, 'a>(view: &View<'_>, address: &Address, ours: &[&'s Sighting<'a>]
 
 fn refresh(draft: &Draft<'_>, address: &Address) -> Option<Change> {
     let view = draft.view;
-    let ours: Vec<&Sighting<'_>> = (view.live.of(address).iter())
-        .filter(|sighting| sighting.record.managed_by() == Some(view.lineage()))
-        .collect();
-    let at: BTreeSet<&RegionId> = ours.iter().map(|sighting| sighting.region).collect();
+    let (ours, foreign): (Vec<&Sighting<'_>>, Vec<&Sighting<'_>>) =
+        (view.live.of(address).iter()).partition(|sighting| sighting.record.managed_by() == Some(view.lineage()));
     let applied = view.applied(address);
     let known: BTreeSet<&RegionId> = applied.into_iter().flat_map(|applied| &applied.regions).collect();
-    let gone: BTreeSet<&RegionId> =
+    let out_of_sight = known.iter().any(|region| !view.sight.sees(region));
+    let before = applied.map(|applied| SpecRef::from(&applied.spec));
+    let witness = witness(view, address, &ours);
+    let after = match (witness, before) {
+        (Some(witness), Some(before)) if witness.record.spec().says(before) => before,
+        (Some(witness), _) => witness.record.spec(),
+        (None, before) => before?,
+    };
+    // The record says of a region that the object is there as the record has it. Where it is otherwise it is left out,
+    // and the next plan writes it anew.
+    let (agreeing, odd): (Vec<&Sighting<'_>>, Vec<&Sighting<'_>>) =
+        ours.into_iter().partition(|sighting| sighting.record.spec().says(after));
+    let at: BTreeSet<&RegionId> = agreeing.iter().map(|sighting| sighting.region).collect();
+    let drops: BTreeSet<&RegionId> =
         known.iter().copied().filter(|region| view.sight.sees(region) && !at.contains(region)).collect();
     let fresh: BTreeSet<&RegionId> = at.difference(&known).copied().collect();
-    let before = applied.map(|applied| SpecRef::from(&applied.spec));
-    let differs = (witness(view, address, &ours))
-        .filter(|sighting| before.is_none_or(|before| !sighting.record.spec().says(before)));
-    let out_of_sight = known.iter().any(|region| !view.sight.sees(region));
 
-    let (action, after, reason) = match (before, differs) {
-        (None, None) => return None,
-        (None, Some(sighting)) => (
-            Action::Create,
-            Some(sighting.record.spec()),
-            format!("live at {}, unknown to the state", list(at.iter().copied())),
-        ),
-        (Some(_), _) if ours.is_empty() && !out_of_sight => {
-            (Action::Delete, None, "its record is gone everywhere".to_owned())
-        }
-        (Some(before), Some(sighting)) => {
-            let live = sighting.record.spec();
-            let names = crate::plan::delta::named(&before.differences(live));
-            (Action::Update, Some(live), format!("at {} differs {names}", sighting.region))
-        }
-        (Some(_), None) if gone.is_empty() && fresh.is_empty() => return None,
-        (Some(before), None) if gone.is_empty() => {
-            (Action::Update, Some(before), format!("also live at {}", list(fresh.iter().copied())))
-        }
-        (Some(before), None) => {
-            (Action::Update, Some(before), format!("its record is gone at {}", list(gone.iter().copied())))
+    let (action, reason) = match before {
+        None => (Action::Create, format!("live at {}, unknown to the state", list(at.iter().copied()))),
+        Some(_) if witness.is_none() && !out_of_sight => (Action::Delete, "its record is gone everywhere".to_owned()),
+        Some(before) => {
+            let mut parts = Vec::new();
+            if let Some(witness) = witness.filter(|_| !after.says(before)) {
+                let names = named(&before.differences(after));
+                parts.push(format!("at {} differs {names}", witness.region));
+            }
+            for odd in odd.iter().filter(|odd| drops.contains(odd.region)) {
+                let names = named(&after.differences(odd.record.spec()));
+                let word = witness.map_or_else(String::new, |witness| format!(" from what {} says", witness.region));
+                parts.push(format!("at {} differs {names}{word}, so it is left out", odd.region));
+            }
+            for foreign in foreign.iter().filter(|foreign| drops.contains(foreign.region)) {
+                parts.push(format!("at {} it is managed by {}", foreign.region, owner(foreign.record.managed_by())));
+            }
+            let seen = |region: &RegionId| odd.iter().chain(&foreign).any(|sighting| sighting.region == region);
+            let gone = list(drops.iter().copied().filter(|region| !seen(region)));
+            if !gone.is_empty() {
+                parts.push(format!("its record is gone at {gone}"));
+            }
+            if !fresh.is_empty() {
+                parts.push(format!("also live at {}", list(fresh.iter().copied())));
+            }
+            if parts.is_empty() {
+                return None;
+            }
+            (Action::Update, parts.join("; "))
         }
     };
-    let regions: BTreeSet<&RegionId> = at.union(&gone).copied().collect();
+    let (after, drops_told) = match action {
+        Action::Delete => (None, BTreeSet::new()),
+        _ => (Some(after), drops.clone()),
+    };
+    let regions: BTreeSet<&RegionId> = at.union(&drops).copied().collect();
     Some(Change {
         id: format!("{}:{address}", action.as_str()),
         address: address.clone(),
         kind: kind_of(address),
         action,
         regions: regions.iter().map(|region| (*region).clone()).collect(),
-        drops: match action {
-            Action::Delete => Vec::new(),
-            _ => gone.iter().map(|region| (*region).clone()).collect(),
-        },
+        drops: drops_told.into_iter().cloned().collect(),
         source: None,
         before: before.map(SpecRef::to_json),
         after: after.map(SpecRef::to_json),

@@ -1,5 +1,7 @@
 //! Records: what is new, changed, drifted, held, renamed, pruned, taken over or refused.
 
+use std::time::Duration;
+
 use super::world::*;
 use crate::model::Digest;
 use crate::model::point::BlockReason;
@@ -131,7 +133,7 @@ fn drift_is_told_from_what_was_applied_and_mended() {
 #[test]
 fn one_entry_where_files_and_hands_changed_the_same_object() {
     let mut world = World::settled();
-    world.spec("vm.web-1").max_lag = Some(std::time::Duration::from_secs(60));
+    world.spec("vm.web-1").max_lag = Some(Duration::from_secs(60));
     world.record("b", "vm.web-1").spec.labels.insert("hand".into(), "made".into());
     let plan = world.apply();
     assert_eq!((ids(&plan.changes), plan.drift.len()), (vec!["update:vm.web-1"], 0));
@@ -428,6 +430,54 @@ fn refreshing_changes_the_record_alone() {
     let known = &world.recorded.objects[&address("vm.web-2")];
     assert_eq!(known.regions, [region("a"), region("b")].into());
     assert!(!world.recorded.objects.contains_key(&address("config.app")));
+}
+
+#[test]
+fn refreshing_sees_which_side_of_a_pair_differs() {
+    for (odd, reasons) in [
+        ("a", ["at a differs sync_interval", "at b differs sync_interval from what a says, so it is left out"]),
+        ("b", ["", "at b differs sync_interval from what a says, so it is left out"]),
+    ] {
+        let mut world = World::settled();
+        let pair_id = pair("a", "b");
+        world.at(odd).pairs.get_mut(&pair_id).unwrap().spec.sync_interval = Duration::from_secs(7);
+        world.options.mode = Mode::RefreshOnly;
+        let before = world.regions.clone();
+        let plan = world.apply();
+        assert_eq!(ids(&plan.drift), ["update:replication.a.b"], "{odd}");
+        let reasons: Vec<&str> = reasons.into_iter().filter(|reason| !reason.is_empty()).collect();
+        assert_eq!(plan.drift[0].reason, reasons.join("; "));
+        assert_eq!(plan.drift[0].drops, [region("b")]);
+        assert_eq!(world.regions, before);
+        // The record says what the source says, and that it is so at the source alone.
+        let known = &world.recorded.objects[&address("replication.a.b")];
+        assert_eq!(known.regions, [region("a")].into());
+        assert_settled(&world);
+        world.options.mode = Mode::Normal;
+        assert_eq!(ids(&world.apply().changes), ["update:replication.a.b"]);
+        assert_eq!(world.at("b").pairs[&pair_id].spec, pair_spec());
+        assert_eq!(world.at("a").pairs[&pair_id].spec, pair_spec());
+        assert_settled(&world);
+    }
+}
+
+#[test]
+fn refreshing_sees_a_replica_that_differs_and_one_in_foreign_hands() {
+    let mut world = World::settled();
+    world.options.mode = Mode::RefreshOnly;
+    world.record("b", "vm.web-1").spec.labels.insert("hand".into(), "made".into());
+    world.record("c", "vm.web-2").managed_by = None;
+    let plan = world.apply();
+    let reasons: Vec<(&str, &str)> =
+        plan.drift.iter().map(|change| (change.id.as_str(), change.reason.as_str())).collect();
+    assert_eq!(
+        reasons,
+        [
+            ("update:vm.web-1", "at b differs labels.hand from what a says, so it is left out"),
+            ("update:vm.web-2", "at c it is managed by nobody"),
+        ]
+    );
+    assert_settled(&world);
 }
 
 #[test]

@@ -138,8 +138,8 @@ fn blocks(plan: &Plan) -> Vec<Block> {
         .map(|action| of_action(action, changes))
         .into();
     blocks.push(Block {
-        title: words::DRIFT.title,
-        note: words::DRIFT.note.to_owned(),
+        title: words::drift(plan.mode).title,
+        note: words::drift(plan.mode).note.to_owned(),
         columns: &["object", "action", "difference", "why"],
         rows: drift.iter().map(|change| changed(change, true)).collect(),
         risky: true,

@@ -48,7 +48,7 @@ pub fn people(plan: &Plan, look: &Look, every: bool) -> String {
     {
         page.action(action, changes);
     }
-    page.drift(drift);
+    page.drift(words::drift(plan.mode), drift);
     page.moved(moved);
     page.unmanaged(unmanaged);
     page.waiting(waiting);
@@ -226,11 +226,11 @@ impl Page<'_> {
         }
     }
 
-    fn drift(&mut self, drift: &[Change]) {
+    fn drift(&mut self, part: words::Part, drift: &[Change]) {
         if drift.is_empty() {
             return;
         }
-        self.heading(words::DRIFT.title, drift.len(), Tone::Warn, words::DRIFT.note);
+        self.heading(part.title, drift.len(), Tone::Warn, part.note);
         self.differences(&drift.iter().collect::<Vec<_>>(), true);
     }
 

@@ -94,6 +94,32 @@ fn first() -> Plan {
     plan(changes, Vec::new(), json!({}))
 }
 
+/// What `--refresh-only` finds: an attribute, a region that says otherwise, an object that is gone.
+fn refresh() -> Plan {
+    let mut other = change(
+        "update",
+        "replication.us-east-1.us-west-1",
+        &["us-west-1"],
+        pair_spec("5m"),
+        pair_spec("5m"),
+        "at us-west-1 differs sync_interval from what us-east-1 says, so it is left out",
+    );
+    other["drops"] = json!(["us-west-1"]);
+    let drift = vec![
+        other,
+        change(
+            "update",
+            "vm.web-vm-1",
+            &["us-east-1", "us-west-1"],
+            vm_spec(&["eu-west-1", "us-west-1"]),
+            vm_spec(&["us-west-1"]),
+            "at us-east-1 differs replicas",
+        ),
+        change("delete", "vm.gone", &["us-east-1"], vm_spec(&[]), Value::Null, "its record is gone everywhere"),
+    ];
+    plan(Vec::new(), drift, json!({ "mode": "refresh_only" }))
+}
+
 /// One of everything.
 fn rich() -> Plan {
     let stricter = "the files say otherwise than what was applied";
@@ -215,6 +241,9 @@ fn golden_plans_for_people() {
     }
     let settled = plan(Vec::new(), Vec::new(), json!({}));
     golden::check("plan-settled-80.txt", &people(&settled, &LOOK, false));
+    golden::check("plan-refresh-80.txt", &people(&refresh(), &LOOK, false));
+    let settled = plan(Vec::new(), Vec::new(), json!({ "mode": "refresh_only" }));
+    golden::check("plan-refresh-settled-80.txt", &people(&settled, &LOOK, false));
     golden::check("plan-rich-80-ascii.txt", &people(&rich(), &Look { unicode: false, ..LOOK }, false));
     golden::check("plan-rich-80-color.txt", &people(&rich(), &Look { color: true, ..LOOK }, false));
     golden::check("plan-rich-plain-every.txt", &people(&rich(), &Look::PLAIN, true));
@@ -242,6 +271,7 @@ fn a_plan_fits_its_terminal_and_loses_no_name() {
 fn golden_comments() {
     golden::check("plan-rich.md", &markdown(&rich()));
     golden::check("plan-first.md", &markdown(&first()));
+    golden::check("plan-refresh.md", &markdown(&refresh()));
     golden::check("plan-settled.md", &markdown(&plan(Vec::new(), Vec::new(), json!({}))));
 }
 

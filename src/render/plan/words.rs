@@ -43,7 +43,12 @@ pub fn verdict(plan: &Plan) -> String {
         all if all as u64 == u64::from(plan.summary.total()) => " (all drift)".to_owned(),
         some => format!(" ({} of them drift)", grouped(some as u64)),
     };
-    if plan.summary.total() > 0 {
+    let refreshes = plan.mode == Mode::RefreshOnly;
+    if refreshes && plan.summary.total() > 0 {
+        format!("{} in the state's record", counts(&plan.summary))
+    } else if refreshes && plan.is_settled() {
+        "nothing to do: the state's record is as the regions are".to_owned()
+    } else if plan.summary.total() > 0 {
         format!("{}{drift}", counts(&plan.summary))
     } else if !plan.is_settled() {
         "nothing can be done now".to_owned()
@@ -93,10 +98,19 @@ pub(super) struct Part {
     pub(super) note: &'static str,
 }
 
-pub(super) const DRIFT: Part = Part {
-    title: "Drift",
-    note: "Live differs from what was applied last: somebody's hand. Carried out, this mends it.",
-};
+/// Where live differs from what was applied, and which of the two gives way.
+pub(super) const fn drift(mode: Mode) -> Part {
+    match mode {
+        Mode::Normal | Mode::Reconcile => Part {
+            title: "Drift",
+            note: "Live differs from what was applied last: somebody's hand. Carried out, this mends it.",
+        },
+        Mode::RefreshOnly => Part {
+            title: "To be recorded as it is live",
+            note: "Live differs from the state's record. Carried out, the record becomes what is live; no region is touched.",
+        },
+    }
+}
 pub(super) const UNOBSERVED: Part = Part {
     title: "Unobserved",
     note: "Nothing is known of these regions, so nothing is assumed. What depends on them waits; bring them back and plan again.",
