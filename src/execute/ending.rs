@@ -131,6 +131,7 @@ fn way_on(reason: BlockReason, change: &Change) -> Option<String> {
         BlockReason::NoCommonBase
         | BlockReason::Diverged
         | BlockReason::NotDeclared
-        | BlockReason::Dependency => None,
+        | BlockReason::Dependency
+        | BlockReason::NotController => None,
     }
 }

@@ -41,7 +41,7 @@ impl MultiRegionManager {
             }
             Road::permitted(review.review(&plan).await)?;
             if options.take_over {
-                road.take_over(&sight).await?;
+                road.take_over(&sight, watch).await?;
             }
             Ok((sight, plan))
         };
@@ -76,7 +76,7 @@ impl MultiRegionManager {
             }
             Road::permitted(review.review(&plan).await)?;
             if options.take_over {
-                road.take_over(&sight).await?;
+                road.take_over(&sight, watch).await?;
             }
             Ok((sight, plan, settled))
         };
@@ -146,7 +146,8 @@ impl MultiRegionManager {
         };
         let prepared = async {
             let sight = road.look().await?;
-            let plan = self.plan_of(&sight, &planner)?;
+            let mut plan = self.plan_of(&sight, &planner)?;
+            sight.hold_back(&mut plan);
             Road::expect_controller(&sight, &plan, &BTreeSet::new(), false)?;
             Ok((sight, plan))
         };

@@ -8,20 +8,37 @@
 //! leaves regions with different controllers: then nobody controls, every gate says so, and anyone may take over above
 //! the highest term.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::error::{FleetError, Gate};
 use super::manager::MultiRegionManager;
+use super::options::Watch;
 use super::road::{Road, Sight};
-use crate::execute::event::Outcome;
-use crate::execute::journal::{Conclusion, Journal, Memory, StateJournal};
+use super::single::single;
 use crate::model::observed::Observation;
+use crate::model::point::BlockReason;
 use crate::model::region::{Authority, Controller, RegionSnapshot};
 use crate::model::{Address, ByteCount, OperationId, RegionId};
-use crate::plan::document::{Action, Change, Kind, Mode, Plan, Precondition, Warning};
+use crate::plan::document::{Action, Blocked, Change, Kind, Mode, Plan, Summary, Warning};
 
 /// The flag that takes the controller's place.
 const WAY: &str = "--take-over";
+
+/// Who controls the regions, in words, where it is not this state file.
+enum Control {
+    /// Another state file, all of them.
+    Elsewhere(String),
+    /// Several, so that nobody does.
+    Nowhere(String),
+}
+
+impl std::fmt::Display for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Elsewhere(words) | Self::Nowhere(words) => f.write_str(words),
+        }
+    }
+}
 
 impl Sight {
     /// The regions that have recorded a controller, and which.
@@ -47,8 +64,8 @@ impl Sight {
         self.controllers().filter(|(_, controller)| !ours(controller)).collect()
     }
 
-    /// Who controls, in words, where it is not this state file.
-    fn control(&self) -> Option<String> {
+    /// Who controls, where it is not this state file.
+    fn control(&self) -> Option<Control> {
         let foreign = self.foreign();
         let (_, first) = foreign.first()?;
         let named = |regions: &[&RegionId]| regions.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", ");
@@ -63,35 +80,72 @@ impl Sight {
             }
         }
         if all.len() == 1 {
-            return Some(format!("the controller is {}, not this state", one(first)));
+            return Some(Control::Elsewhere(format!("the controller is {}, not this state", one(first))));
         }
         let parts = all.iter().map(|(controller, regions)| format!("{} by {}", named(regions), one(controller)));
-        Some(format!(
+        Some(Control::Nowhere(format!(
             "nobody controls all regions (a take-over stopped halfway): {}",
             parts.collect::<Vec<_>>().join("; ")
-        ))
+        )))
     }
 
-    /// The effects of a plan that regions take from their controller alone.
-    fn controlled_effects(&self, plan: &Plan, settled: &BTreeSet<String>) -> Vec<String> {
-        if plan.mode == Mode::RefreshOnly {
-            return Vec::new();
-        }
+    /// Whether a change is one that regions take from their controller alone.
+    fn controlled(&self, change: &Change) -> bool {
         let knows = |region: &RegionId, address: &Address| match (self.observed.snapshot(region), address) {
             (Some(snapshot), Address::Resource(key)) => snapshot.resources.contains_key(key),
             (Some(_) | None, _) => false,
         };
-        let needs = |change: &Change| match (change.action, &change.address) {
+        match (change.action, &change.address) {
             (Action::Sync | Action::Repair, _) | (_, Address::Replication(_)) => false,
             (Action::Failover | Action::Fence | Action::Delete, _) | (_, Address::Region(_)) => true,
             (Action::Create | Action::Update, address) => {
                 change.regions.iter().any(|region| change.drops.contains(region) || !knows(region, address))
             }
-        };
-        let changes = plan.effects().filter(|change| !settled.contains(&change.id) && needs(change));
+        }
+    }
+
+    /// What of a plan regions take from their controller alone, in words.
+    fn controlled_effects(&self, plan: &Plan, settled: &BTreeSet<String>) -> Vec<String> {
+        if plan.mode == Mode::RefreshOnly {
+            return Vec::new();
+        }
+        let changes = plan.effects().filter(|change| !settled.contains(&change.id) && self.controlled(change));
         let changes = changes.map(|change| format!("{} {}", change.action.as_str(), change.address));
         let renames = plan.moved.iter().filter(|planned| !planned.regions.is_empty());
         changes.chain(renames.map(|planned| format!("rename {}", planned.from))).collect()
+    }
+
+    /// Takes out of a round what only the controller may do, and all that waits for it, so that copies go on. Where
+    /// nobody controls all regions nothing is taken out: that round is refused.
+    pub(super) fn hold_back(&self, plan: &mut Plan) {
+        let Some(Control::Elsewhere(control)) = self.control() else { return };
+        let mut held: BTreeSet<String> = BTreeSet::new();
+        loop {
+            let waits = |change: &Change| change.depends_on.iter().any(|first| held.contains(first));
+            let more = plan.effects().filter(|change| self.controlled(change) || waits(change));
+            let more: BTreeSet<String> = more.map(|change| change.id.clone()).collect();
+            if more == held {
+                break;
+            }
+            held = more;
+        }
+        for change in plan
+            .changes
+            .extract_if(.., |change| held.contains(&change.id))
+            .chain(plan.drift.extract_if(.., |change| held.contains(&change.id)))
+        {
+            plan.blocked.push(Blocked {
+                region_id: if change.kind == Kind::Sync { change.regions.into_iter().next() } else { None },
+                address: change.address,
+                reason: BlockReason::NotController,
+                detail: format!("registry and roles are changed by the controller alone; {control}"),
+            });
+        }
+        plan.blocked.sort_by(|one, other| (&one.address, &one.region_id).cmp(&(&other.address, &other.region_id)));
+        plan.summary = Summary::default();
+        for action in plan.changes.iter().chain(&plan.drift).map(|change| change.action).collect::<Vec<_>>() {
+            plan.summary.count(action);
+        }
     }
 
     /// What forbids the plan to a state file that is not the controller.
@@ -177,7 +231,7 @@ impl Road<'_> {
     /// Makes this state file the controller of every registered region. See the module.
     ///
     /// Assumes that [`Sight::gate_take_over`] let it pass. A repeat of one that succeeded asks for nothing.
-    pub(super) async fn take_over(&mut self, sight: &Sight) -> Result<(), FleetError> {
+    pub(super) async fn take_over(&mut self, sight: &Sight, watch: &Watch) -> Result<(), FleetError> {
         let founded = |snapshot: &RegionSnapshot| snapshot.identity.is_some();
         let regions: Vec<&RegionId> = (sight.observed.regions.keys())
             .filter(|region| sight.observed.snapshot(region).is_some_and(founded))
@@ -198,23 +252,10 @@ impl Road<'_> {
                 operation: OperationId(self.manager.world.ids.ordered()),
             };
             let Some(port) = sight.ports.get(region) else { continue };
-            let change = taking(region, seating.term);
-            let clock = &self.manager.world.clock;
-            let (started, began) = (clock.now(), clock.since_boot());
-            let mut journal = StateJournal { state: &mut self.state, run: self.run, origins: BTreeMap::new() };
-            journal.intend(&[&change], started)?;
-            let answer = port.take_control(&authority).await;
-            let conclusion = Conclusion {
-                change: &change,
-                outcome: if answer.is_ok() { Outcome::Done } else { Outcome::Failed },
-                started: Some(started),
-                ended: clock.now(),
-                duration: clock.since_boot().saturating_sub(began),
-                bytes: ByteCount(0),
-                message: Some(answer.as_ref().map_or_else(ToString::to_string, |()| change.reason.clone())),
-                memory: Memory::Kept,
-            };
-            journal.conclude(&[conclusion])?;
+            let (id, reason) = (format!("take-over:{region}"), format!("taken over with term {}", seating.term));
+            let change = single(id, Address::Region(region.clone()), Kind::Region, Action::Update, region, reason);
+            let effect = async { port.take_control(&authority).await.map(|()| ((), ByteCount(0))) };
+            let answer = self.journalled(&change, watch, effect).await?;
             match answer {
                 Ok(()) => accepted.push(region.clone()),
                 Err(source) => {
@@ -223,23 +264,5 @@ impl Road<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// A region's change of controller, as journal and history know it.
-fn taking(region: &RegionId, term: u64) -> Change {
-    Change {
-        id: format!("take-over:{region}"),
-        address: Address::Region(region.clone()),
-        kind: Kind::Region,
-        action: Action::Update,
-        regions: vec![region.clone()],
-        drops: Vec::new(),
-        source: None,
-        before: None,
-        after: None,
-        reason: format!("taken over with term {term}"),
-        depends_on: Vec::new(),
-        precondition: Precondition::default(),
     }
 }

@@ -9,8 +9,7 @@ use super::manager::{MultiRegionManager, there_are};
 use super::options::Watch;
 use super::report::{Rebuilt, Restored};
 use super::road::{Road, Sight};
-use crate::execute::event::{Event, Outcome};
-use crate::execute::journal::{Conclusion, Journal, Memory, StateJournal};
+use super::single::single;
 use crate::execute::records;
 use crate::host::lock::Holder;
 use crate::live::port::{PointSelector, PortError};
@@ -19,79 +18,34 @@ use crate::model::point::PointState;
 use crate::model::region::RegionSnapshot;
 use crate::model::topology::Endpoint;
 use crate::model::{Address, ByteCount, RegionId, ResourceId, ResourceKey, RunId};
-use crate::plan::document::{Action, Change, Kind, Precondition};
+use crate::plan::document::{Action, Change, Kind};
 use crate::state::{Rebuild, RunEnd, RunOutcome, StateFile};
 
 /// An action by hand, as journal and history know it.
 fn by_hand(verb: &str, action: Action, key: &ResourceKey, region: &RegionId, reason: String) -> Change {
-    Change {
-        id: format!("{verb}:{key}:{region}"),
-        address: Address::Resource(key.clone()),
-        kind: Kind::Sync,
-        action,
-        regions: vec![region.clone()],
-        drops: Vec::new(),
-        source: None,
-        before: None,
-        after: None,
-        reason,
-        depends_on: Vec::new(),
-        precondition: Precondition::default(),
-    }
+    let id = format!("{verb}:{key}:{region}");
+    single(id, Address::Resource(key.clone()), Kind::Sync, action, region, reason)
 }
 
 impl Road<'_> {
-    /// Journals and tells one action by hand, around its effect, and ends the run.
+    /// Carries one action out and ends the run.
     async fn act<T>(
         mut self,
         change: &Change,
         watch: &Watch,
         effect: impl Future<Output = Result<(T, ByteCount), PortError>>,
     ) -> Result<T, FleetError> {
-        let clock = &self.manager.world.clock;
-        let (started, began) = (clock.now(), clock.since_boot());
-        let mut journal = StateJournal { state: &mut self.state, run: self.run, origins: BTreeMap::new() };
-        journal.intend(&[change], started)?;
-        let Change { id, address, kind, action, regions, .. } = change.clone();
-        watch.events.emit(&Event::ActionStarted { at: started, id, address, kind, action, regions });
-        let ended = effect.await;
-        let (outcome, bytes, message) = match &ended {
-            Ok((_, bytes)) => (Outcome::Done, *bytes, change.reason.clone()),
-            Err(error) => (Outcome::Failed, ByteCount(0), error.to_string()),
+        let ended = match self.journalled(change, watch, effect).await {
+            Ok(ended) => ended,
+            Err(error) => return Err(self.turn_back(error)),
         };
-        let (now, duration) = (clock.now(), clock.since_boot().saturating_sub(began));
-        let conclusion = Conclusion {
-            change,
-            outcome,
-            started: Some(started),
-            ended: now,
-            duration,
-            bytes,
-            message: Some(message.clone()),
-            memory: Memory::Kept,
-        };
-        journal.conclude(&[conclusion])?;
-        let Change { id, address, kind, action, regions, .. } = change.clone();
-        let message = Some(message);
-        watch.events.emit(&Event::ActionFinished {
-            at: now,
-            id,
-            address,
-            kind,
-            action,
-            regions: regions.clone(),
-            outcome,
-            bytes,
-            duration,
-            message,
-        });
-        match (ended, regions.into_iter().next()) {
-            (Ok((done, _)), _) => {
+        match (ended, change.regions.first()) {
+            (Ok(done), _) => {
                 self.state.finish_run(self.run, &RunEnd { outcome: RunOutcome::Done, exit_code: 0, message: None })?;
                 Ok(done)
             }
             (Err(source), Some(region)) => {
-                let address = change.address.clone();
+                let (region, address) = (region.clone(), change.address.clone());
                 Err(self.turn_back(FleetError::Region { region, address, source: Box::new(source) }))
             }
             (Err(source), None) => {
@@ -281,7 +235,7 @@ impl MultiRegionManager {
             let sight = road.look().await?;
             if take_over {
                 sight.gate_take_over(self)?;
-                road.take_over(&sight).await?;
+                road.take_over(&sight, watch).await?;
             }
             let controllers = sight.foreign().into_iter().map(|(_, controller)| controller.place.clone());
             Ok(if take_over { BTreeSet::new() } else { controllers.collect() })

@@ -16,6 +16,7 @@ mod apart;
 mod open;
 mod manager;
 mod road;
+mod single;
 mod control;
 mod act;
 mod mend;

@@ -131,6 +131,8 @@ pub enum BlockReason {
     NotDeclared,
     /// It feeds from something that is itself blocked.
     Dependency,
+    /// Only the controller's state file may do it.
+    NotController,
 }
 
 impl BlockReason {
@@ -146,6 +148,7 @@ impl BlockReason {
             Self::Shrunk => "shrunk",
             Self::NotDeclared => "not_declared",
             Self::Dependency => "dependency",
+            Self::NotController => "not_controller",
         }
     }
 }

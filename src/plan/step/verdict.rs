@@ -137,6 +137,7 @@ fn refused_before(case: &Case<'_>, content: &Content) -> Option<(BlockReason, St
         | BlockReason::NoCommonBase
         | BlockReason::Diverged
         | BlockReason::NotDeclared
-        | BlockReason::Dependency => None,
+        | BlockReason::Dependency
+        | BlockReason::NotController => None,
     }
 }
