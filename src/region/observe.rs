@@ -144,6 +144,7 @@ fn replicas(
     records: &Records,
     ledgers: &BTreeMap<ResourceKey, Ledger>,
 ) -> BTreeMap<ResourceKey, Replica> {
+    let owners = rustix::process::geteuid().is_root();
     let mut replicas = BTreeMap::new();
     for (key, ledger) in ledgers {
         let kept = records.resources.get(key);
@@ -151,7 +152,7 @@ fn replicas(
             continue;
         }
         let place = places.replica(key, kept);
-        let replica = inspect::summary(places.disk, ledger, &place).unwrap_or_else(|error| Replica {
+        let replica = inspect::summary(places.disk, ledger, &place, owners).unwrap_or_else(|error| Replica {
             newest: ledger.replica.newest().map(|record| NewestPoint {
                 point: record.point.clone(),
                 source_stamp: record.source_stamp,

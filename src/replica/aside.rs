@@ -337,7 +337,7 @@ impl SettingAside<'_> {
 fn found_entry(path: &str, node: Node, stat: &FileStat, id: Option<FileId>) -> KeptEntry {
     let entry =
         Entry { path: path.to_owned(), node, mode: stat.mode, mtime_ns: stat.mtime_ns, owner: (stat.uid, stat.gid) };
-    KeptEntry { entry, file: id.map(|id| KeptFile { id, identity: None, data: ByteCount(0) }) }
+    KeptEntry { entry, file: id.map(|id| KeptFile { id, identity: None, data: ByteCount(0) }), lies: None }
 }
 
 /// Copies a file, holes as holes, and makes it durable.

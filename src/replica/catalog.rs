@@ -8,7 +8,7 @@
 //! Invariants: numbers of points and files grow and are never reused; at most one point is sealed, and only while a
 //! receiving names it; every record that names a file's number has it from a manifest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,18 @@ pub struct KeptEntry {
     /// Of a regular file: its body here.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub file: Option<KeptFile>,
+    /// Its mode and time here, where the file system keeps other ones than it was given.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lies: Option<Attributes>,
+}
+
+/// What a path was given and a hand may change without its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attributes {
+    /// Permission bits.
+    pub mode: u32,
+    /// Modification time in nanoseconds since 1970.
+    pub mtime_ns: i64,
 }
 
 /// Everything that a point holds, and how it is kept here; sorted as the manifest is.
@@ -135,6 +147,9 @@ pub struct ReceivingRecord {
     /// Files of the newest point that were found modified here, and how they lay when they were read again; none:
     /// missing.
     pub modified: BTreeMap<FileId, Option<FileIdentity>>,
+    /// Files of the newest point whose mode, time or owner was changed here, and that are dressed again.
+    #[serde(default)]
+    pub undressed: BTreeSet<FileId>,
     /// Whether owners are set: the program runs as root.
     pub owners: bool,
     /// Points that lose bytes for good when this one is published, because somebody else overwrote them here.

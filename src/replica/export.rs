@@ -8,15 +8,15 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::block::{GROUP_BYTES, hash_block};
-use super::catalog::{Catalog, KeptEntry};
+use super::catalog::{Attributes, Catalog, KeptEntry};
 use super::fault::{StopCheck, cannot};
 use super::hashing::hash_with;
 use super::layer::make_dir;
-use super::manifest::Node;
+use super::manifest::{Entry, Node};
 use super::place::ReplicaPlace;
 use super::points::PointReader;
 use super::port::{BLOCK_BYTES, TransferError, ZERO};
-use crate::host::disk::{Disk, Open};
+use crate::host::disk::{Disk, FileKind, FileStat, Open};
 use crate::model::Digest;
 use crate::model::point::{Point, PointState};
 
@@ -131,6 +131,23 @@ fn write_file(
     to.set_len(size).map_err(cannot("write", path))?;
     dress(disk, path, kept, order.owners)?;
     to.sync_all().map_err(cannot("sync", path))
+}
+
+/// Whether what was found has the mode, the time and, where owners are set, the owner that it was given.
+pub(super) fn is_dressed(stat: &FileStat, kept: &KeptEntry, owners: bool) -> bool {
+    let Entry { path: _, node: _, mode, mtime_ns, owner } = &kept.entry;
+    let given = kept.lies.unwrap_or(Attributes { mode: *mode, mtime_ns: *mtime_ns });
+    // Links have no mode of their own.
+    (stat.kind == FileKind::Link || stat.mode == given.mode)
+        && stat.mtime_ns == given.mtime_ns
+        && (!owners || (stat.uid, stat.gid) == *owner)
+}
+
+/// What the file system made of an entry's mode and time; none: just these.
+pub(super) fn lies(stat: &FileStat, entry: &Entry) -> Option<Attributes> {
+    let mode = if stat.kind == FileKind::Link { entry.mode } else { stat.mode };
+    let found = Attributes { mode, mtime_ns: stat.mtime_ns };
+    (found != Attributes { mode: entry.mode, mtime_ns: entry.mtime_ns }).then_some(found)
 }
 
 /// Gives what stands at `path` its owner, mode and time, in this order: setting an owner drops set-id bits, and both

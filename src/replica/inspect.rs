@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::block::GROUP_BYTES;
 use super::catalog::{Catalog, KeptManifest, Phase};
+use super::export::is_dressed;
 use super::manifest::Node;
 use super::place::{Place, ReplicaPlace};
 use super::port::TransferError;
@@ -22,6 +23,8 @@ pub(super) struct Findings {
     pub(super) missing: BTreeSet<usize>,
     /// Files that lie otherwise than when they were published, or that are not trusted.
     pub(super) modified: BTreeMap<usize, FileStat>,
+    /// What has another mode, time or owner than it was given.
+    pub(super) undressed: BTreeSet<usize>,
     /// What the point does not have.
     pub(super) extra: Vec<Found>,
     /// What cannot even be set aside.
@@ -37,9 +40,11 @@ impl Findings {
             let trusted = kept.entries[*at].file.as_ref().is_some_and(|file| file.identity.is_some());
             format!("{} {}", path(at), if trusted { "was modified" } else { "is to be read again" })
         });
+        let undressed = self.undressed.iter().filter(|at| !self.modified.contains_key(at));
+        let undressed = undressed.map(|at| format!("{} was given another mode, time or owner", path(at)));
         let extra = self.extra.iter().map(|found| format!("{} is not of the point", found.path));
         let refused = self.refused.iter().map(|refused| format!("{} {}", refused.path, refused.reason));
-        let mut all = missing.chain(modified).chain(extra).chain(refused);
+        let mut all = missing.chain(modified).chain(undressed).chain(extra).chain(refused);
         let first = all.next()?;
         Some(match all.count() {
             0 => first,
@@ -48,11 +53,17 @@ impl Findings {
     }
 }
 
-/// Compares a replica's files with the manifest of its newest point; an empty one where there is none.
+/// Compares a replica's files with the manifest of its newest point, an empty one where there is none; with `owners`,
+/// as a program that sets them.
 ///
 /// # Errors
 /// Where a file cannot be looked at.
-pub(super) fn inspect(disk: &dyn Disk, place: &ReplicaPlace, kept: &KeptManifest) -> Result<Findings, TransferError> {
+pub(super) fn inspect(
+    disk: &dyn Disk,
+    place: &ReplicaPlace,
+    kept: &KeptManifest,
+    owners: bool,
+) -> Result<Findings, TransferError> {
     let tree = walk(disk, &Place::Directory(place.files.clone()))?;
     let mut found: BTreeMap<&str, &Found> = tree.found.iter().map(|found| (found.path.as_str(), found)).collect();
     let mut findings = Findings { refused: tree.refused.clone(), ..Findings::default() };
@@ -78,6 +89,9 @@ pub(super) fn inspect(disk: &dyn Disk, place: &ReplicaPlace, kept: &KeptManifest
                 findings.modified.insert(at, here.stat.clone());
             }
         }
+        if !is_dressed(&here.stat, kept, owners) {
+            findings.undressed.insert(at);
+        }
         found.remove(kept.entry.path.as_str());
     }
     findings.extra = found.into_values().cloned().collect();
@@ -88,22 +102,32 @@ pub(super) fn inspect(disk: &dyn Disk, place: &ReplicaPlace, kept: &KeptManifest
 ///
 /// # Errors
 /// Where a file cannot be looked at.
-pub fn damage(disk: &dyn Disk, place: &ReplicaPlace, kept: &KeptManifest) -> Result<Option<String>, TransferError> {
-    Ok(inspect(disk, place, kept)?.words(kept))
+pub fn damage(
+    disk: &dyn Disk,
+    place: &ReplicaPlace,
+    kept: &KeptManifest,
+    owners: bool,
+) -> Result<Option<String>, TransferError> {
+    Ok(inspect(disk, place, kept, owners)?.words(kept))
 }
 
 /// What planning sees of a replica. Writes nothing, whatever state an earlier sync left.
 ///
 /// # Errors
 /// Where the records or a file cannot be read.
-pub fn summary(disk: &dyn Disk, catalog: &dyn Catalog, place: &ReplicaPlace) -> Result<Replica, TransferError> {
+pub fn summary(
+    disk: &dyn Disk,
+    catalog: &dyn Catalog,
+    place: &ReplicaPlace,
+    owners: bool,
+) -> Result<Replica, TransferError> {
     let record = catalog.load(&place.resource)?;
     let newest = record.newest();
     let sealed = record.receiving.as_ref().is_some_and(|receiving| receiving.phase >= Phase::TakingOut);
     let damage = match newest {
         // While a point is being put in, the files are of neither point, and finishing it is what mends them.
         Some(_) if sealed => Some("an interrupted sync is to be finished".to_owned()),
-        Some(newest) => damage(disk, place, &catalog.manifest(&place.resource, newest.point.sequence)?)?,
+        Some(newest) => damage(disk, place, &catalog.manifest(&place.resource, newest.point.sequence)?, owners)?,
         None => None,
     };
     Ok(Replica {

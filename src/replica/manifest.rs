@@ -35,7 +35,7 @@ pub struct Entry {
     /// Permission bits.
     pub mode: u32,
     /// Modification time in nanoseconds since 1970. Kept at the replica, no part of the root hash: a file that was
-    /// only touched is the same content.
+    /// only touched is the same content, in a new point.
     pub mtime_ns: i64,
     /// Owner and group; set at a replica where the program runs as root.
     pub owner: (u32, u32),

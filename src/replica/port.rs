@@ -173,7 +173,7 @@ pub struct Survey {
 pub struct Published {
     /// The newest complete point now.
     pub point: Point,
-    /// Whether it is a new one; false: the content was the same, and only `verified_at` moved.
+    /// Whether it is a new one; false: content, modes, times and owners were the same, and only `verified_at` moved.
     pub new: bool,
     /// Bytes that differed from the base point.
     pub changed: ByteCount,

@@ -28,7 +28,7 @@ use super::export::dress;
 use super::fault::{StopCheck, cannot, misuse};
 use super::hashing::{lock, on_threads};
 use super::layer::{Layer, remove_tree};
-use super::manifest::Node;
+use super::manifest::{Entry, Node};
 use super::place::ReplicaPlace;
 use super::port::{Published, TransferError};
 use super::prune;
@@ -84,7 +84,8 @@ impl Receive {
         let data_hash = self.reading.manifest.data_hash();
         let state = lock(&self.state);
         let changed = state.record.changed;
-        if let Some(newest) = record.newest().filter(|newest| newest.point.data_hash == data_hash && !self.repairs) {
+        if let Some(newest) = record.newest().filter(|newest| newest.point.data_hash == data_hash && self.is_the_same())
+        {
             let mut same = newest.clone();
             same.point.verified_at = same.point.verified_at.max(verified_at);
             same.source_stamp = self.reading.stamp;
@@ -148,6 +149,23 @@ impl Receive {
         Ok(Published { point, new: true, changed, set_aside: self.set_aside.clone() })
     }
 
+    /// Whether the newest point needs nothing: neither its files here nor what it says of them. Modes, times and owners
+    /// count, though times and owners are no part of the `data_hash`: a point that has other ones is a new one.
+    fn is_the_same(&self) -> bool {
+        let alike = |here: &Entry, comes: &Entry| {
+            let Entry { path, node, mode, mtime_ns, owner } = here;
+            *path == comes.path
+                && *node == comes.node
+                && *mode == comes.mode
+                && *mtime_ns == comes.mtime_ns
+                && (!self.rules.owners || *owner == comes.owner)
+        };
+        let (here, comes) = (&self.kept.entries, &self.reading.manifest.entries);
+        !self.repairs
+            && here.len() == comes.len()
+            && here.iter().zip(comes).all(|(here, comes)| alike(&here.entry, comes))
+    }
+
     fn kept_manifest(&self, bodies: &BTreeMap<&str, (FileId, u64)>) -> Result<KeptManifest, TransferError> {
         let here: BTreeMap<&str, &KeptEntry> =
             self.kept.entries.iter().map(|kept| (kept.entry.path.as_str(), kept)).collect();
@@ -164,7 +182,8 @@ impl Receive {
                     })
                 }
             };
-            entries.push(KeptEntry { entry: entry.clone(), file });
+            let lies = here.get(path).filter(|kept| kept.entry == *entry).and_then(|kept| kept.lies);
+            entries.push(KeptEntry { entry: entry.clone(), file, lies });
         }
         Ok(KeptManifest { entries })
     }

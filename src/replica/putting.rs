@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use super::block::{GROUP_BYTES, blocks_in_group, from_slot, groups_in, hash_group};
 use super::catalog::{FileId, KeptEntry, KeptFile};
-use super::export::dress;
+use super::export::{dress, is_dressed, lies};
 use super::fault::{cannot, misuse};
 use super::index::{Index, Record};
 use super::layer::{make_dir, move_if_there, remove_if_there};
@@ -22,7 +22,7 @@ use super::manifest::Node;
 use super::port::{BLOCK_BYTES, TransferError, ZERO};
 use super::publish::Passage;
 use super::tree::identity;
-use crate::host::disk::{DiskFile, FileKind, Open};
+use crate::host::disk::{DiskFile, FileKind, FileStat, Open};
 
 /// Moves the files that the new point does not have into the undo of the old one.
 ///
@@ -60,7 +60,12 @@ pub(super) fn put_in(passage: &mut Passage<'_>) -> Result<(), TransferError> {
     open_up(passage, &passage.old.entries)?;
     clear(passage)?;
     let mut gained: BTreeSet<PathBuf> = BTreeSet::from([files.clone(), passage.place.index.clone()]);
-    for kept in &passage.new.entries {
+    let mut lie_otherwise = Vec::new();
+    let mut note = |stat: &FileStat, (at, kept): (usize, &KeptEntry)| {
+        let found = lies(stat, &kept.entry);
+        lie_otherwise.extend((found != kept.lies).then_some((at, found)));
+    };
+    for (at, kept) in passage.new.entries.iter().enumerate() {
         let path = files.join(&kept.entry.path);
         match &kept.entry.node {
             Node::Directory => {
@@ -77,7 +82,7 @@ pub(super) fn put_in(passage: &mut Passage<'_>) -> Result<(), TransferError> {
                     disk.symlink(Path::new(to), &path).map_err(cannot("make the link", &path))?;
                     gained.extend(path.parent().map(Path::to_owned));
                 }
-                dress_unless(passage, &path, kept)?;
+                note(&dress_unless(passage, &path, kept)?.0, (at, kept));
             }
             Node::File { .. } => {}
         }
@@ -88,7 +93,8 @@ pub(super) fn put_in(passage: &mut Passage<'_>) -> Result<(), TransferError> {
     let before: BTreeMap<&str, &KeptEntry> =
         passage.old.entries.iter().map(|kept| (kept.entry.path.as_str(), kept)).collect();
     let mut identities: BTreeMap<FileId, Option<super::catalog::FileIdentity>> = BTreeMap::new();
-    for (kept, body) in bodies(&passage.new.entries) {
+    for (at, kept) in passage.new.entries.iter().enumerate() {
+        let Some(body) = &kept.file else { continue };
         let path = files.join(&kept.entry.path);
         let mut trusted = true;
         match arriving.get(&kept.entry.path) {
@@ -109,22 +115,25 @@ pub(super) fn put_in(passage: &mut Passage<'_>) -> Result<(), TransferError> {
             Some(_) => trusted = patch(passage, kept, body, &path)?,
             None => {
                 let same = before.get(kept.entry.path.as_str()).is_some_and(|old| old.entry == kept.entry);
-                if same {
+                if same && !passage.receiving.undressed.contains(&body.id) {
                     continue;
                 }
                 let stat = disk.symlink_metadata(&path).map_err(cannot("look at", &path))?;
                 // Dressed by an earlier attempt, it lies otherwise than before and must still be believed.
-                let is_dressed = stat.mode == kept.entry.mode && stat.mtime_ns == kept.entry.mtime_ns;
-                trusted = is_dressed || body.identity == Some(identity(&stat));
+                trusted = is_dressed(&stat, kept, false) || body.identity == Some(identity(&stat));
                 dress(disk, &path, kept, passage.receiving.owners)?;
             }
         }
         let stat = disk.symlink_metadata(&path).map_err(cannot("look at", &path))?;
         identities.insert(body.id, trusted.then(|| identity(&stat)));
+        note(&stat, (at, kept));
     }
-    for kept in passage.new.entries.iter().rev().filter(|kept| kept.entry.node == Node::Directory) {
+    let directories = passage.new.entries.iter().enumerate().rev();
+    for (at, kept) in directories.filter(|(_, kept)| kept.entry.node == Node::Directory) {
         let path = files.join(&kept.entry.path);
-        if dress_unless(passage, &path, kept)? {
+        let (stat, was_otherwise) = dress_unless(passage, &path, kept)?;
+        note(&stat, (at, kept));
+        if was_otherwise {
             gained.insert(path);
         }
     }
@@ -137,20 +146,23 @@ pub(super) fn put_in(passage: &mut Passage<'_>) -> Result<(), TransferError> {
             body.identity = *identity;
         }
     }
+    for (at, found) in lie_otherwise {
+        passage.new.entries[at].lies = found;
+    }
     Ok(())
 }
 
-/// Gives a directory or a link its owner, mode and time, where it does not have them; says whether it had not.
-fn dress_unless(passage: &Passage<'_>, path: &Path, kept: &KeptEntry) -> Result<bool, TransferError> {
-    let stat = passage.disk.symlink_metadata(path).map_err(cannot("look at", path))?;
+/// Gives a directory or a link its owner, mode and time, where it does not have them; says how it lies now, and
+/// whether it lay otherwise.
+fn dress_unless(passage: &Passage<'_>, path: &Path, kept: &KeptEntry) -> Result<(FileStat, bool), TransferError> {
+    let look = || passage.disk.symlink_metadata(path).map_err(cannot("look at", path));
+    let stat = look()?;
     let owners = passage.receiving.owners;
-    let mode = stat.kind == FileKind::Link || stat.mode == kept.entry.mode;
-    let owner = !owners || (stat.uid, stat.gid) == kept.entry.owner;
-    if mode && owner && stat.mtime_ns == kept.entry.mtime_ns {
-        return Ok(false);
+    if is_dressed(&stat, kept, owners) {
+        return Ok((stat, false));
     }
     dress(passage.disk, path, kept, owners)?;
-    Ok(true)
+    Ok((look()?, true))
 }
 
 fn bodies(entries: &[KeptEntry]) -> impl Iterator<Item = (&KeptEntry, &KeptFile)> {

@@ -125,7 +125,7 @@ impl Receive {
             Some(base) => catalog.manifest(&resource, base)?,
             None => KeptManifest::default(),
         };
-        let mut findings = inspect(&*disk, &place, &kept)?;
+        let mut findings = inspect(&*disk, &place, &kept, rules.owners)?;
         distrust_unsound(&*disk, &place, reading, &kept, &mut findings)?;
         let aside = SettingAside {
             disk: &*disk,
@@ -137,7 +137,9 @@ impl Receive {
         };
         let Replicas { modified, names, kept } = aside.run(&mut record, base, kept, &findings)?;
 
-        let repairs = !findings.missing.is_empty() || !modified.is_empty();
+        let repairs = !findings.missing.is_empty() || !modified.is_empty() || !findings.undressed.is_empty();
+        let undressed = findings.undressed.iter().filter_map(|at| kept.entries[*at].file.as_ref());
+        let undressed = undressed.map(|body| body.id).collect();
         let incoming = Layer(place.incoming.clone());
         let before = record.receiving.take();
         let mut files = arrivals(&*disk, &place, reading, &kept, &modified, (before.as_ref(), &mut record))?;
@@ -150,6 +152,7 @@ impl Receive {
                 .map(|file| (file.path.clone(), Arriving { id: file.id, staged: file.staged }))
                 .collect(),
             modified,
+            undressed,
             owners: rules.owners,
             damaged: Vec::new(),
             received: before.as_ref().map_or(ByteCount(0), |before| before.received),

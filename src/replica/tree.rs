@@ -69,18 +69,21 @@ impl Tree {
         self.found.is_empty() && self.refused.is_none()
     }
 
-    /// A digest over every path's kind, inode, size, mode, mtime and ctime. Of directories and links not the size
-    /// and the times: what is in them shows by itself.
+    /// A digest over every path's kind, owner, mode and mtime, and of files their inode, size and ctime. Those of
+    /// directories and links move with what is in them, which shows by itself.
     pub fn stamp(&self) -> Digest {
         let mut hasher = blake3::Hasher::new();
         for Found { path, at: _, node, stat } in &self.found {
             let (kind, figures) = match node {
-                FoundNode::Directory => (b"d", [0; 4]),
-                FoundNode::File => (b"f", [stat.ino, stat.size, stat.mtime_ns as u64, stat.ctime_ns as u64]),
-                FoundNode::Link(_) => (b"l", [0; 4]),
+                FoundNode::Directory => (b"d", [0; 3]),
+                FoundNode::File => (b"f", [stat.ino, stat.size, stat.ctime_ns as u64]),
+                FoundNode::Link(_) => (b"l", [0; 3]),
             };
             hasher.update(&(path.len() as u64).to_le_bytes()).update(path.as_bytes()).update(kind);
-            hasher.update(&stat.mode.to_le_bytes());
+            for figure in [stat.mode, stat.uid, stat.gid] {
+                hasher.update(&figure.to_le_bytes());
+            }
+            hasher.update(&stat.mtime_ns.to_le_bytes());
             figures.iter().for_each(|figure| {
                 hasher.update(&figure.to_le_bytes());
             });
@@ -97,9 +100,9 @@ impl Tree {
         outline(kind, files.map(|found| (found.path.as_str(), found.stat.size)))
     }
 
-    /// The latest change of any file, in nanoseconds since 1970.
+    /// The latest change of anything, in nanoseconds since 1970.
     pub(super) fn latest_change_ns(&self) -> i64 {
-        self.found.iter().filter(|f| f.node == FoundNode::File).map(|f| f.stat.ctime_ns).max().unwrap_or(i64::MIN)
+        self.found.iter().map(|found| found.stat.ctime_ns).max().unwrap_or(i64::MIN)
     }
 
     fn refuse(&mut self, path: impl Into<String>, reason: impl Into<String>) {

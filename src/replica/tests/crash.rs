@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::lab::{BLOCK, GROUP, Lab, Picture, assert_same, difference, noise, picture};
-use crate::host::disk::HostDisk;
 use crate::host::disk::faulty::{ENOSPC, Fault};
+use crate::host::disk::{Disk, HostDisk};
 use crate::model::policy::Retention;
 use crate::replica::publish::recover;
 
@@ -173,6 +173,27 @@ fn files_that_go_come_and_change_their_kind() {
             lab.write("old", b"a file now");
             let mode = fs::Permissions::from_mode(0o600);
             fs::set_permissions(source.join("etc/net.conf"), mode).unwrap();
+        },
+    });
+}
+
+/// Modes and times alone, at the source and by a hand at the replica.
+#[test]
+fn what_is_dressed_anew() {
+    everywhere(&Story {
+        before: |lab| {
+            found(lab);
+            lab.write("plain", &noise(6, 10));
+            lab.sync();
+        },
+        change: |lab| {
+            let (source, replica) = (lab.source(), lab.replica());
+            HostDisk.set_mtime(&source.join("vm.xml"), 7).unwrap();
+            HostDisk.set_mtime(&source.join("disk.raw"), 8).unwrap();
+            let mode = |mode| fs::Permissions::from_mode(mode);
+            fs::set_permissions(source.join("etc"), mode(0o700)).unwrap();
+            fs::set_permissions(replica.join("plain"), mode(0o666)).unwrap();
+            fs::set_permissions(replica.join("disk.raw"), mode(0o600)).unwrap();
         },
     });
 }

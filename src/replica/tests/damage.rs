@@ -27,7 +27,7 @@ fn scribble(lab: &Lab, file: &str, at: usize, bytes: &[u8]) {
 }
 
 fn damage(lab: &Lab) -> Option<String> {
-    summary(&HostDisk, &*lab.catalog, &lab.place()).unwrap().damage
+    summary(&HostDisk, &*lab.catalog, &lab.place(), false).unwrap().damage
 }
 
 #[test]

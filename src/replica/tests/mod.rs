@@ -1,11 +1,13 @@
 //! The engine as a whole, between two directories of this machine: what is found after a crash at every call, after
 //! random lives, after hands and bad disks, and with sources that lie.
 
+mod attributes;
 mod crash;
 mod damage;
 mod hostile;
 mod lab;
 mod later;
 mod lives;
+mod odd_disk;
 mod order;
 mod travel;

@@ -1,14 +1,13 @@
 //! What travels, and what is left when a sync is cut short.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::{fs, io};
 
 use super::lab::{BLOCK, GROUP, Lab, allocated, noise, picture};
+use super::odd_disk::OddDisk;
 use crate::host::disk::faulty::Fault;
-use crate::host::disk::{Disk, DiskFile, FileStat, HostDisk, Open};
+use crate::host::disk::{Disk, HostDisk};
 use crate::model::point::BlockReason;
 use crate::replica::port::TransferError;
 use crate::replica::transfer::SyncOptions;
@@ -37,8 +36,10 @@ fn only_what_changed_travels_and_zeros_never_do() {
     // A file that was only touched is the same content.
     lab.resize("disk.raw", 5 * GROUP);
     let report = lab.sync();
-    assert!(!report.published.new && report.bytes.0 == 0);
-    assert_eq!(lab.points().len(), 2);
+    assert!(report.published.new && report.bytes.0 == 0 && report.published.changed.0 == 0);
+    let hashes: Vec<_> = lab.points().iter().map(|point| point.data_hash).collect();
+    assert!(hashes.len() == 3 && hashes[0] == hashes[1] && hashes[1] != hashes[2]);
+    lab.assert_converged();
 }
 
 #[test]
@@ -131,61 +132,6 @@ fn what_arrived_and_is_no_longer_wanted_leaves_no_trace() {
     }
 }
 
-/// A disk on which nothing more fits.
-#[derive(Debug)]
-struct Full(HostDisk, u64);
-
-impl Disk for Full {
-    fn free_space(&self, _: &Path) -> io::Result<u64> {
-        Ok(self.1)
-    }
-    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn DiskFile>> {
-        self.0.open(path, how)
-    }
-    fn symlink_metadata(&self, path: &Path) -> io::Result<FileStat> {
-        self.0.symlink_metadata(path)
-    }
-    fn read_dir(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        self.0.read_dir(path)
-    }
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.0.create_dir_all(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.rename(from, to)
-    }
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.0.remove_file(path)
-    }
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.remove_dir(path)
-    }
-    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.0.remove_dir_all(path)
-    }
-    fn symlink(&self, to: &Path, path: &Path) -> io::Result<()> {
-        self.0.symlink(to, path)
-    }
-    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
-        self.0.read_link(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.sync_dir(path)
-    }
-    fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
-        self.0.set_mode(path, mode)
-    }
-    fn set_owner(&self, path: &Path, uid: u32, gid: u32) -> io::Result<()> {
-        self.0.set_owner(path, uid, gid)
-    }
-    fn set_mtime(&self, path: &Path, mtime_ns: i64) -> io::Result<()> {
-        self.0.set_mtime(path, mtime_ns)
-    }
-    fn clone_file(&self, from: &Path, to: &Path) -> io::Result<bool> {
-        self.0.clone_file(from, to)
-    }
-}
-
 #[test]
 fn a_bit_that_flips_in_what_arrived_is_found_before_it_counts() {
     let lab = Lab::new("storage.s");
@@ -230,7 +176,7 @@ fn a_sync_that_lacks_room_is_refused_before_it_takes_any() {
     lab.patch("disk", 0, &noise(2, 10 * BLOCK));
     // The blocks, and as many for their undo.
     let needed = 20 * BLOCK as u64;
-    let (source, _, target) = lab.ends_on(Arc::new(Full(HostDisk, needed)), Fault::None);
+    let (source, _, target) = lab.ends_on(Arc::new(OddDisk { free: Some(needed), ..OddDisk::default() }), Fault::None);
     match lab.drive(&source, &target, &SyncOptions::default()).unwrap_err().error {
         TransferError::Blocked(refusal) => {
             assert_eq!(refusal.reason, BlockReason::NoSpace);
@@ -238,7 +184,8 @@ fn a_sync_that_lacks_room_is_refused_before_it_takes_any() {
         }
         error => panic!("{error}"),
     }
-    let (source, _, target) = lab.ends_on(Arc::new(Full(HostDisk, needed * 11 / 10)), Fault::None);
+    let (source, _, target) =
+        lab.ends_on(Arc::new(OddDisk { free: Some(needed * 11 / 10), ..OddDisk::default() }), Fault::None);
     lab.drive(&source, &target, &SyncOptions::default()).unwrap();
     lab.assert_converged();
 }
