@@ -3,9 +3,10 @@
 use super::event::{Event, Outcome};
 use super::outcome::ChangeOutcome;
 use crate::live::port::PortError;
-use crate::model::point::BlockReason;
+use crate::model::point::{BlockReason, Loss, Refusal};
 use crate::model::{Address, RegionId, Timestamp};
 use crate::plan::document::{Action, Change};
+use crate::plan::remedy::{copy_anyway, put_back};
 use crate::replica::port::TransferError;
 use crate::replica::transfer::{SyncFailure, SyncReport};
 
@@ -97,7 +98,7 @@ pub(super) fn copy_outcome(change: &Change, end: &Result<SyncReport, SyncFailure
                 | TransferError::Region(_) => Outcome::Failed,
             };
             let help = match error {
-                TransferError::Blocked(refusal) => way_on(refusal.reason, change),
+                TransferError::Blocked(refusal) => way_on(refusal, change),
                 TransferError::Interrupted
                 | TransferError::Stale { .. }
                 | TransferError::Io { .. }
@@ -111,16 +112,20 @@ pub(super) fn copy_outcome(change: &Change, end: &Result<SyncReport, SyncFailure
 }
 
 /// What an operator can do about a copy that safety stopped.
-fn way_on(reason: BlockReason, change: &Change) -> Option<String> {
-    match reason {
+fn way_on(refusal: &Refusal, change: &Change) -> Option<String> {
+    match refusal.reason {
         BlockReason::Suspicious | BlockReason::Shrunk => {
             let (Address::Resource(key), Some(source), [target]) =
                 (&change.address, &change.source, change.regions.as_slice())
             else {
                 return None;
             };
-            let command = format!("replication sync {} {source} {target} --accept-change", key.id);
-            Some(format!("look at its files at {source}; if the change is meant, `{command}` copies it"))
+            let anyway = || format!("if that is meant, {}", copy_anyway(key, source, target));
+            Some(match refusal.lost {
+                Some(Loss::Everything) => put_back(key),
+                Some(Loss::Part) => format!("{}; {}", put_back(key), anyway()),
+                None => format!("look at its files at {source}; {}", anyway()),
+            })
         }
         BlockReason::SourceBusy => Some(
             "name a `snapshot` or a `freeze` and a `thaw` command in its region's configuration, or sync it when it rests"
@@ -133,5 +138,46 @@ fn way_on(reason: BlockReason, change: &Change) -> Option<String> {
         | BlockReason::NotDeclared
         | BlockReason::Dependency
         | BlockReason::NotController => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ByteCount, Timestamp};
+    use crate::plan::document::{Kind, Precondition};
+
+    #[test]
+    fn the_way_on_fits_what_was_lost() {
+        let change = |address: &str| Change {
+            id: "x".to_owned(),
+            address: address.parse().unwrap(),
+            kind: Kind::Sync,
+            action: Action::Sync,
+            regions: vec!["b".parse().unwrap()],
+            drops: Vec::new(),
+            source: Some("a".parse().unwrap()),
+            before: None,
+            after: None,
+            reason: String::new(),
+            depends_on: Vec::new(),
+            precondition: Precondition::default(),
+        };
+        let help = |address: &str, reason, lost| {
+            let at = Timestamp::from_micros(0);
+            let refusal = Refusal { reason, detail: "it is".to_owned(), source_stamp: None, needed: None, lost, at };
+            let end = Err(SyncFailure { error: TransferError::Blocked(refusal), bytes: ByteCount(0) });
+            let outcome = copy_outcome(&change(address), &end);
+            assert_eq!(outcome.outcome, Outcome::Blocked);
+            outcome.help.unwrap()
+        };
+        let restore = "`vm restore web` puts the last point's files back";
+        let accept = "if that is meant, `replication sync web a b --accept-change` copies it";
+        assert_eq!(help("vm.web", BlockReason::Suspicious, Some(Loss::Everything)), restore);
+        assert_eq!(help("vm.web", BlockReason::Suspicious, Some(Loss::Part)), format!("{restore}; {accept}"));
+        assert_eq!(help("vm.web", BlockReason::Shrunk, Some(Loss::Part)), format!("{restore}; {accept}"));
+        let rewritten = help("vm.web", BlockReason::Suspicious, None);
+        assert_eq!(rewritten, format!("look at its files at a; {accept}"));
+        assert!(help("config.web", BlockReason::Suspicious, Some(Loss::Everything)).starts_with("put its files back"));
     }
 }

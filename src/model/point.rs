@@ -164,8 +164,21 @@ pub struct Refusal {
     pub source_stamp: Option<Digest>,
     /// For `no_space`: what was needed.
     pub needed: Option<ByteCount>,
+    /// What of the last point the source has lost; none: nothing, or that is not the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<Loss>,
     /// When.
     pub at: Timestamp,
+}
+
+/// How much of its last point a source has lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// All of its files: there is nothing to copy, whatever anybody accepts.
+    Everything,
+    /// A definition, a disk, or much of its bytes.
+    Part,
 }
 
 /// A replica's newest complete point as planning sees it.

@@ -8,6 +8,7 @@ pub mod document;
 pub mod input;
 pub mod refusal;
 pub mod delta;
+pub mod remedy;
 mod compare;
 mod sight;
 mod moves;

@@ -30,7 +30,7 @@ use super::survey::{Arrival, Figures, Present};
 use super::suspicion;
 use super::tree::outline;
 use crate::host::disk::{Disk, Open};
-use crate::model::point::{BlockReason, Outline, Refusal};
+use crate::model::point::{BlockReason, Loss, Outline, Refusal};
 use crate::model::policy::Retention;
 use crate::model::region::SyncOrder;
 use crate::model::units::Percent;
@@ -116,10 +116,12 @@ impl Receive {
         let base = record.newest().map(|newest| newest.point.sequence);
         let files = reading.manifest.files().map(|(path, size, _)| (path, size.0));
         let outline = outline(resource.kind, files);
-        if let Some(newest) = record.newest().filter(|_| !rules.accept_change)
+        // What has no files at all is no change that anybody could accept.
+        let lost = if outline.files == 0 { Loss::Everything } else { Loss::Part };
+        if let Some(newest) = record.newest().filter(|_| !rules.accept_change || lost == Loss::Everything)
             && let Some((reason, detail)) = suspicion::judge(resource.kind, &newest.outline, &outline)
         {
-            return Err(refuse(&*catalog, &resource, &world, reading, (reason, detail, None)));
+            return Err(refuse(&*catalog, &resource, &world, reading, (reason, detail, Figure::Lost(lost))));
         }
         let kept = match base {
             Some(base) => catalog.manifest(&resource, base)?,
@@ -251,7 +253,7 @@ impl Receive {
             && self.base.is_some()
             && let Some(detail) = suspicion::judge_change(ByteCount(sum.replaced), held, self.rules.max_change)
         {
-            return Err(self.refuse(BlockReason::Suspicious, detail, None));
+            return Err(self.refuse(BlockReason::Suspicious, detail, Figure::None));
         }
         let needed = sum.wanted + sum.undo + sum.grown;
         // Tables and the file system's own figures.
@@ -259,7 +261,7 @@ impl Receive {
         let free = self.disk.free_space(&incoming.0).map_err(cannot("look for room on", &incoming.0))?;
         if free < needed {
             let detail = format!("{} are needed, {} are free", ByteCount(needed), ByteCount(free));
-            return Err(self.refuse(BlockReason::NoSpace, detail, Some(ByteCount(needed))));
+            return Err(self.refuse(BlockReason::NoSpace, detail, Figure::Needed(ByteCount(needed))));
         }
         state.figures = sum;
         state.missing = sum.blocks;
@@ -269,8 +271,8 @@ impl Receive {
         Ok(Survey { wanted: ByteCount(sum.wanted), changed: ByteCount(sum.changed), resumed: ByteCount(sum.resumed) })
     }
 
-    fn refuse(&self, reason: BlockReason, detail: String, needed: Option<ByteCount>) -> TransferError {
-        refuse(&*self.catalog, &self.place.resource, &self.world, &self.reading, (reason, detail, needed))
+    fn refuse(&self, reason: BlockReason, detail: String, figure: Figure) -> TransferError {
+        refuse(&*self.catalog, &self.place.resource, &self.world, &self.reading, (reason, detail, figure))
     }
 
     /// The next blocks that are missing.
@@ -482,15 +484,27 @@ impl Figures {
     }
 }
 
+/// What a refusal says beside its reason and its words.
+enum Figure {
+    None,
+    Needed(ByteCount),
+    Lost(Loss),
+}
+
 /// Records a refusal and turns it into the error that says so.
 fn refuse(
     catalog: &dyn Catalog,
     resource: &crate::model::ResourceKey,
     world: &World,
     reading: &Reading,
-    (reason, detail, needed): (BlockReason, String, Option<ByteCount>),
+    (reason, detail, figure): (BlockReason, String, Figure),
 ) -> TransferError {
-    let refusal = Refusal { reason, detail, source_stamp: reading.stamp, needed, at: world.clock.now() };
+    let (needed, lost) = match figure {
+        Figure::None => (None, None),
+        Figure::Needed(bytes) => (Some(bytes), None),
+        Figure::Lost(lost) => (None, Some(lost)),
+    };
+    let refusal = Refusal { reason, detail, source_stamp: reading.stamp, needed, lost, at: world.clock.now() };
     match catalog.commit(resource, &[CatalogChange::Refusal(Some(refusal.clone()))]) {
         Ok(()) => TransferError::Blocked(refusal),
         Err(error) => error.into(),

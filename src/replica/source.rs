@@ -26,7 +26,7 @@ use super::port::{BLOCK_BYTES, BlockAddress, GROUP_BLOCKS, Hash, Reading, Readin
 use super::scan::{GRAIN_NS, ScanOrder, Scanned, scan, settled};
 use super::tree::{FoundNode, Tree, check_images, walk};
 use crate::host::disk::{Disk, Open};
-use crate::model::point::{BlockReason, PointKind};
+use crate::model::point::{BlockReason, Loss, PointKind, Refusal};
 use crate::model::{ByteCount, ResourceKey, World};
 
 /// The most bytes that one request may ask for.
@@ -116,7 +116,14 @@ impl LocalSource {
             return Err(TransferError::blocked(BlockReason::Unsupported, detail, Some(before.stamp()), read_at));
         }
         if read.is_empty() {
-            return Err(TransferError::Region(format!("{} has no files here", plan.resource)));
+            return Err(TransferError::Blocked(Refusal {
+                reason: BlockReason::Suspicious,
+                detail: "all of its files are gone".to_owned(),
+                source_stamp: Some(before.stamp()),
+                needed: None,
+                lost: Some(Loss::Everything),
+                at: read_at,
+            }));
         }
         let in_use: BTreeSet<PathBuf> = lock(&self.sessions)
             .values()

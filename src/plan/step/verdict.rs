@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::model::point::{BlockReason, Content, NewestPoint, Outline, Refusal, Replica};
-use crate::model::{ByteCount, RegionId, ResourceKey, ResourceType, Timestamp};
+use crate::model::{ByteCount, RegionId, ResourceKey, Timestamp};
 use crate::plan::document::Action;
+use crate::plan::remedy::{self, put_back};
 use crate::replica::suspicion;
 
 /// All that the verdict rests on.
@@ -88,12 +89,15 @@ fn obstacle(case: &Case<'_>, newest: Option<&NewestPoint>) -> Option<(BlockReaso
     let Some(content) = case.content else {
         // Without a point there is nothing that could have been lost; the resource waits for its files.
         let lost = newest.and_then(|newest| suspicion::judge(case.key.kind, &newest.outline, &Outline::default()));
-        return lost.map(|(reason, detail)| (reason, format!("{detail}; {}", put_back(case))));
+        return lost.map(|(reason, detail)| (reason, format!("{detail}; {}", put_back(case.key))));
     };
     if !case.accepted {
         let lost = newest.and_then(|newest| suspicion::judge(case.key.kind, &newest.outline, &content.outline));
         if let Some((reason, detail)) = lost {
-            return Some((reason, format!("{detail}; {}; if that is meant, {}", put_back(case), copy_anyway(case))));
+            return Some((
+                reason,
+                format!("{detail}; {}; if that is meant, {}", put_back(case.key), copy_anyway(case)),
+            ));
         }
         if let Some((reason, detail)) = refused_before(case, content) {
             return Some((reason, format!("{detail}; if that is meant, {}", copy_anyway(case))));
@@ -104,21 +108,9 @@ fn obstacle(case: &Case<'_>, newest: Option<&NewestPoint>) -> Option<(BlockReaso
     Some((BlockReason::NoSpace, format!("{needed} are needed and {} are free", case.free)))
 }
 
-/// How the holder gets its lost files again.
-fn put_back(case: &Case<'_>) -> String {
-    let ResourceKey { kind, id } = case.key;
-    match kind {
-        ResourceType::Vm => format!("`vm restore {id}` puts the last point's files back"),
-        ResourceType::Storage | ResourceType::Network | ResourceType::Config | ResourceType::State => {
-            format!("put its files back; `replication export {id} DIR` writes out the last point's")
-        }
-    }
-}
-
 /// How the replica gets what the source has now.
 fn copy_anyway(case: &Case<'_>) -> String {
-    let Case { key, source, target, .. } = case;
-    format!("`replication sync {} {source} {target} --accept-change` copies it", key.id)
+    remedy::copy_anyway(case.key, case.source, case.target)
 }
 
 fn last_refusal<'a>(case: &Case<'a>) -> Option<&'a Refusal> {

@@ -15,7 +15,7 @@ fn blocked(plan: &Plan) -> Vec<(String, &'static str)> {
 
 fn refusal(reason: BlockReason, stamp: Option<Digest>, needed: Option<ByteCount>) -> Refusal {
     let at = "2026-01-31T11:00:00Z".parse().unwrap();
-    Refusal { reason, detail: "6 MiB differ".to_owned(), source_stamp: stamp, needed, at }
+    Refusal { reason, detail: "6 MiB differ".to_owned(), source_stamp: stamp, needed, lost: None, at }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::lab::{BLOCK, GROUP, Lab, LabSource, assert_same, noise, picture};
 use crate::host::disk::faulty::Fault;
 use crate::model::ByteCount;
-use crate::model::point::BlockReason;
+use crate::model::point::{BlockReason, Loss};
 use crate::model::units::Percent;
 use crate::replica::manifest::Node;
 use crate::replica::port::{Reading, TransferError};
@@ -187,6 +187,28 @@ fn a_lost_disk_and_a_rewritten_one_are_suspicious_until_accepted() {
     lab.remove("disk.raw");
     assert_eq!(blocked(&lab), Some(BlockReason::Suspicious));
     accept(&lab);
+}
+
+#[test]
+fn a_source_without_files_is_no_change_that_anybody_could_accept() {
+    let lab = lab();
+    lab.sync();
+    let newest = lab.newest();
+    lab.remove("disk.raw");
+    assert_eq!(blocked(&lab), Some(BlockReason::Suspicious));
+    assert_eq!(lab.record().refusal.unwrap().lost, Some(Loss::Part));
+    for left in ["", "directory"] {
+        std::fs::remove_dir_all(lab.source()).unwrap();
+        std::fs::create_dir_all(lab.source().join(left)).unwrap();
+        for accept_change in [false, true] {
+            let (source, _, target) = lab.ends(Fault::None);
+            let options = SyncOptions { accept_change, ..SyncOptions::default() };
+            let error = lab.drive(&source, &target, &options).map(|_| ()).unwrap_err().error;
+            let TransferError::Blocked(refusal) = error else { panic!("{error}") };
+            assert_eq!((refusal.reason, refusal.lost), (BlockReason::Suspicious, Some(Loss::Everything)));
+            assert_eq!(lab.newest(), newest);
+        }
+    }
 }
 
 #[test]
