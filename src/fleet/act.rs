@@ -155,7 +155,8 @@ impl MultiRegionManager {
             Ok(prepared) => prepared,
             Err(error) => return Err(road.turn_back(error)),
         };
-        let (report, _) = road.carry_out(plan, &sight, Manner::default(), watch).await?;
+        let manner = Manner { repeated: options.repeated, ..Manner::default() };
+        let (report, _) = road.carry_out(plan, &sight, manner, watch).await?;
         drop(sight);
         let metrics = self.metrics_of(&report).await?;
         Ok(Round { report: Ok(report), metrics: Some(metrics) })

@@ -115,6 +115,8 @@ pub struct ReconcileOptions {
     pub allow: Allowed,
     /// What it does when it is locked out.
     pub on_locked: OnLocked,
+    /// Whether it is one of many: one that does nothing and ends like the last one is left out of the history.
+    pub repeated: bool,
 }
 
 /// What the person (or the flag) says to a plan.

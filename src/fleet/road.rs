@@ -24,7 +24,7 @@ use crate::model::observed::{Observation, Observed};
 use crate::model::recorded::Recorded;
 use crate::model::region::Authority;
 use crate::model::topology::Endpoint;
-use crate::model::{Digest, Lineage, OperationId, RegionId, RunId, StoreId};
+use crate::model::{Address, Digest, Lineage, OperationId, RegionId, RunId, StoreId};
 use crate::plan::document::{Mode, Plan};
 use crate::plan::{PlanInput, PlanOptions, compute_plan, relied_on};
 use crate::state::{HealthObservation, RunEnd, RunOutcome, RunStart, Seating, State, StateFile, StateReader};
@@ -155,6 +155,8 @@ pub(super) struct Manner {
     pub(super) accept_change: bool,
     /// Whether particular objects were asked for.
     pub(super) one_thing: bool,
+    /// Whether it is left out of the history where it does nothing and ends like the last one.
+    pub(super) repeated: bool,
 }
 
 /// A run that has the state.
@@ -261,8 +263,13 @@ impl Road<'_> {
             ExitClass::Interrupted => RunOutcome::Interrupted,
         };
         let message = executed.outcomes.iter().find(|ended| ended.region.is_some());
-        let message = message.and_then(|ended| Some(format!("{}: {}", ended.address, ended.message.as_ref()?)));
-        self.state.finish_run(self.run, &RunEnd { outcome, exit_code: class.code(), message })?;
+        let message = message
+            .and_then(|ended| Some(format!("{}: {}", ended.address, ended.message.as_ref()?)))
+            .or_else(|| stopped(&plan));
+        let end = RunEnd { outcome, exit_code: class.code(), message };
+        if !(manner.repeated && executed.outcomes.is_empty() && self.state.withdraw_repeat(self.run, &end)?) {
+            self.state.finish_run(self.run, &end)?;
+        }
         let report = RunReport {
             run: self.run,
             outcomes: executed.outcomes.clone(),
@@ -311,6 +318,22 @@ impl Road<'_> {
         }
         Ok(run(&job, &mut journal, watch.events.as_ref(), &watch.cancel).await?)
     }
+}
+
+/// What the plan could not even try, for the history: `blocked: vm.a, vm.b and 3 more; deferred: vm.c`.
+fn stopped(plan: &Plan) -> Option<String> {
+    const NAMED: usize = 3;
+    let told = |what: &str, objects: BTreeSet<&Address>| {
+        let names = objects.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        match objects.len() {
+            0 => None,
+            few if few <= NAMED => Some(format!("{what}: {names}")),
+            many => Some(format!("{what}: {names} and {} more", many - NAMED)),
+        }
+    };
+    let blocked = told("blocked", plan.blocked.iter().map(|blocked| &blocked.address).collect());
+    let parts: Vec<String> = blocked.into_iter().chain(told("deferred", plan.deferred())).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// The stores of the regions that the plan could rely on.

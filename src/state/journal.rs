@@ -195,6 +195,33 @@ impl State {
     }
 }
 
+impl State {
+    /// Takes a run back that did nothing and ends as the last one of the same command did: rounds that find nothing
+    /// would bury those that found something. False: it is to be ended like any other.
+    ///
+    /// # Errors
+    /// [`StateError::UnknownRun`]; [`StateError::Database`]
+    pub fn withdraw_repeat(&mut self, run: RunId, end: &RunEnd) -> Result<bool, StateError> {
+        let position = self.position(run)?;
+        let now = self.now();
+        let retention = self.retention;
+        let RunEnd { outcome, exit_code, message } = end;
+        let mut withdrawn = false;
+        self.change(|transaction| {
+            let sql = "SELECT outcome = ?2 AND exit_code IS ?3 AND message IS ?4 FROM runs WHERE position < ?1 \
+                       AND command = (SELECT command FROM runs WHERE position = ?1) ORDER BY position DESC LIMIT 1";
+            let alike = transaction
+                .prepare_cached(sql)?
+                .query_row((position, column::to_word(outcome), exit_code, message), |row| row.get(0))
+                .optional()?;
+            let sql = "DELETE FROM runs WHERE position = ?1 AND NOT EXISTS (SELECT 1 FROM actions WHERE run = ?1)";
+            withdrawn = alike == Some(true) && transaction.execute(sql, [position])? == 1;
+            retain(transaction, &retention, now)
+        })?;
+        Ok(withdrawn)
+    }
+}
+
 fn write_conclusion(connection: &Connection, run: i64, place: i64, conclusion: &Conclusion) -> rusqlite::Result<()> {
     let Conclusion { intent, outcome, started_at, finished_at, duration, bytes, message, remember: _ } = conclusion;
     let Intent { id, address, kind, action, regions } = intent;

@@ -87,6 +87,7 @@ impl Reconcile {
                 Locked::Wait => OnLocked::Wait { at_most: session.globals.lock_timeout },
                 Locked::Skip => OnLocked::Skip,
             },
+            repeated: watch,
         };
         loop {
             let round = round(session, &options, metrics_file.as_ref()).await;

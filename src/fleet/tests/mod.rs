@@ -600,6 +600,30 @@ async fn reconcile_copies_what_is_due_and_status_tells_what_is_late() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rounds_that_find_nothing_new_do_not_fill_the_history() {
+    let place = Place::new();
+    place.apply().await;
+    let options = ReconcileOptions { repeated: true, ..ReconcileOptions::default() };
+    let round = async |minutes: u64| {
+        let fleet = place.fleet_later(Duration::from_secs(60 * minutes));
+        let round = fleet.reconcile(&options, &quiet()).await.unwrap();
+        assert!(round.metrics.is_some(), "written each round");
+        let history = place.history();
+        (round.report.unwrap().outcomes.len(), history.len(), history[0].run.message.clone())
+    };
+    // The apply, which is called the same here, was well.
+    let all = |runs: usize, message: Option<&str>| (0, runs, message.map(str::to_owned));
+    assert_eq!(round(1).await, all(1, None));
+    assert_eq!(round(2).await, all(1, None));
+    assert_eq!(round(6).await, (2, 2, None), "what it did is told");
+    assert_eq!(round(7).await, all(2, None));
+    fs::rename(place.path("west"), place.path("unplugged")).unwrap();
+    let deferred = Some("deferred: vm.db, vm.web");
+    assert_eq!(round(12).await, all(3, deferred), "another verdict");
+    assert_eq!(round(13).await, all(3, deferred));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn reconcile_leaves_changes_to_apply_and_refuses_an_old_checkout() {
     let place = Place::new();
     place.apply().await;

@@ -156,6 +156,38 @@ fn of_a_run_only_the_actions_that_were_asked_for_are_listed() {
 }
 
 #[test]
+fn a_run_that_did_nothing_new_is_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut state = open(&in_dir(dir.path()));
+    let mut round = |end: &RunEnd, acts: bool| {
+        let run = state.begin_run(&start("reconcile --watch")).unwrap();
+        if acts {
+            let sync = intent("sync:vm.one:b", "vm.one", &["b"]);
+            state.actions_finished(run, &[conclusion(sync, ActionOutcome::Done, moment(2))]).unwrap();
+        }
+        let withdrawn = state.withdraw_repeat(run, end).unwrap();
+        if !withdrawn {
+            state.finish_run(run, end).unwrap();
+        }
+        (withdrawn, history(&state, HistoryFilter::default()).len())
+    };
+    let (done, partial) = (end(RunOutcome::Done, 0), end(RunOutcome::Partial, 3));
+    assert_eq!(round(&done, false), (false, 1), "the first");
+    assert_eq!(round(&done, false), (true, 1));
+    assert_eq!(round(&done, true), (false, 2), "it did something");
+    assert_eq!(round(&done, false), (true, 2));
+    assert_eq!(round(&partial, false), (false, 3), "another verdict");
+    assert_eq!(round(&partial, false), (true, 3));
+    let told = RunEnd { message: Some("blocked: vm.a".to_owned()), ..partial };
+    assert_eq!(round(&told, false), (false, 4), "another reason");
+    assert_eq!(round(&told, false), (true, 4));
+    assert_eq!(round(&done, false), (false, 5), "all is well again");
+    // Another command's end is no measure.
+    let run = state.begin_run(&start("apply")).unwrap();
+    assert!(!state.withdraw_repeat(run, &done).unwrap());
+}
+
+#[test]
 fn old_history_goes_and_what_did_something_stays_longest() {
     let dir = tempfile::tempdir().unwrap();
     let mut state = open(&in_dir(dir.path()));
