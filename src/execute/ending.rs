@@ -72,9 +72,9 @@ pub(super) fn record_outcome(change: &Change, refused: &[(RegionId, PortError)])
 pub(super) fn copy_outcome(change: &Change, end: &Result<SyncReport, SyncFailure>) -> ChangeOutcome {
     let ended = |outcome| ChangeOutcome::new(change, outcome);
     match end {
-        Ok(SyncReport { published, bytes, resumed, passes }) => {
+        Ok(SyncReport { published, bytes, resumed, passes, notes: told }) => {
             let outcome = if published.new { Outcome::Done } else { Outcome::Unchanged };
-            let mut notes = Vec::new();
+            let mut notes = told.clone();
             if resumed.0 > 0 {
                 notes.push(format!("{resumed} had arrived before"));
             }
@@ -88,7 +88,7 @@ pub(super) fn copy_outcome(change: &Change, end: &Result<SyncReport, SyncFailure
             let message = (!notes.is_empty()).then(|| notes.join("; "));
             ChangeOutcome { bytes: *bytes, message, ..ended(outcome) }
         }
-        Err(SyncFailure { error, bytes }) => {
+        Err(SyncFailure { error, bytes, notes }) => {
             let outcome = match error {
                 TransferError::Blocked(_) => Outcome::Blocked,
                 TransferError::Interrupted => Outcome::Interrupted,
@@ -105,8 +105,9 @@ pub(super) fn copy_outcome(change: &Change, end: &Result<SyncReport, SyncFailure
                 | TransferError::Corrupt(_)
                 | TransferError::Region(_) => None,
             };
+            let words: Vec<String> = std::iter::once(error.to_string()).chain(notes.iter().cloned()).collect();
             let region = change.regions.first().cloned();
-            ChangeOutcome { region, help, bytes: *bytes, ..ended(outcome) }.saying(error.to_string())
+            ChangeOutcome { region, help, bytes: *bytes, ..ended(outcome) }.saying(words.join("; "))
         }
     }
 }
@@ -166,7 +167,8 @@ mod tests {
         let help = |address: &str, reason, lost| {
             let at = Timestamp::from_micros(0);
             let refusal = Refusal { reason, detail: "it is".to_owned(), source_stamp: None, needed: None, lost, at };
-            let end = Err(SyncFailure { error: TransferError::Blocked(refusal), bytes: ByteCount(0) });
+            let end =
+                Err(SyncFailure { error: TransferError::Blocked(refusal), bytes: ByteCount(0), notes: Vec::new() });
             let outcome = copy_outcome(&change(address), &end);
             assert_eq!(outcome.outcome, Outcome::Blocked);
             outcome.help.unwrap()

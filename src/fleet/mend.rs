@@ -12,6 +12,7 @@ use super::road::{Road, Sight};
 use super::single::single;
 use crate::execute::records;
 use crate::host::lock::Holder;
+use crate::host::remove_tree;
 use crate::live::port::{PointSelector, PortError};
 use crate::model::observed::Observation;
 use crate::model::point::PointState;
@@ -177,12 +178,11 @@ impl MultiRegionManager {
     }
 
     fn clear(&self, path: &std::path::Path) -> Result<(), FleetError> {
-        match self.settings.disk.remove_dir_all(path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                Err(FleetError::Io { action: "remove", path: path.to_owned(), source })
-            }
-            Ok(()) | Err(_) => Ok(()),
-        }
+        remove_tree(&*self.settings.disk, path).map_err(|source| FleetError::Io {
+            action: "remove",
+            path: path.to_owned(),
+            source,
+        })
     }
 
     /// Makes a lost state file anew from what the regions remember: lineage, objects, stores. History and the

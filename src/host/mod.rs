@@ -9,8 +9,10 @@ pub mod identity;
 pub mod disk;
 pub mod sqlite;
 pub mod lock;
+#[cfg(test)]
+pub(crate) mod ordinary;
 
 pub use clock::world;
-pub use disk::{Disk, DiskFile, FileKind, FileStat, HostDisk, Open};
+pub use disk::{Disk, DiskFile, FileKind, FileStat, HostDisk, Open, remove_tree};
 pub use identity::Host;
 pub use lock::{FileLock, Holder, LockError};

@@ -58,7 +58,8 @@ pub struct Point {
     /// The root hash over all files: paths, kinds, modes, sizes and bytes. Of a holder's own files that were set
     /// aside, whose bytes nobody read, a digest of their metadata.
     pub data_hash: Digest,
-    /// When its copy was begun at the source: what it is dated by.
+    /// A moment of the source's clock that it is not older than: all that was written until then is in it. Before the
+    /// first live file was read, within the freeze, or before the snapshot was asked for.
     pub read_at: Timestamp,
     /// The last time that the source was seen unchanged since.
     pub verified_at: Timestamp,

@@ -6,7 +6,7 @@ pub mod run;
 
 pub use command::Command;
 pub use placeholder::Placeholders;
-pub use run::{Captured, Finished, Outcome, run};
+pub use run::{Captured, Finished, Outcome, run, run_until};
 
 #[cfg(test)]
 mod tests;

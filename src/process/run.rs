@@ -1,14 +1,15 @@
 //! Runs one command to its end or its deadline.
 //!
 //! - **Guarantee**: the program is started with exactly the given arguments and environment, its standard input at its
-//!   end, in a process group of its own. When the deadline passes, or the caller stops waiting (drops the future), the
-//!   whole group is killed with SIGKILL, so nothing that it started and left in the group goes on. At most
+//!   end, in a process group of its own. When the deadline passes, it is told to stop, or the caller stops waiting (drops
+//!   the future), the whole group is killed with SIGKILL, so nothing that it started and left in the group goes on. At most
 //!   [`CAPTURE_BYTES`] of each stream are kept, whatever it prints; a full pipe never stops it.
 //! - **Assumption**: it does not leave its group by itself. A runner that starts a machine in a session of its own
 //!   (`setsid`, `systemd-run`, a hypervisor that daemonizes) does so on purpose, and that machine goes on.
 //! - **A crash here** (this program is killed) leaves the command running to its own end, unwatched: whoever relies on
 //!   its end must ask for it again (a runner's `status`).
 
+use std::future::Future;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
@@ -24,6 +25,10 @@ pub const CAPTURE_BYTES: usize = 64 << 10;
 
 /// How long the output of what a finished program left behind in the background is still read.
 const DRAIN: Duration = Duration::from_millis(200);
+
+/// How long a killed program is waited for: one that the kernel holds, in a system call that cannot be broken off, dies
+/// when that call ends.
+const REAP: Duration = Duration::from_secs(5);
 
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +111,14 @@ impl Drop for Group {
 
 /// Runs `command` and waits for its end, at most until its deadline. See the module for what holds.
 pub async fn run(command: &Command) -> Finished {
+    run_until(command, |_| {}, std::future::pending()).await
+}
+
+/// Runs `command` and waits for its end, at most until its deadline or until `stop` is ready. `started` is given the
+/// number of its process group.
+///
+/// Where it was killed, it is over when this returns, unless the kernel holds it for longer than a few seconds.
+pub async fn run_until(command: &Command, started: impl FnOnce(Pid), stop: impl Future<Output = ()>) -> Finished {
     let Some((program, arguments)) = command.argv().split_first() else {
         return Finished::not_started("the command is empty".to_owned());
     };
@@ -125,13 +138,16 @@ pub async fn run(command: &Command) -> Finished {
         Err(error) => return Finished::not_started(start_error(program, &error)),
     };
     let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
+    if let Some(leader) = group.0 {
+        started(leader);
+    }
     let (mut stdout, mut stderr) = (Capture::default(), Capture::default());
     let (from_stdout, from_stderr) = (child.stdout.take(), child.stderr.take());
     let mut reading = Box::pin(async { tokio::join!(stdout.fill(from_stdout), stderr.fill(from_stderr)) });
 
     let mut read_to_end = false;
     let deadline = tokio::time::sleep(command.deadline());
-    tokio::pin!(deadline);
+    tokio::pin!(deadline, stop);
     let outcome = loop {
         tokio::select! {
             // The end of the program counts even where the deadline passed at the same time.
@@ -147,9 +163,13 @@ pub async fn run(command: &Command) -> Finished {
             _ = &mut reading, if !read_to_end => read_to_end = true,
             () = &mut deadline => {
                 group.kill();
-                // Reaps it; SIGKILL leaves it no choice.
-                let _ = child.wait().await;
+                let _ = tokio::time::timeout(REAP, child.wait()).await;
                 break Outcome::TimedOut(command.deadline());
+            }
+            () = &mut stop => {
+                group.kill();
+                let _ = tokio::time::timeout(REAP, child.wait()).await;
+                break Outcome::Signalled(Signal::KILL.as_raw());
             }
         }
     };

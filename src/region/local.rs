@@ -6,12 +6,13 @@
 //! | order | guarantee | a crash here leaves behind |
 //! | --- | --- | --- |
 //! | found | the identity is written last: a directory with one has its store | a vacant place, or a founded region |
+//! | open | what a killed program left is ended | what is left still: it stands in nobody's way, and is told once |
 //! | record | one transaction | all changes or none; directories of a rename move with the next writer |
 //! | sync | the block engine's | what the next sync goes on from |
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::identity::{self, IdentityError};
 use super::layout::Layout;
@@ -23,7 +24,7 @@ use super::store::{KeptResource, Rename, Store, StoreError};
 use super::target::Receivings;
 use crate::config::{self, RegionConfig};
 use crate::host::lock::LockError;
-use crate::host::{Disk, FileLock, Holder};
+use crate::host::{Disk, FileLock, Holder, remove_tree};
 use crate::live::port::PortError;
 use crate::model::region::Identity;
 use crate::model::{RegionId, ResourceKey, StoreId, World};
@@ -59,6 +60,8 @@ pub(super) struct Inner {
     pub(super) readings: Readings,
     pub(super) receivings: Receivings,
     holder: Holder,
+    /// What whoever is next to copy something must be told; once.
+    remarks: Mutex<Vec<String>>,
     writing: tokio::sync::Mutex<Option<Arc<Writing>>>,
 }
 
@@ -84,6 +87,7 @@ impl LocalRegion {
             disk,
             guard,
             holder,
+            remarks: Mutex::default(),
             writing: tokio::sync::Mutex::new(None),
         };
         Self { inner: Arc::new(inner) }
@@ -211,17 +215,21 @@ impl Inner {
         Ok(writing)
     }
 
-    /// Finishes what a killed program left.
+    /// What was not told yet.
+    pub(super) fn remarks(&self) -> Vec<String> {
+        std::mem::take(&mut self.remarks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Finishes what a killed program left. What resists is left to the next writer: it is in nobody's way.
     fn tidy(&self, writing: &Writing) -> Result<(), PortError> {
         // Nobody else holds the region, so nobody reads from clones.
         let clones = self.layout.clones();
-        match self.disk.remove_dir_all(&clones) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(PortError::Failed(format!("cannot remove {}: {error}", clones.display())));
-            }
-            Ok(()) | Err(_) => {}
-        }
-        restore::recover(&*self.disk, &self.layout)?;
+        let removed = remove_tree(&*self.disk, &clones)
+            .map_err(|error| PortError::Failed(format!("cannot remove {}: {error}", clones.display())));
+        let mut left = restore::recover(&*self.disk, &self.layout);
+        left.extend(removed.err());
+        let told = left.iter().map(|error| format!("{}: {error}; it is tried again later", self.region));
+        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
         for rename in writing.store.pending_renames().map_err(|error| self.of(error))? {
             // One that is in the way of its own directories must not stop the others' work: it is met again, and
             // said, when that resource is.
@@ -268,6 +276,7 @@ impl Inner {
     pub(super) fn quiescer(&self, config: &Arc<RegionConfig>) -> Quiescer {
         Quiescer {
             disk: Arc::clone(&self.disk),
+            clock: Arc::clone(&self.world.clock),
             guard: self.guard.clone(),
             region: self.region.clone(),
             config: Arc::clone(config),

@@ -7,7 +7,7 @@
 //!   two renames nothing; the present ones are kept, at their place or aside.
 //! - **Assumption**: nothing runs from the files; the caller asked.
 //! - **A crash here** leaves a partial copy, which the next writer removes, or the moment between the renames, which
-//!   the next writer ends by moving the new files in.
+//!   the next writer ends by moving the new files in. What it cannot end it leaves, and says so.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::layout::Layout;
 use super::quiesce::copy_all;
-use crate::host::{Disk, FileKind, Open};
+use crate::host::{Disk, FileKind, Open, remove_tree};
 use crate::live::port::PortError;
 use crate::model::point::{Point, PointKind, PointState};
 use crate::model::region::Epoch;
@@ -88,31 +88,42 @@ fn exchange(disk: &dyn Disk, live: &Path, aside: &Path, ready: &Path, new: &Path
     disk.sync_dir(base).map_err(failed("sync", base))
 }
 
-/// Ends what a killed program left: partial copies are removed, complete ones moved in.
-pub(super) fn recover(disk: &dyn Disk, layout: &Layout) -> Result<(), PortError> {
+/// Ends what a killed program left: partial copies are removed, complete ones moved in. Gives what it could not end,
+/// which stays for the next writer and stands in nobody's way.
+pub(super) fn recover(disk: &dyn Disk, layout: &Layout) -> Vec<PortError> {
+    let mut left = Vec::new();
     for kind in ResourceType::ALL {
         let replaced = layout.own().join("replaced").join(kind.as_str());
-        for id in names(disk, &replaced)? {
+        for id in noted(&mut left, names(disk, &replaced)).unwrap_or_default() {
             let Ok(id) = id.parse() else { continue };
             let resource = ResourceKey::new(kind, id);
             let base = layout.replaced(&resource);
-            for name in names(disk, &base)? {
-                if name.ends_with(PARTIAL) {
-                    remove(disk, &base.join(&name))?;
-                } else if let Some(aside) = name.strip_suffix(READY) {
-                    let (live, aside, ready) = (layout.files(&resource), base.join(aside), base.join(&name));
-                    let began = disk.symlink_metadata(&aside).is_ok();
-                    if began && disk.symlink_metadata(&live).is_err() {
-                        exchange(disk, &live, &aside, &ready, &live)?;
-                    } else {
-                        // Nobody was told that the files were replaced, and they were not.
-                        remove(disk, &ready)?;
-                    }
-                }
+            for name in noted(&mut left, names(disk, &base)).unwrap_or_default() {
+                noted(&mut left, recover_one(disk, layout, &resource, &base.join(name)));
             }
         }
     }
-    Ok(())
+    left
+}
+
+fn noted<T>(left: &mut Vec<PortError>, done: Result<T, PortError>) -> Option<T> {
+    done.map_err(|error| left.push(error)).ok()
+}
+
+/// Ends the restore that the copy at `path` was made for, where it is one that did not end.
+fn recover_one(disk: &dyn Disk, layout: &Layout, resource: &ResourceKey, path: &Path) -> Result<(), PortError> {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Ok(()) };
+    if name.ends_with(PARTIAL) {
+        return remove(disk, path);
+    }
+    let Some(aside) = name.strip_suffix(READY) else { return Ok(()) };
+    let (live, aside) = (layout.files(resource), path.with_file_name(aside));
+    let began = disk.symlink_metadata(&aside).is_ok();
+    if began && disk.symlink_metadata(&live).is_err() {
+        return exchange(disk, &live, &aside, path, &live);
+    }
+    // Nobody was told that the files were replaced, and they were not.
+    remove(disk, path)
 }
 
 /// Removes what was set aside under `name`; false where there is nothing of that name.
@@ -231,10 +242,7 @@ fn names(disk: &dyn Disk, path: &Path) -> Result<Vec<String>, PortError> {
 }
 
 fn remove(disk: &dyn Disk, path: &Path) -> Result<(), PortError> {
-    match disk.remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    remove_tree(disk, path).map_err(failed("remove", path))
 }
 
 /// Makes a copied tree durable, files first, then the directories from the bottom up.

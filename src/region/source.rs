@@ -12,7 +12,6 @@ use super::store::KeptResource;
 use crate::host::Disk;
 use crate::live::port::PortError;
 use crate::model::World;
-use crate::model::point::BlockReason;
 use crate::model::region::{Role, SyncOrder};
 use crate::replica::place::scan_cache;
 use crate::replica::port::{BlockAddress, Hash, Reading, ReadingEnd, SessionId, Source, TransferError};
@@ -109,13 +108,14 @@ impl Inner {
             resource: asked.resource,
             live: asked.live,
             copy: prepared.copy.clone(),
-            before: prepared.before.clone(),
             kind: prepared.kind,
             full,
         };
         let engine = Arc::clone(self.readings.engine());
         match transfer(move || engine.open_reading(&plan)).await {
-            Ok(reading) => {
+            Ok(mut reading) => {
+                reading.notes.extend(self.remarks());
+                reading.notes.extend(prepared.note());
                 self.readings.held().insert(reading.session, prepared);
                 Ok(reading)
             }
@@ -132,16 +132,10 @@ impl Inner {
         let engine = Arc::clone(self.readings.engine());
         let end = transfer(move || engine.close_reading(session)).await;
         let Some(prepared) = prepared else { return end };
-        let trouble = prepared.trouble.join("; ");
         let held = prepared.end(&self.disk).await?;
         match end? {
             ReadingEnd::Consistent if !held => {
                 Err(TransferError::Region("what held the files still ended before the reading did".to_owned()))
-            }
-            ReadingEnd::Changed(files) if !trouble.is_empty() => {
-                // What was to hold the files still failed: reading again would meet the same.
-                let detail = format!("{} changed while it was read, because {trouble}", files.join(", "));
-                Err(TransferError::blocked(BlockReason::SourceBusy, detail, None, self.world.clock.now()))
             }
             end @ (ReadingEnd::Consistent | ReadingEnd::Changed(_)) => Ok(end),
         }

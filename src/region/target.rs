@@ -114,7 +114,8 @@ impl Inner {
             self.receivings.sessions().remove(&left);
             self.receivings.engine.close_receiving(left)?;
         }
-        let receiving = self.receivings.engine.open_receiving(catalog, place, order, reading, &rules)?;
+        let mut receiving = self.receivings.engine.open_receiving(catalog, place, order, reading, &rules)?;
+        receiving.notes.extend(self.remarks());
         *open = Some(receiving.session);
         drop(open);
         self.receivings.sessions().insert(receiving.session, lane);

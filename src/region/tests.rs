@@ -80,6 +80,16 @@ impl Pair {
         }
     }
 
+    /// A program of the test's own, which writes down that it ran.
+    fn script(&self, name: &str, body: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.path(name);
+        let log = self.path("log");
+        fs::write(&path, format!("#!/bin/sh\necho {name} >> {}\n{body}\n", log.display())).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
     fn reopened(&self, name: &str) -> LocalRegion {
         LocalRegion::new(id(name), self.path(name), opening(&self.world))
     }
@@ -500,18 +510,10 @@ async fn verification_finds_what_metadata_hides() {
 async fn a_snapshot_command_makes_the_point_and_is_released() {
     let pair = Pair::with_web().await;
     pair.east.inner.close().await;
-    let log = pair.path("log");
-    let script = |name: &str, body: &str| {
-        use std::os::unix::fs::PermissionsExt;
-        let path = pair.path(name);
-        fs::write(&path, format!("#!/bin/sh\necho {name} >> {}\n{body}\n", log.display())).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        path
-    };
     let copy = pair.path("copy");
     let snapshot =
-        script("snap", &format!("cp -a \"$1\" {0} && echo {0}; printf later > \"$1\"/web.xml", copy.display()));
-    let release = script("release", &format!("rm -r {}", copy.display()));
+        pair.script("snap", &format!("cp -a \"$1\" {0} && echo {0}; printf later > \"$1\"/web.xml", copy.display()));
+    let release = pair.script("release", &format!("rm -r {}", copy.display()));
     pair.write(
         "east/.debvisor/config.toml",
         &format!("[quiesce]\nsnapshot = [{snapshot:?}, \"{{dir}}\"]\nrelease = [{release:?}]\n"),
@@ -547,4 +549,101 @@ async fn a_region_keeps_the_policy_that_retention_goes_by() {
         pair.sync("vm.web").await.unwrap();
     }
     assert_eq!(pair.west.points(&key("vm.web")).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_freeze_that_fails_is_told_with_the_point_that_is_only_quiet() {
+    let pair = Pair::with_web().await;
+    pair.east.inner.close().await;
+    let freeze = pair.script("freeze", "echo no such domain >&2; exit 3");
+    let thaw = pair.script("thaw", "exit 0");
+    pair.write("east/.debvisor/config.toml", &format!("[quiesce]\nfreeze = [{freeze:?}]\nthaw = [{thaw:?}]\n"));
+    let report = pair.sync("vm.web").await.unwrap();
+    assert_eq!(report.published.point.kind, PointKind::Quiet);
+    let told = format!(
+        "read without holding it still, so only quiet: freeze: {} exited with 3: no such domain",
+        freeze.display()
+    );
+    assert_eq!(report.notes, [told]);
+    let calm = Pair::with_web().await.sync("vm.web").await.unwrap();
+    assert_eq!(calm.notes, Vec::<String>::new(), "no way to freeze is nothing that failed");
+}
+
+#[tokio::test]
+async fn a_point_is_never_dated_later_than_what_it_holds() {
+    let pair = Pair::with_web().await;
+    pair.east.inner.close().await;
+    let freeze = pair.script("freeze", "exit 0");
+    // What is written as soon as the guest goes on is not in the copy.
+    let thaw = pair.script("thaw", "date +%s%N > $(dirname $0)/written; sleep 0.3");
+    pair.write("east/.debvisor/config.toml", &format!("[quiesce]\nfreeze = [{freeze:?}]\nthaw = [{thaw:?}]\n"));
+    let point = pair.sync("vm.web").await.unwrap().published.point;
+    let written: i64 = pair.read("written").trim().parse().unwrap();
+    assert_eq!(point.kind, PointKind::Frozen);
+    assert!(point.read_at.as_micros() * 1000 < written, "read_at");
+    assert!(point.verified_at.as_micros() * 1000 < written, "verified_at");
+}
+
+/// Directories that their owner may not write, as clones of files with such modes leave them.
+fn leave_behind(pair: &Pair, below: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    pair.write(&format!("{below}/sealed/inner/file"), "x");
+    for part in ["sealed/inner", "sealed"] {
+        let path = pair.path(&format!("{below}/{part}"));
+        fs::set_permissions(path, fs::Permissions::from_mode(0o555)).unwrap();
+    }
+}
+
+#[test]
+fn leftovers_of_any_mode_are_removed_by_an_ordinary_user() {
+    host::ordinary::as_ordinary_user(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let pair = Pair::with_web().await;
+            pair.east.inner.close().await;
+            let partial = "east/.debvisor/replaced/vm/web/replaced-1.partial";
+            leave_behind(&pair, "east/.debvisor/clones/1");
+            leave_behind(&pair, partial);
+            // A freeze whose clones have such a directory.
+            leave_behind(&pair, "east/resources/vm/web");
+            let (freeze, thaw) = (pair.script("freeze", "exit 0"), pair.script("thaw", "exit 0"));
+            let config = format!("[quiesce]\nfreeze = [{freeze:?}]\nthaw = [{thaw:?}]\n");
+            pair.write("east/.debvisor/config.toml", &config);
+            let report = pair.sync("vm.web").await.unwrap();
+            assert_eq!((report.published.point.kind, report.notes.len()), (PointKind::Frozen, 0), "{:?}", report.notes);
+            assert!(!pair.path(partial).exists());
+            let clones = pair.path("east/.debvisor/clones");
+            assert_eq!(fs::read_dir(clones).unwrap().count(), 0, "nothing is left of the copies");
+            let from = pair.path("west/resources/vm/web");
+            let name = pair.east.replace_files(&pair.authority(), &key("vm.web"), &from).await.unwrap().unwrap();
+            pair.east.discard(&pair.authority(), &key("vm.web"), &name).await.unwrap();
+            // So that the directory of the test can be removed.
+            crate::host::remove_tree(&HostDisk, &pair.path("east")).unwrap();
+            crate::host::remove_tree(&HostDisk, &pair.path("west")).unwrap();
+        });
+    });
+}
+
+#[tokio::test]
+async fn a_leftover_that_resists_stops_nobody_and_is_told_once() {
+    use crate::host::disk::faulty::{EIO, Fault, FaultyDisk, Op};
+    let pair = Pair::with_web().await;
+    pair.east.inner.close().await;
+    pair.write("east/.debvisor/clones/1/file", "x");
+    pair.write("east/.debvisor/replaced/vm/web/replaced-1.partial/half", "x");
+    let refusing = FaultyDisk::new(Arc::new(HostDisk), Fault::FailEach { op: Op::RemoveDir, errno: EIO });
+    let east =
+        LocalRegion::new(id("east"), pair.path("east"), Opening { disk: Arc::new(refusing), ..opening(&pair.world) });
+    east.record(&pair.authority(), &[create("vm.other")]).await.unwrap();
+    let (options, cancel) = (SyncOptions::default(), CancellationToken::new());
+    for expected in [2, 0] {
+        let order = pair.order("vm.web");
+        let report = sync(&east, &pair.west, &order, &options, &*pair.world.clock, &|_, _, _| {}, &cancel).await;
+        let notes = report.unwrap().notes;
+        assert_eq!(notes.len(), expected, "{notes:?}");
+        assert!(notes.iter().all(|note| note.contains("cannot remove") && note.contains("tried again later")));
+    }
+    east.inner.close().await;
+    pair.sync("vm.web").await.unwrap();
+    assert!(!pair.path("east/.debvisor/clones/1").exists(), "and it was");
 }

@@ -44,12 +44,18 @@ pub struct Reading {
     pub manifest: Manifest,
     /// What there is, in short.
     pub outline: Outline,
-    /// When the reading began: what the point is dated by.
+    /// What the point is dated by: a moment of the source's clock that the copy is not older than. All that was
+    /// written until then is in it, so it never claims to be fresher than it is. Of live files, just before the first
+    /// of them was read; of files copied within a freeze, while it held, before the first copy; of a snapshot, before
+    /// the command that made it was started.
     pub read_at: Timestamp,
     /// What the copy is worth.
     pub kind: PointKind,
     /// The files' stamp as the copy shows them; none where one had changed too recently to be trusted.
     pub stamp: Option<Digest>,
+    /// What whoever asked for the copy must be told of how it came about, such as why it is only `quiet`.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// How a reading ended.
@@ -155,6 +161,9 @@ pub struct Receiving {
     pub compare: Vec<u32>,
     /// Bytes that an interrupted sync left and that need not travel again, as far as known yet.
     pub resumed: ByteCount,
+    /// What whoever asked for the copy must be told of the target.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// What a comparison found.

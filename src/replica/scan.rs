@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,14 +19,11 @@ use super::fault::{StopCheck, cannot};
 use super::hashing::{hash_file, lock, on_all_cores, read_small};
 use super::index::Index;
 use super::layer::{make_dir, remove_if_there};
+use super::place::Place;
 use super::port::TransferError;
-use super::tree::{Found, FoundNode, Tree, identity};
+use super::tree::{Found, FoundNode, Tree, identity, walk};
 use crate::host::disk::{Disk, FileKind, Open, replace_file};
-use crate::model::{Digest, Timestamp};
-
-/// The clock's grain on a local file system: a file that was read less than this after its last change may have
-/// changed again without showing it.
-pub(super) const GRAIN_NS: i64 = 20_000_000;
+use crate::model::{Clock, Digest, Timestamp};
 
 const CACHE: &str = "scan.json";
 const VERSION: u32 = 1;
@@ -74,6 +72,8 @@ pub(super) struct ScanOrder<'a> {
     pub(super) copy: Option<&'a Tree>,
     /// When the reading began.
     pub(super) began: Timestamp,
+    /// How coarse the files' times are.
+    pub(super) grain: Duration,
     /// Whether to read every byte.
     pub(super) full: bool,
 }
@@ -91,9 +91,40 @@ fn load(disk: &dyn Disk, directory: &Path) -> Cache {
     serde_json::from_slice::<Cache>(&bytes).ok().filter(|cache| cache.version == VERSION).unwrap_or(empty)
 }
 
-/// Whether a file that was looked at when a reading began can have changed later without showing it.
-pub(super) fn settled(ctime_ns: i64, began: Timestamp) -> bool {
-    began.as_micros().saturating_mul(1000).saturating_sub(ctime_ns) > GRAIN_NS
+/// How coarse the times of these files are: a file that was read less than this after its last change may have changed
+/// again without showing it.
+pub(super) fn grain(disk: &dyn Disk, tree: &Tree) -> Duration {
+    let files = tree.found.iter().filter(|found| found.node == FoundNode::File);
+    let one_each: BTreeMap<u64, &Found> = files.map(|found| (found.stat.dev, found)).collect();
+    one_each.values().map(|found| disk.grain(&found.at)).max().unwrap_or_default()
+}
+
+/// Whether a file that was looked at when a reading began cannot have changed later without showing it.
+pub(super) fn settled(ctime_ns: i64, began: Timestamp, grain: Duration) -> bool {
+    age_ns(ctime_ns, began) > nanos(grain)
+}
+
+fn age_ns(ctime_ns: i64, now: Timestamp) -> i64 {
+    now.as_micros().saturating_mul(1000).saturating_sub(ctime_ns)
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Looks at a resource's files, waiting once and not for long until every file's last change is old enough to show a
+/// later one.
+pub(super) fn look_when_settled(disk: &dyn Disk, clock: &dyn Clock, live: &Place) -> Result<Tree, TransferError> {
+    let tree = walk(disk, live)?;
+    let grain = nanos(grain(disk, &tree));
+    let age = age_ns(tree.latest_change_ns(), clock.now());
+    // Clocks that are far apart are not mended by waiting.
+    if !(-grain..=grain).contains(&age) {
+        return Ok(tree);
+    }
+    let wait = grain.saturating_sub(age).saturating_add(2_000_000);
+    std::thread::sleep(Duration::from_nanos(u64::try_from(wait).unwrap_or(0)));
+    walk(disk, live)
 }
 
 /// Hashes all files of an order. `in_use` are indexes that other readings still refer to.
@@ -182,7 +213,7 @@ pub(super) fn scan(
             // A file that changed while it was read, or just before, is not remembered.
             let still = order.copy.is_some()
                 || disk.symlink_metadata(&found.at).is_ok_and(|stat| identity(&stat) == identity(&found.stat));
-            still && settled(found.stat.ctime_ns, order.began)
+            still && settled(found.stat.ctime_ns, order.began, order.grain)
         });
         match remembered {
             Some(found) => {

@@ -14,7 +14,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use super::block::{block_len, blocks_in_group, groups_in, hash_blocks, hash_group};
 use super::fault::{Stop, StopCheck, cannot, misuse};
@@ -23,16 +22,38 @@ use super::index::Index;
 use super::manifest::{Entry, Manifest, Node};
 use super::place::Place;
 use super::port::{BLOCK_BYTES, BlockAddress, GROUP_BLOCKS, Hash, Reading, ReadingEnd, SessionId, TransferError};
-use super::scan::{GRAIN_NS, ScanOrder, Scanned, scan, settled};
+use super::scan::{self, ScanOrder, Scanned, scan, settled};
 use super::tree::{FoundNode, Tree, check_images, walk};
 use crate::host::disk::{Disk, Open};
 use crate::model::point::{BlockReason, Loss, PointKind, Refusal};
-use crate::model::{ByteCount, ResourceKey, World};
+use crate::model::{ByteCount, Clock, ResourceKey, Timestamp, World};
 
 /// The most bytes that one request may ask for.
 const REQUEST_BYTES: u64 = 4 << 20;
 /// The most groups or blocks that one request may ask about.
 const REQUEST_HASHES: u64 = 1 << 16;
+
+/// Copies of a resource's files, with the same names, that are one moment's content.
+#[derive(Debug, Clone)]
+pub struct Still {
+    /// Where they are.
+    pub place: Place,
+    /// The live files as they lay at that moment or before it: what is looked at later may be newer than the copies,
+    /// and would be taken for copied.
+    pub before: Tree,
+    /// A moment that the copies are not older than: everything written until then is in them. Within the freeze where
+    /// they were made in one, else before their making began.
+    pub at: Timestamp,
+}
+
+/// Looks at a resource's files, waiting for up to the grain of their clock until each one's last change is old enough
+/// to show a later one. What is to be frozen or snapshotted is looked at like this before.
+///
+/// # Errors
+/// Where a directory or a file cannot be looked at.
+pub fn look_when_settled(disk: &dyn Disk, clock: &dyn Clock, live: &Place) -> Result<Tree, TransferError> {
+    scan::look_when_settled(disk, clock, live)
+}
 
 /// What to read, and how.
 #[derive(Debug, Clone)]
@@ -41,11 +62,8 @@ pub struct ReadingPlan {
     pub resource: ResourceKey,
     /// Where the files live.
     pub live: Place,
-    /// Copies of them, made within one freeze, with the same names; none: the live files are read.
-    pub copy: Option<Place>,
-    /// The live files as they lay before the freeze. Needed with `copy`: what is looked at later may be newer than
-    /// the copy, and would be taken for copied.
-    pub before: Option<Tree>,
+    /// What to read in their stead; none: the live files are read.
+    pub copy: Option<Still>,
     /// Where this region remembers what it has hashed of the resource.
     pub cache: PathBuf,
     /// What the copy is worth.
@@ -97,17 +115,11 @@ impl LocalSource {
         let disk = &*self.disk;
         let lane = Arc::clone(lock(&self.scans).entry(plan.resource.clone()).or_default());
         let _alone = lock(&lane);
-        let mut before = match &plan.before {
-            Some(tree) => tree.clone(),
-            None => walk(disk, &plan.live)?,
-        };
-        if plan.before.is_none() && self.wait_out_the_grain(&before) {
-            before = walk(disk, &plan.live)?;
-        }
-        let read_at = self.world.clock.now();
-        let mut copy = match &plan.copy {
-            Some(place) => Some(walk(disk, place)?),
-            None => None,
+        let clock = &*self.world.clock;
+        let (mut before, read_at, mut copy) = match &plan.copy {
+            Some(still) => (still.before.clone(), still.at, Some(walk(disk, &still.place)?)),
+            // The tuple's order matters: looked at first, then dated, then read.
+            None => (look_when_settled(disk, clock, &plan.live)?, clock.now(), None),
         };
         let read = copy.as_mut().unwrap_or(&mut before);
         check_images(disk, plan.resource.kind, read)?;
@@ -129,8 +141,15 @@ impl LocalSource {
             .values()
             .flat_map(|open| open.files.iter().flatten().filter_map(|file| file.index.clone()))
             .collect();
-        let order =
-            ScanOrder { cache: &plan.cache, live: &before, copy: copy.as_ref(), began: read_at, full: plan.full };
+        let grain = scan::grain(disk, &before);
+        let order = ScanOrder {
+            cache: &plan.cache,
+            live: &before,
+            copy: copy.as_ref(),
+            began: read_at,
+            grain,
+            full: plan.full,
+        };
         let scanned = scan(disk, &order, &in_use, &stop)?;
 
         let mut by_path: BTreeMap<&str, &Scanned> =
@@ -156,26 +175,13 @@ impl LocalSource {
             });
         }
         let outline = read.outline(plan.resource.kind);
-        let trusted = settled(before.latest_change_ns(), read_at);
+        let trusted = settled(before.latest_change_ns(), read_at, grain);
         let stamp = trusted.then(|| before.stamp());
         let session = self.world.ids.random();
         let copied = copy.is_some();
         let open = Session { live: plan.live.clone(), before, copied, files, stop };
         lock(&self.sessions).insert(session, Arc::new(open));
-        Ok(Reading { session, manifest, outline, read_at, kind: plan.kind, stamp })
-    }
-
-    /// Waits, once and not for long, until every file's last change is old enough to show a later one.
-    fn wait_out_the_grain(&self, tree: &Tree) -> bool {
-        let now_ns = self.world.clock.now().as_micros().saturating_mul(1000);
-        let age = now_ns.saturating_sub(tree.latest_change_ns());
-        // Clocks that are far apart are not mended by waiting.
-        if !(-GRAIN_NS..=GRAIN_NS).contains(&age) {
-            return false;
-        }
-        let wait = GRAIN_NS.saturating_sub(age).saturating_add(2_000_000);
-        std::thread::sleep(Duration::from_nanos(u64::try_from(wait).unwrap_or(0)));
-        true
+        Ok(Reading { session, manifest, outline, read_at, kind: plan.kind, stamp, notes: Vec::new() })
     }
 
     fn session(&self, session: SessionId) -> Result<Arc<Session>, TransferError> {

@@ -51,7 +51,7 @@ impl LocalTarget {
         let session = self.world.ids.random();
         let resumed = receive.received();
         lock(&self.sessions).insert(session, Arc::new(receive));
-        Ok(Receiving { session, compare, resumed })
+        Ok(Receiving { session, compare, resumed, notes: Vec::new() })
     }
 
     fn session(&self, session: SessionId) -> Result<Arc<Receive>, TransferError> {

@@ -13,6 +13,7 @@
 //! future must be polled to its end for that: to stop it, cancel its token and go on waiting.
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::block::{block_len, groups_in};
+use super::hashing::lock;
 use super::manifest::{Manifest, Node};
 use super::port::{BlockAddress, Published, Reading, ReadingEnd, Receiving, Source, Survey, Target, TransferError};
 use crate::model::point::{BlockReason, PointKind};
@@ -78,6 +80,8 @@ pub struct SyncReport {
     pub resumed: ByteCount,
     /// How often the source was read.
     pub passes: u32,
+    /// What the two ends have to tell, such as why the point is only `quiet`.
+    pub notes: Vec<String>,
 }
 
 /// How a sync failed.
@@ -89,6 +93,8 @@ pub struct SyncFailure {
     pub error: TransferError,
     /// Bytes that travelled nevertheless; the target keeps them for the next sync.
     pub bytes: ByteCount,
+    /// What the two ends have to tell besides.
+    pub notes: Vec<String>,
 }
 
 /// Is told how far a sync is: the stage, bytes done, bytes in all where known.
@@ -105,6 +111,7 @@ struct Driver<'a> {
     progress: Progress<'a>,
     cancel: &'a CancellationToken,
     travelled: &'a AtomicU64,
+    notes: &'a Mutex<Vec<String>>,
 }
 
 /// How a pass ended.
@@ -135,13 +142,14 @@ pub async fn sync(
     progress: Progress<'_>,
     cancel: &CancellationToken,
 ) -> Result<SyncReport, SyncFailure> {
-    let travelled = AtomicU64::new(0);
-    let sync = Driver { source, target, order, options, clock, progress, cancel, travelled: &travelled };
+    let (travelled, notes) = (AtomicU64::new(0), Mutex::default());
+    let sync = Driver { source, target, order, options, clock, progress, cancel, travelled: &travelled, notes: &notes };
     let done = sync.passes().await;
     let bytes = ByteCount(travelled.load(Ordering::Relaxed));
+    let notes = std::mem::take(&mut *lock(&notes));
     match done {
-        Ok((published, resumed, passes)) => Ok(SyncReport { published, bytes, resumed, passes }),
-        Err(error) => Err(SyncFailure { error, bytes }),
+        Ok((published, resumed, passes)) => Ok(SyncReport { published, bytes, resumed, passes, notes }),
+        Err(error) => Err(SyncFailure { error, bytes, notes }),
     }
 }
 
@@ -163,7 +171,10 @@ impl Driver<'_> {
             [path] => path.clone(),
             [path, more @ ..] => format!("{path} and {} more", more.len()),
         };
-        let detail = format!("{names} changed during each of {PASSES} readings");
+        let mut detail = format!("{names} changed during each of {PASSES} readings");
+        for note in lock(self.notes).drain(..) {
+            detail = format!("{detail}; {note}");
+        }
         Err(TransferError::blocked(BlockReason::SourceBusy, detail, stamp, self.clock.now()))
     }
 
@@ -171,6 +182,7 @@ impl Driver<'_> {
         self.go_on()?;
         (self.progress)(Stage::Reading, ByteCount(0), None);
         let reading = self.source.open_reading(self.order, full).await?;
+        self.note(&reading.notes);
         let opened = match self.go_on() {
             Ok(()) => self.target.open_receiving(self.order, &reading, self.options.accept_change).await,
             Err(error) => Err(error),
@@ -183,6 +195,7 @@ impl Driver<'_> {
                 return Err(error);
             }
         };
+        self.note(&receiving.notes);
         let copied = self.compare_and_copy(&reading, &receiving).await;
         let seen = self.clock.now();
         let end = self.source.close_reading(reading.session).await;
@@ -227,6 +240,16 @@ impl Driver<'_> {
         };
         let published = self.target.publish(receiving.session, verified_at).await?;
         Ok(Pass::Published { published: Box::new(published), resumed: survey.resumed })
+    }
+
+    /// Each is told once, however many passes say it.
+    fn note(&self, told: &[String]) {
+        let mut notes = lock(self.notes);
+        for note in told {
+            if !notes.contains(note) {
+                notes.push(note.clone());
+            }
+        }
     }
 
     fn go_on(&self) -> Result<(), TransferError> {

@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::port::{Disk, DiskFile, FileStat, Open};
 
@@ -34,6 +35,13 @@ pub enum Fault {
     FailFrom {
         /// From which on, counted from 1.
         at: u64,
+        /// The error number.
+        errno: i32,
+    },
+    /// Every call of this kind fails with this error number; the others work.
+    FailEach {
+        /// Of which kind.
+        op: Op,
         /// The error number.
         errno: i32,
     },
@@ -125,7 +133,12 @@ impl Script {
             }
             Fault::Fail { at, errno } if now == at => Verdict::Half(io::Error::from_raw_os_error(errno)),
             Fault::FailFrom { at, errno } if now >= at => Verdict::Half(io::Error::from_raw_os_error(errno)),
-            Fault::None | Fault::Crash { .. } | Fault::Fail { .. } | Fault::FailFrom { .. } => Verdict::Go,
+            Fault::FailEach { op: which, errno } if which == op => Verdict::Fail(io::Error::from_raw_os_error(errno)),
+            Fault::None
+            | Fault::Crash { .. }
+            | Fault::Fail { .. }
+            | Fault::FailFrom { .. }
+            | Fault::FailEach { .. } => Verdict::Go,
         }
     }
 }
@@ -309,6 +322,10 @@ impl Disk for FaultyDisk {
     fn free_space(&self, path: &Path) -> io::Result<u64> {
         self.alive()?;
         self.disk.free_space(path)
+    }
+
+    fn grain(&self, path: &Path) -> Duration {
+        self.disk.grain(path)
     }
 
     fn clone_file(&self, from: &Path, to: &Path) -> io::Result<bool> {

@@ -12,9 +12,11 @@
 
 mod port;
 mod machine;
+mod removal;
 pub mod faulty;
 #[cfg(test)]
 mod tests;
 
 pub use machine::HostDisk;
 pub use port::{Disk, DiskFile, FileKind, FileStat, Open, replace_file};
+pub use removal::remove_tree;

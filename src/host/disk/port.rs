@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// How a file is opened. The last part of the path is never followed where it is a link, and opening never waits
 /// for the other end of a pipe.
@@ -220,6 +221,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     /// The system's.
     fn free_space(&self, path: &Path) -> io::Result<u64>;
+
+    /// How far apart two changes of a file at `path` must be so that their times differ for sure: as coarse as can be
+    /// where nothing is known of the file system.
+    fn grain(&self, path: &Path) -> Duration;
 
     /// Makes the new file `to` that shares the bytes of `from` until one is written; false, and no file, where the
     /// file system cannot.

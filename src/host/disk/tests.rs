@@ -2,9 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::faulty::{EIO, ENOSPC, Fault, FaultyDisk, Op};
 use super::*;
+use crate::host::ordinary::as_ordinary_user;
 
 fn put(path: &Path, bytes: &[u8]) {
     std::fs::write(path, bytes).unwrap();
@@ -171,4 +173,49 @@ fn a_full_disk_stays_full_and_a_bad_block_is_one() {
     assert_eq!(file.sync_data().unwrap_err().raw_os_error(), Some(EIO));
     file.sync_data().unwrap();
     assert!(!flaky.crashed());
+}
+
+#[test]
+fn a_tree_is_removed_whatever_modes_it_has() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let (tree, outside) = (dir.path().join("tree"), dir.path().join("outside"));
+    std::fs::create_dir_all(tree.join("a/b")).unwrap();
+    std::fs::create_dir(&outside).unwrap();
+    put(&tree.join("a/b/c"), b"x");
+    put(&outside.join("kept"), b"x");
+    std::os::unix::fs::symlink(&outside, tree.join("a/link")).unwrap();
+    for (path, mode) in
+        [(tree.join("a/b"), 0o000), (tree.join("a"), 0o555), (tree.clone(), 0o555), (outside.clone(), 0o555)]
+    {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    as_ordinary_user(|| {
+        assert!(HostDisk.remove_dir_all(&tree).is_err(), "the modes are met");
+        remove_tree(&HostDisk, &tree).unwrap();
+        remove_tree(&HostDisk, &tree).unwrap();
+    });
+    assert!(!tree.exists());
+    let mode = std::fs::metadata(&outside).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode, outside.join("kept").exists()), (0o555, true), "links are not followed");
+
+    std::fs::create_dir_all(&tree).unwrap();
+    let refusing = FaultyDisk::new(Arc::new(HostDisk), Fault::FailEach { op: Op::RemoveDir, errno: EIO });
+    assert_eq!(remove_tree(&refusing, &tree).unwrap_err().raw_os_error(), Some(EIO));
+}
+
+#[test]
+fn times_are_as_fine_as_the_file_system_that_gives_them() {
+    use super::machine::grain_of;
+    let (local, other) = (Duration::from_millis(20), Duration::from_secs(2));
+    // ext4, xfs, btrfs, f2fs, zfs, tmpfs, overlayfs, bcachefs.
+    for magic in [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0x2FC1_2FC1, 0x0102_1994, 0x794C_7630, 0xCA45_1A4E] {
+        assert_eq!(grain_of(magic), local, "{magic:x}");
+    }
+    // NFS, CIFS, SMB2, FUSE, 9p, vfat, one that nobody knows.
+    for magic in [0x6969, 0xFF53_4D42, 0xFE53_4D42, 0x6573_5546, 0x0102_1997, 0x4D44, 0] {
+        assert_eq!(grain_of(magic), other, "{magic:x}");
+    }
+    assert_eq!(HostDisk.grain(Path::new("/nonexistent")), other);
+    assert_eq!(HostDisk.grain(Path::new("/proc/self")), other);
 }

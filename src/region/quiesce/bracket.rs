@@ -3,7 +3,8 @@
 //! - **Guarantee**: once the first command was started, the second one runs, again where it fails, up to [`TRIES`]
 //!   times: when it is asked for, when whoever asked is gone (its end of the pipe is
 //!   closed, however it died), when the longest time is over, or when this process is told to end. If the first
-//!   command is still running at that moment it is killed with its group before.
+//!   command is still running at that moment it is killed with its group before, and waited for. Only what was asked
+//!   for counts as having held until then.
 //! - **Assumption**: nobody kills the guard with SIGKILL; then whoever asked still runs the second command itself,
 //!   unless both are killed. The machine itself does not fail; a frozen guest is thawed by its own restart then.
 //! - **A crash here** of the asking process leaves the guard, which takes the first command back within moments.
@@ -16,6 +17,7 @@ use std::future::Future;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::time::Duration;
 
+use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -25,9 +27,9 @@ use crate::process::{self, Command, Finished, Outcome};
 /// How often the second command is tried before it is given up.
 pub const TRIES: u32 = 5;
 /// How long one try of the second command may take: longer than any thaw, since there is nothing better to do.
-const LEAVING: Duration = Duration::from_secs(60);
+pub(super) const LEAVING: Duration = Duration::from_secs(60);
 /// Between two tries.
-const BREATH: Duration = Duration::from_millis(250);
+pub(super) const BREATH: Duration = Duration::from_millis(250);
 
 /// Two commands and the time between them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +50,11 @@ pub struct Orders {
 }
 
 impl Orders {
+    /// The first command's program.
+    pub(super) fn program(&self) -> &str {
+        self.enter.first().map_or("the command", String::as_str)
+    }
+
     fn command(&self, argv: &[String], deadline: Duration) -> Command {
         let command = Command::new(argv, deadline);
         self.variables.iter().fold(command, |command, (name, value)| command.variable(name, value))
@@ -61,11 +68,27 @@ pub struct Entered {
     pub result: Result<String, String>,
 }
 
+/// What brought the end about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// It was asked for, or whoever could ask is gone. Only this one says that it held until then.
+    Asked,
+    /// The first command failed.
+    Failed,
+    /// The longest time was over.
+    Overdue,
+    /// The guard was told to end.
+    Told,
+    /// The guard died or answers no more.
+    Lost,
+}
+
 /// How what was begun ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Left {
-    /// Whether it was ended because that was asked for, and not before.
-    pub asked: bool,
+    /// What brought it about.
+    pub cause: Cause,
     /// Why it could not be taken back; none: it was.
     pub failure: Option<String>,
 }
@@ -74,57 +97,68 @@ pub struct Left {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Answer {
+    /// The first command runs, in a process group of this number.
+    Started(i32),
     /// The first command ended.
     Entered(Entered),
-    /// All is over; without [`Answer::Entered`] before it, the first command was ended.
+    /// The second command is about to run.
+    Leaving,
+    /// All is over.
     Left(Left),
 }
 
 /// Runs the first command, waits, runs the second one.
-pub(super) async fn hold(orders: &Orders, released: impl Future<Output = ()>, entered: impl FnOnce(Entered)) -> Left {
-    tokio::pin!(released);
+pub(super) async fn hold(orders: &Orders, released: impl Future<Output = Cause>, mut say: impl FnMut(Answer)) -> Left {
     let over = async {
         match orders.longest {
             Some(longest) => tokio::time::sleep(longest).await,
             None => std::future::pending().await,
         }
     };
-    tokio::pin!(over);
-    let enter = orders.command(&orders.enter, orders.entering);
-    // Leaving the first future drops it, which kills the command's group.
-    let asked = tokio::select! {
-        biased;
-        () = &mut released => None,
-        () = &mut over => None,
-        finished = process::run(&enter) => Some(finished),
-    };
-    let asked = match asked {
-        None => false,
-        Some(finished) => {
-            let began = !matches!(finished.outcome, Outcome::NotStarted(_));
-            let succeeded = finished.success();
-            entered(Entered { result: told(finished, &orders.enter) });
-            if !succeeded {
-                // It may have done half of its work, which is taken back; but it may be taking back nothing.
-                let failure = if began { leave(orders, 2).await } else { None };
-                return Left { asked: true, failure };
-            }
-            tokio::select! {
-                biased;
-                () = &mut over => false,
-                () = &mut released => true,
-            }
+    let ended = async {
+        tokio::pin!(released, over);
+        tokio::select! {
+            // What held too long did not hold until it was asked to end.
+            biased;
+            () = &mut over => Cause::Overdue,
+            cause = &mut released => cause,
         }
     };
-    Left { asked, failure: leave(orders, TRIES).await }
+    tokio::pin!(ended);
+    let enter = orders.command(&orders.enter, orders.entering);
+    let mut early = None;
+    let started = |group: Pid| say(Answer::Started(group.as_raw_nonzero().get()));
+    let finished = process::run_until(&enter, started, async { early = Some((&mut ended).await) }).await;
+    let began = !matches!(finished.outcome, Outcome::NotStarted(_));
+    let failed = early.or_else(|| (!finished.success()).then_some(Cause::Failed));
+    say(Answer::Entered(Entered { result: told(finished, orders, failed) }));
+    let (cause, tries) = match failed {
+        None => (ended.await, TRIES),
+        // It may have done half of its work, which is taken back; but it may be taking back nothing.
+        Some(Cause::Failed) => (Cause::Failed, 2),
+        Some(cause) => (cause, TRIES),
+    };
+    if !began {
+        return Left { cause, failure: None };
+    }
+    say(Answer::Leaving);
+    Left { cause, failure: leave(orders, tries).await }
 }
 
-fn told(finished: Finished, argv: &[String]) -> Result<String, String> {
-    if finished.success() {
-        return Ok(finished.stdout.text);
-    }
-    let program = argv.first().map_or("the command", String::as_str);
-    Err(format!("{program} {}", finished.describe()))
+/// What the first command printed, or how it failed.
+fn told(finished: Finished, orders: &Orders, failed: Option<Cause>) -> Result<String, String> {
+    let program = orders.program();
+    let words = match failed {
+        None => return Ok(finished.stdout.text),
+        Some(Cause::Failed | Cause::Lost) => finished.describe(),
+        Some(Cause::Overdue) => {
+            let longest = orders.longest.unwrap_or(orders.entering);
+            Finished { outcome: Outcome::TimedOut(longest), ..finished }.describe()
+        }
+        Some(Cause::Told) => "was stopped, because its guard was told to end".to_owned(),
+        Some(Cause::Asked) => "was stopped, because nobody waits for it any more".to_owned(),
+    };
+    Err(format!("{program} {words}"))
 }
 
 /// Runs the second command until it succeeds, at most `most` times; why it did not.
@@ -176,18 +210,18 @@ pub async fn thaw_guard(input: impl Read + Send + 'static, mut output: impl Writ
     let orders: Orders = serde_json::from_str(&line).map_err(|error| format!("these are no orders: {error}"))?;
     let released = async {
         tokio::select! {
-            _ = end => {}
-            _ = hangup.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            _ = end => Cause::Asked,
+            _ = hangup.recv() => Cause::Told,
+            _ = interrupt.recv() => Cause::Told,
+            _ = terminate.recv() => Cause::Told,
         }
     };
     // Whoever asked may be gone; then nobody misses the answers.
-    let mut answer = |answer: Answer| {
+    let mut say = |answer: Answer| {
         let line = serde_json::to_string(&answer).expect("plain data converts to JSON");
         let _ = writeln!(output, "{line}").and_then(|()| output.flush());
     };
-    let left = hold(&orders, released, |entered| answer(Answer::Entered(entered))).await;
-    answer(Answer::Left(left));
+    let left = hold(&orders, released, &mut say).await;
+    say(Answer::Left(left));
     Ok(())
 }

@@ -1,13 +1,20 @@
 //! The asking side of a guard.
 
 use std::process::Stdio;
+use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::bracket::{Answer, Entered, Left, Orders, TRIES, hold, leave};
+use super::bracket::{Answer, BREATH, Cause, Entered, LEAVING, Left, Orders, TRIES, hold, leave};
+
+/// How late the guard's answers may be. One that takes longer is stopped or starved: it thaws nothing.
+const LATE: Duration = Duration::from_secs(3);
+/// How long the last words of a guard that is dead are still read.
+const DRAIN: Duration = Duration::from_millis(200);
 
 /// Something that holds still. Dropping it takes it back too, without waiting for the end of that.
 #[derive(Debug)]
@@ -46,6 +53,7 @@ impl Held {
     pub async fn begin(guard: Option<&[String]>, orders: Orders) -> Result<Self, HoldError> {
         let (send_entered, entered) = oneshot::channel();
         let (release, released) = oneshot::channel::<()>();
+        let program = orders.program().to_owned();
         let end = match guard {
             Some(guard) => {
                 let started = Guard::start(guard, &orders).await?;
@@ -54,24 +62,34 @@ impl Held {
             None => tokio::spawn(async move {
                 let released = async {
                     let _ = released.await;
+                    Cause::Asked
                 };
-                hold(&orders, released, |entered| {
-                    let _ = send_entered.send(entered);
+                let mut send_entered = Some(send_entered);
+                hold(&orders, released, |answer| match (answer, send_entered.take()) {
+                    (Answer::Entered(entered), Some(send)) => {
+                        let _ = send.send(entered);
+                    }
+                    (Answer::Started(_) | Answer::Leaving | Answer::Left(_) | Answer::Entered(_), unsent) => {
+                        send_entered = unsent;
+                    }
                 })
                 .await
             }),
         };
-        match entered.await {
-            Ok(Entered { result: Ok(printed) }) => Ok(Self { printed, release, end }),
-            Ok(Entered { result: Err(detail) }) => match ended(end).await.failure {
-                Some(failure) => Err(HoldError::Enter(format!("{detail}; {failure}"))),
-                None => Err(HoldError::Enter(detail)),
-            },
-            // It ended before its first command did: the longest time passed.
-            Err(_) => match ended(end).await.failure {
-                Some(failure) => Err(HoldError::Leave(failure)),
-                None => Err(HoldError::Enter("it took longer than it may".to_owned())),
-            },
+        let detail = match entered.await {
+            Ok(Entered { result: Ok(printed) }) => return Ok(Self { printed, release, end }),
+            Ok(Entered { result: Err(detail) }) => detail,
+            Err(_) => format!("the guard of {program} ended before it"),
+        };
+        match ended(end).await {
+            Left { failure: None, cause: _ } => Err(HoldError::Enter(detail)),
+            // What failed by itself most likely left nothing to take back.
+            Left { failure: Some(failure), cause: Cause::Failed } => {
+                Err(HoldError::Enter(format!("{detail}; {failure}")))
+            }
+            Left { failure: Some(failure), cause: Cause::Asked | Cause::Overdue | Cause::Told | Cause::Lost } => {
+                Err(HoldError::Leave(format!("{detail}; {failure}")))
+            }
         }
     }
 
@@ -81,10 +99,10 @@ impl Held {
     /// [`HoldError::Leave`].
     pub async fn release(self) -> Result<bool, HoldError> {
         drop(self.release);
-        let Left { asked, failure } = ended(self.end).await;
-        match failure {
-            Some(failure) => Err(HoldError::Leave(failure)),
-            None => Ok(asked),
+        match ended(self.end).await {
+            Left { failure: Some(failure), cause: _ } => Err(HoldError::Leave(failure)),
+            Left { failure: None, cause: Cause::Asked } => Ok(true),
+            Left { failure: None, cause: Cause::Failed | Cause::Overdue | Cause::Told | Cause::Lost } => Ok(false),
         }
     }
 
@@ -95,14 +113,15 @@ impl Held {
 }
 
 async fn ended(end: JoinHandle<Left>) -> Left {
-    end.await.unwrap_or_else(|error| Left { asked: false, failure: Some(error.to_string()) })
+    end.await.unwrap_or_else(|error| Left { cause: Cause::Lost, failure: Some(error.to_string()) })
 }
 
 /// A guard that was given its orders.
 struct Guard {
     child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    /// Its closing is the sign to end.
+    input: Option<ChildStdin>,
+    output: Lines<BufReader<ChildStdout>>,
 }
 
 impl Guard {
@@ -126,57 +145,87 @@ impl Guard {
         let mut line = serde_json::to_string(orders).expect("plain data converts to JSON");
         line.push('\n');
         input.write_all(line.as_bytes()).await.map_err(|error| refuse(error.to_string()))?;
-        Ok(Self { child, input, output: BufReader::new(output) })
+        Ok(Self { child, input: Some(input), output: BufReader::new(output).lines() })
     }
 
-    /// Waits for the guard's answers, gives it the sign to end, and stands in for it where it died.
+    /// Waits for the guard's answers, gives it the sign to end, and stands in for it where it died or is silent.
     async fn tend(
-        self,
+        mut self,
         orders: Orders,
-        released: oneshot::Receiver<()>,
+        mut released: oneshot::Receiver<()>,
         send_entered: oneshot::Sender<Entered>,
     ) -> Left {
-        let Self { child, input, mut output } = self;
-        match answer(&mut output).await {
-            Some(Answer::Entered(entered)) => {
-                let _ = send_entered.send(entered);
-            }
-            Some(Answer::Left(left)) => return reap(child, left).await,
-            None => return stand_in(child, &orders).await,
+        /// How far it is.
+        enum Stage {
+            Entering,
+            Holding,
+            Leaving,
         }
-        let mut ended = Box::pin(answer(&mut output));
-        let last = tokio::select! {
-            // An end before the sign was given: the longest time was over, or the guard died.
-            last = &mut ended => last,
-            _ = released => {
-                drop(input);
-                ended.await
+        let mut stage = Stage::Entering;
+        let (mut send_entered, mut group, mut asked, mut dead) = (Some(send_entered), None, false, false);
+        let mut late = Box::pin(tokio::time::sleep(orders.entering + LATE));
+        loop {
+            let mut patience = None;
+            tokio::select! {
+                biased;
+                answer = answer(&mut self.output) => match answer {
+                    Some(Answer::Started(leader)) => group = Pid::from_raw(leader),
+                    Some(Answer::Entered(entered)) => {
+                        (stage, group) = (Stage::Holding, None);
+                        let held = entered.result.is_ok() && !asked;
+                        let longest = orders.longest.unwrap_or(Duration::MAX);
+                        patience = Some(if held { longest.saturating_add(LATE) } else { LATE });
+                        if let Some(send) = send_entered.take() {
+                            // Nobody waits for it where whoever asked is gone.
+                            let _ = send.send(entered);
+                        }
+                    }
+                    Some(Answer::Leaving) => {
+                        stage = Stage::Leaving;
+                        patience = Some((LEAVING + BREATH) * TRIES + LATE);
+                    }
+                    Some(Answer::Left(left)) => {
+                        let _ = self.child.wait().await;
+                        return left;
+                    }
+                    None => return self.stand_in(&orders, group).await,
+                },
+                _ = &mut released, if !asked => {
+                    asked = true;
+                    drop(self.input.take());
+                    match stage {
+                        Stage::Holding => patience = Some(LATE),
+                        Stage::Entering | Stage::Leaving => {}
+                    }
+                }
+                // Its end of the pipe may outlive it, in the hands of what it started.
+                _ = self.child.wait(), if !dead => {
+                    dead = true;
+                    late.set(tokio::time::sleep(DRAIN));
+                }
+                () = &mut late => return self.stand_in(&orders, group).await,
             }
-        };
-        match last {
-            Some(Answer::Left(left)) => reap(child, left).await,
-            Some(Answer::Entered(_)) | None => stand_in(child, &orders).await,
+            if let Some(patience) = patience.filter(|_| !dead) {
+                late.set(tokio::time::sleep(patience));
+            }
         }
+    }
+
+    /// The guard is dead, or as good as that: what it held is taken back here, and counts as not having held.
+    /// `entering` is the group of a first command that may still run: it must not begin what was taken back.
+    async fn stand_in(mut self, orders: &Orders, entering: Option<Pid>) -> Left {
+        // One that lives must not thaw beside us.
+        let _ = self.child.kill().await;
+        if let Some(group) = entering {
+            // One that is gone already is what was wanted.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        Left { cause: Cause::Lost, failure: leave(orders, TRIES).await }
     }
 }
 
-/// The guard's next line; none where it ended without one, or speaks nonsense.
-async fn answer(output: &mut BufReader<ChildStdout>) -> Option<Answer> {
-    let mut line = String::new();
-    match output.read_line(&mut line).await {
-        Ok(1..) => serde_json::from_str(&line).ok(),
-        Ok(0) | Err(_) => None,
-    }
-}
-
-async fn reap(mut child: Child, left: Left) -> Left {
-    let _ = child.wait().await;
-    left
-}
-
-/// The guard is dead: what it held is taken back here, and counts as not having held.
-async fn stand_in(mut child: Child, orders: &Orders) -> Left {
-    // One that lives but speaks nonsense must not thaw beside us.
-    let _ = child.kill().await;
-    Left { asked: false, failure: leave(orders, TRIES).await }
+/// The guard's next line; none where it ended without one, or speaks nonsense. Loses nothing where it is not waited for
+/// to its end.
+async fn answer(output: &mut Lines<BufReader<ChildStdout>>) -> Option<Answer> {
+    output.next_line().await.ok().flatten().and_then(|line| serde_json::from_str(&line).ok())
 }

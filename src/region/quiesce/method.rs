@@ -1,8 +1,8 @@
 //! Which way a resource is held still: a stopped machine as it is, then the region's `snapshot` command, then freeze
 //! and clone, then freeze and copy where little enough is there, else the files as they are, watched.
 //!
-//! A way that fails is not the end: the next one is tried, and what failed is remembered for the report of a resource
-//! that never holds still. But a freeze that cannot be taken back ends the reading: somebody must look at it.
+//! A way that fails is not the end: the next one is tried, and what failed is told with what came of it. But a freeze
+//! that cannot be taken back ends the reading: somebody must look at it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,13 +15,14 @@ use super::held::{Held, HoldError};
 use super::runner::{RunState, placeholders, run_state};
 use crate::config::RegionConfig;
 use crate::config::region::{Freeze, Quiesce, Snapshot};
-use crate::host::Disk;
+use crate::host::{Disk, remove_tree};
 use crate::model::point::PointKind;
 use crate::model::region::Epoch;
-use crate::model::{RegionId, ResourceKey, ResourceType};
+use crate::model::{Clock, RegionId, ResourceKey, ResourceType};
 use crate::process::Placeholders;
 use crate::replica::place::Place;
 use crate::replica::port::TransferError;
+use crate::replica::source::{Still, look_when_settled};
 use crate::replica::tree::{Tree, identity, walk};
 
 /// Holds resources still.
@@ -29,6 +30,8 @@ use crate::replica::tree::{Tree, identity, walk};
 pub struct Quiescer {
     /// Where the files are.
     pub disk: Arc<dyn Disk>,
+    /// What copies are dated by.
+    pub clock: Arc<dyn Clock>,
     /// The argv of a process that runs [`super::thaw_guard`].
     pub guard: Option<Vec<String>>,
     /// The region.
@@ -57,11 +60,9 @@ pub struct Asked {
 pub struct Prepared {
     /// What a copy is worth that is read now.
     pub kind: PointKind,
-    /// Where to read; none: the live files.
-    pub copy: Option<Place>,
-    /// The live files as the copy shows them.
-    pub before: Option<Tree>,
-    /// The ways that failed, and why.
+    /// What to read; none: the live files.
+    pub copy: Option<Still>,
+    /// The ways that failed: which command, and how.
     pub trouble: Vec<String>,
     held: Option<Held>,
     clones: Option<PathBuf>,
@@ -69,7 +70,19 @@ pub struct Prepared {
 
 impl Prepared {
     fn live(kind: PointKind, trouble: Vec<String>) -> Self {
-        Self { kind, copy: None, before: None, trouble, held: None, clones: None }
+        Self { kind, copy: None, trouble, held: None, clones: None }
+    }
+
+    /// What whoever asked for the copy must be told; none where all went as configured.
+    pub fn note(&self) -> Option<String> {
+        if self.trouble.is_empty() {
+            return None;
+        }
+        let trouble = self.trouble.join("; ");
+        Some(match self.kind {
+            PointKind::Quiet => format!("read without holding it still, so only quiet: {trouble}"),
+            PointKind::Frozen | PointKind::Cold => format!("held still another way than the first: {trouble}"),
+        })
     }
 
     /// Ends it: gives the snapshot back and removes the copies. Says whether it held until now.
@@ -87,10 +100,16 @@ impl Prepared {
     }
 }
 
+/// When files are looked at.
+#[derive(Clone, Copy)]
+enum Look {
+    Now,
+    /// As soon as a later change would show.
+    Settled,
+}
+
 /// Why a way was not taken.
 enum Passed {
-    /// It cannot be, and that is nobody's mistake.
-    Unfit,
     /// It failed.
     Failed(String),
     /// Nothing else may be tried.
@@ -123,7 +142,7 @@ impl Quiescer {
             }
         }
         let Some(quiesce) = &self.config.quiesce else { return Ok(Prepared::live(PointKind::Quiet, trouble)) };
-        let before = self.look(&asked.live).await?;
+        let before = self.look(&asked.live, Look::Settled).await?;
         if before.is_empty() || before.refused.is_some() {
             // The reading itself says so; there is nothing to hold still for.
             return Ok(Prepared::live(PointKind::Quiet, trouble));
@@ -131,7 +150,6 @@ impl Quiescer {
         if let Some(snapshot) = &quiesce.snapshot {
             match self.snapshot(asked, quiesce, snapshot, before).await {
                 Ok(prepared) => return Ok(Prepared { trouble, ..prepared }),
-                Err(Passed::Unfit) => {}
                 Err(Passed::Failed(reason)) => trouble.push(format!("snapshot: {reason}")),
                 Err(Passed::Fatal(error)) => return Err(error),
             }
@@ -139,7 +157,6 @@ impl Quiescer {
         if let Some(freeze) = &quiesce.freeze {
             match self.freeze(asked, quiesce, freeze).await {
                 Ok(prepared) => return Ok(Prepared { trouble, ..prepared }),
-                Err(Passed::Unfit) => {}
                 Err(Passed::Failed(reason)) => trouble.push(format!("freeze: {reason}")),
                 Err(Passed::Fatal(error)) => return Err(error),
             }
@@ -156,18 +173,19 @@ impl Quiescer {
         mut before: Tree,
     ) -> Result<Prepared, Passed> {
         let orders = self.orders(asked, &commands.snapshot, &commands.release, quiesce.timeout, None)?;
+        // The command takes its snapshot somewhere between its start and its end.
+        let at = self.clock.now();
         let held = Held::begin(self.guard.as_deref(), orders).await?;
         let prepared = async {
             let root = printed_directory(&held.printed)?;
-            let after = self.look(&asked.live).await.map_err(|error| error.to_string())?;
+            let after = self.look(&asked.live, Look::Now).await.map_err(|error| error.to_string())?;
             distrust_changed(&mut before, &after);
             Ok::<_, String>(root)
         };
         match prepared.await {
             Ok(root) => Ok(Prepared {
                 kind: PointKind::Frozen,
-                copy: Some(Place::Directory(root)),
-                before: Some(before),
+                copy: Some(Still { place: Place::Directory(root), before, at }),
                 trouble: Vec::new(),
                 held: Some(held),
                 clones: None,
@@ -184,6 +202,8 @@ impl Quiescer {
         let longest = Some(quiesce.timeout);
         let orders = self.orders(asked, &commands.freeze, &commands.thaw, quiesce.timeout, longest)?;
         let held = Held::begin(self.guard.as_deref(), orders).await?;
+        // Whatever writes the files stands still by now, and until the copies are made.
+        let at = self.clock.now();
         let copied = self.copy_frozen(asked, quiesce.timeout).await;
         let in_time = held.release().await;
         let outcome = match (in_time, copied) {
@@ -193,11 +213,13 @@ impl Quiescer {
                 "the copy was not done within {}",
                 crate::model::units::format_duration(quiesce.timeout)
             ))),
-            (Ok(true), Ok((Copied::TooMuch, _))) => Err(Passed::Unfit),
+            (Ok(true), Ok((Copied::TooMuch, _))) => Err(Passed::Failed(format!(
+                "the file system cannot clone, and more than {} is too much to copy within a freeze",
+                clones::SMALL
+            ))),
             (Ok(true), Ok((Copied::Done, before))) => Ok(Prepared {
                 kind: PointKind::Frozen,
-                copy: Some(Place::Directory(asked.clones.clone())),
-                before: Some(before),
+                copy: Some(Still { place: Place::Directory(asked.clones.clone()), before, at }),
                 trouble: Vec::new(),
                 held: None,
                 clones: Some(asked.clones.clone()),
@@ -242,11 +264,13 @@ impl Quiescer {
         done.map_err(|error| error.to_string())?
     }
 
-    async fn look(&self, live: &Place) -> Result<Tree, TransferError> {
-        let (disk, live) = (Arc::clone(&self.disk), live.clone());
-        tokio::task::spawn_blocking(move || walk(&*disk, &live))
-            .await
-            .map_err(|error| TransferError::Region(error.to_string()))?
+    async fn look(&self, live: &Place, when: Look) -> Result<Tree, TransferError> {
+        let (disk, clock, live) = (Arc::clone(&self.disk), Arc::clone(&self.clock), live.clone());
+        let look = move || match when {
+            Look::Now => walk(&*disk, &live),
+            Look::Settled => look_when_settled(&*disk, &*clock, &live),
+        };
+        tokio::task::spawn_blocking(look).await.map_err(|error| TransferError::Region(error.to_string()))?
     }
 
     fn orders(
@@ -301,5 +325,5 @@ fn distrust_changed(before: &mut Tree, after: &Tree) {
 /// Removes copies; one that resists is removed by the next writer.
 async fn discard(disk: &Arc<dyn Disk>, clones: PathBuf) {
     let disk = Arc::clone(disk);
-    let _ = tokio::task::spawn_blocking(move || disk.remove_dir_all(&clones)).await;
+    let _ = tokio::task::spawn_blocking(move || remove_tree(&*disk, &clones)).await;
 }

@@ -17,6 +17,7 @@ use crate::host::HostDisk;
 use crate::model::point::PointKind;
 use crate::model::region::Epoch;
 use crate::replica::place::Place;
+use crate::replica::source::Still;
 
 /// Argv that runs one of the ignored tests below as a program; what it answers goes to its descriptor 3.
 fn program(test: &str) -> Vec<String> {
@@ -128,7 +129,8 @@ async fn a_freeze_that_never_ends_is_killed_and_thawed() {
     let slow = "echo freeze >> $log; sleep 60; echo never >> $log";
     let orders = scripts.orders(slow, THAW, Some(Duration::from_millis(400)));
     let error = Held::begin(Some(&guard()), orders).await.unwrap_err();
-    assert_eq!(error, HoldError::Enter("it took longer than it may".into()));
+    let HoldError::Enter(words) = error else { panic!("{error}") };
+    assert_eq!(words, format!("{} took longer than 400ms and was killed", scripts.path("enter").display()));
     assert_eq!(scripts.log(), "freeze\nthaw\n");
 }
 
@@ -219,8 +221,47 @@ async fn a_guard_told_to_end_thaws_and_one_that_is_killed_is_stood_in_for() {
         let pid: i32 = fs::read_to_string(scripts.path("guard")).unwrap().trim().parse().unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
         scripts.expect("freeze\nthaw\n").await;
-        held.release().await.unwrap();
+        assert_eq!(held.release().await, Ok(false), "it did not hold until it was asked to end");
         assert_eq!(scripts.log(), "freeze\nthaw\n", "once");
+    }
+}
+
+#[tokio::test]
+async fn a_guard_that_was_stopped_is_stood_in_for() {
+    let scripts = Scripts::new();
+    let held = Held::begin(Some(&guard()), scripts.orders(FREEZE_BY, THAW, LONG)).await.unwrap();
+    let pid: i32 = fs::read_to_string(scripts.path("guard")).unwrap().trim().parse().unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::STOP).unwrap();
+    let released = tokio::time::timeout(Duration::from_secs(20), held.release()).await;
+    assert_eq!(released.expect("it does not wait for ever"), Ok(false));
+    assert_eq!(scripts.log(), "freeze\nthaw\n");
+}
+
+#[tokio::test]
+async fn a_freeze_whose_guard_dies_does_not_outlive_the_thaw() {
+    let scripts = Scripts::new();
+    let slow = "echo $PPID > $here/guard; echo freeze >> $log; sleep 2; echo frozen >> $log";
+    let orders = scripts.orders(slow, THAW, LONG);
+    let killing = async {
+        scripts.expect("freeze\n").await;
+        let pid: i32 = fs::read_to_string(scripts.path("guard")).unwrap().trim().parse().unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    };
+    let guard = guard();
+    let (begun, ()) = tokio::join!(Held::begin(Some(&guard), orders), killing);
+    assert!(matches!(begun, Err(HoldError::Enter(_))), "{begun:?}");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(scripts.log(), "freeze\nthaw\n", "nothing is frozen after the thaw");
+}
+
+#[tokio::test]
+async fn who_loses_interest_while_it_freezes_ends_the_freeze() {
+    for guard in [Some(guard()), None] {
+        let scripts = Scripts::new();
+        let slow = "echo freeze >> $log; sleep 20; echo frozen >> $log";
+        let begin = Held::begin(guard.as_deref(), scripts.orders(slow, THAW, LONG));
+        assert!(tokio::time::timeout(Duration::from_secs(1), begin).await.is_err());
+        scripts.expect("freeze\nthaw\n").await;
     }
 }
 
@@ -247,6 +288,7 @@ impl Machine {
     async fn prepare(&self) -> (Prepared, Asked) {
         let quiescer = Quiescer {
             disk: Arc::new(HostDisk),
+            clock: crate::host::world().clock,
             guard: Some(guard()),
             region: "west".parse().unwrap(),
             config: Arc::new(self.config.clone()),
@@ -268,8 +310,8 @@ impl Machine {
     }
 }
 
-fn text(place: &Option<Place>, file: &str) -> String {
-    let Some(Place::Directory(root)) = place else { panic!("{place:?}") };
+fn text(still: &Option<Still>, file: &str) -> String {
+    let Some(Still { place: Place::Directory(root), .. }) = still else { panic!("{still:?}") };
     fs::read_to_string(Path::new(root).join(file)).unwrap()
 }
 
@@ -341,7 +383,7 @@ async fn a_file_that_changes_while_the_snapshot_is_made_is_not_taken_for_known()
     let release = machine.scripts.script("r", "rm -r $here/copy");
     machine.quiesce().snapshot = Some(Snapshot { snapshot, release });
     let (prepared, _) = machine.prepare().await;
-    let before = prepared.before.as_ref().unwrap();
+    let before = &prepared.copy.as_ref().unwrap().before;
     let ctime = |path: &str| before.found.iter().find(|found| found.path == path).unwrap().stat.ctime_ns;
     assert_eq!(ctime("disk.raw"), i64::MAX, "believed by nobody");
     assert_ne!(ctime("etc/web.xml"), i64::MAX);
@@ -381,4 +423,54 @@ async fn what_fails_is_remembered_and_the_next_way_is_tried() {
     assert!(prepared.trouble[0].contains("it does not stop their writers"), "{:?}", prepared.trouble);
     assert!(machine.scripts.log().ends_with("thaw\n"));
     assert!(!asked.clones.exists());
+}
+
+/// The time that a script wrote down by `date +%s%N`.
+fn noted(machine: &Machine, name: &str) -> i64 {
+    fs::read_to_string(machine.scripts.path(name)).unwrap().trim().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_copy_is_dated_by_the_moment_that_it_is_from() {
+    // By the clock that dates the copies, in nanoseconds.
+    let mut machine = Machine::new();
+    let freeze = machine.scripts.script("f", "sleep 0.2; date +%s%N > $here/frozen");
+    let thaw = machine.scripts.script("t", "date +%s%N > $here/thawing; sleep 0.3");
+    machine.quiesce().freeze = Some(Freeze { freeze, thaw });
+    let (prepared, _) = machine.prepare().await;
+    let at = prepared.copy.as_ref().unwrap().at.as_micros() * 1000;
+    assert!(at >= noted(&machine, "frozen"), "the freeze holds");
+    assert!(at < noted(&machine, "thawing"), "still");
+    Machine::end(prepared).await;
+
+    machine.quiesce().freeze = None;
+    let snapshot = machine
+        .scripts
+        .script("s", "date +%s%N > $here/asked_at; cp -a $here/web $here/copy; sleep 0.3; echo $here/copy");
+    let release = machine.scripts.script("r", "rm -r $here/copy");
+    machine.quiesce().snapshot = Some(Snapshot { snapshot, release });
+    let (prepared, _) = machine.prepare().await;
+    let at = prepared.copy.as_ref().unwrap().at.as_micros() * 1000;
+    assert!(at < noted(&machine, "asked_at"), "what was written since may not be in it");
+    Machine::end(prepared).await;
+}
+
+#[tokio::test]
+async fn a_way_that_fails_is_told_with_its_command() {
+    let mut machine = Machine::new();
+    let thaw = machine.scripts.script("t", "exit 0");
+    for (body, words) in [
+        ("echo >&2; echo no such domain >&2; exit 3", "/f exited with 3: no such domain"),
+        ("echo asleep >&2; sleep 60", "/f took longer than 1s and was killed: asleep"),
+    ] {
+        let freeze = machine.scripts.script("f", body);
+        machine.quiesce().freeze = Some(Freeze { freeze, thaw: thaw.clone() });
+        machine.quiesce().timeout = Duration::from_secs(1);
+        let (prepared, _) = machine.prepare().await;
+        assert_eq!(prepared.kind, PointKind::Quiet);
+        let note = prepared.note().unwrap();
+        assert!(note.starts_with("read without holding it still, so only quiet: freeze: /"), "{note}");
+        assert!(note.ends_with(words), "{note}");
+        Machine::end(prepared).await;
+    }
 }

@@ -379,7 +379,6 @@ impl Lab {
                 resource: self.key.clone(),
                 live: Place::Directory(self.source()),
                 copy: None,
-                before: None,
                 cache: self.dir.path().join("cache"),
                 kind: PointKind::Quiet,
                 full: false,

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use crate::host::disk::{Disk, DiskFile, FileStat, HostDisk, Open};
 
@@ -13,6 +14,8 @@ use crate::host::disk::{Disk, DiskFile, FileStat, HostDisk, Open};
 pub(super) struct OddDisk {
     /// Bytes that still fit; none: as many as there are.
     pub(super) free: Option<u64>,
+    /// How coarse its clock is said to be; none: as it is.
+    pub(super) grain: Option<Duration>,
     /// Whether times are kept in whole seconds.
     pub(super) whole_seconds: bool,
     /// Owners that were given, by inode: giving them in truth takes root.
@@ -71,6 +74,9 @@ impl Disk for OddDisk {
     }
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
         HostDisk.set_mode(path, mode)
+    }
+    fn grain(&self, path: &Path) -> Duration {
+        self.grain.unwrap_or_else(|| HostDisk.grain(path))
     }
     fn clone_file(&self, from: &Path, to: &Path) -> io::Result<bool> {
         HostDisk.clone_file(from, to)

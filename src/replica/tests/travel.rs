@@ -3,13 +3,16 @@
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::lab::{BLOCK, GROUP, Lab, allocated, noise, picture};
 use super::odd_disk::OddDisk;
 use crate::host::disk::faulty::Fault;
 use crate::host::disk::{Disk, HostDisk};
-use crate::model::point::BlockReason;
+use crate::model::point::{BlockReason, PointKind};
+use crate::replica::place::Place;
 use crate::replica::port::TransferError;
+use crate::replica::source::{LocalSource, ReadingPlan, Still, look_when_settled};
 use crate::replica::transfer::SyncOptions;
 
 #[test]
@@ -229,7 +232,7 @@ fn what_is_remembered_is_not_read_again_unless_everything_is() {
 #[test]
 fn an_empty_source_is_no_point() {
     let lab = Lab::new("config.c");
-    assert!(matches!(lab.try_sync().unwrap_err().error, TransferError::Region(_)));
+    assert!(matches!(lab.try_sync().unwrap_err().error, TransferError::Blocked(_)));
     fs::create_dir(lab.source().join("d")).unwrap();
     lab.sync();
     assert_eq!(lab.points()[0].files, 0);
@@ -247,4 +250,43 @@ fn adopted_files_keep_their_place() {
     let tree = crate::replica::tree::walk(&HostDisk, &place).unwrap();
     let paths: Vec<&str> = tree.found.iter().map(|found| found.path.as_str()).collect();
     assert_eq!(paths, ["disk.img", "etc", "etc/vm.xml"]);
+}
+
+#[test]
+fn a_coarser_clock_is_waited_for_longer() {
+    let lab = Lab::new("config.c");
+    lab.write("a", b"one");
+    let path = lab.source().join("a");
+    fs::write(&path, b"two").unwrap();
+    let disk = Arc::new(OddDisk { grain: Some(Duration::from_millis(400)), ..OddDisk::default() });
+    let world = crate::host::world();
+    let source = LocalSource::new(Arc::clone(&disk) as Arc<dyn Disk>, world.clone());
+    let cache = lab.source().parent().unwrap().join("coarse");
+    let live = Place::Directory(lab.source());
+    let plan = ReadingPlan {
+        resource: "config.c".parse().unwrap(),
+        live: live.clone(),
+        copy: None,
+        cache: cache.clone(),
+        kind: PointKind::Quiet,
+        full: false,
+    };
+    let reading = source.open_reading(&plan).unwrap();
+    let changed = HostDisk.symlink_metadata(&path).unwrap().ctime_ns;
+    assert!(reading.read_at.as_micros() * 1000 - changed > 400_000_000);
+    assert!(reading.stamp.is_some(), "and then it is trusted");
+
+    // What was copied within a freeze cannot wait: a change that recent is not trusted.
+    fs::write(&path, b"three").unwrap();
+    let before = crate::replica::tree::walk(&*disk, &live).unwrap();
+    let still = Still { place: live.clone(), before, at: world.clock.now() };
+    let frozen = ReadingPlan { copy: Some(still), kind: PointKind::Frozen, ..plan };
+    let reading = source.open_reading(&frozen).unwrap();
+    assert_eq!(reading.stamp, None);
+    assert!(!fs::read_to_string(cache.join("scan.json")).is_ok_and(|text| text.contains("\"a\"")));
+    let before = look_when_settled(&*disk, &*world.clock, &live).unwrap();
+    let at = world.clock.now();
+    let frozen = ReadingPlan { copy: Some(Still { place: live, before, at }), ..frozen };
+    let reading = source.open_reading(&frozen).unwrap();
+    assert_eq!((reading.read_at, reading.stamp.is_some()), (at, true), "dated by the copy");
 }
