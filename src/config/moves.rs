@@ -33,22 +33,11 @@ pub(super) fn lower(report: &mut Report, doc: &TopologyDoc, topology: &Topology)
     let mut reported = BTreeSet::new();
     once_each(report, &steps, &mut reported);
     let next: BTreeMap<&ResourceKey, usize> = steps.iter().enumerate().map(|(at, step)| (&step.from, at)).collect();
-    let mut done: BTreeSet<usize> = BTreeSet::new();
-    for at in 0..steps.len() {
-        let step = &steps[at];
+    let circling = circles(report, &steps, &next, &mut reported);
+    for step in steps.iter().enumerate().filter(|(at, _)| !circling.contains(at)).map(|(_, step)| step) {
         if topology.resources.contains_key(&step.from) {
             still_declared(report, step, &mut reported);
         }
-        // Follow the name to its end, once for all that pass the same way.
-        let mut way = vec![at];
-        while let Some(following) = next.get(&steps[way[way.len() - 1]].to).filter(|at| !done.contains(at)) {
-            if let Some(start) = way.iter().position(|earlier| earlier == following) {
-                circle(report, &steps, &way[start..], &mut reported);
-                break;
-            }
-            way.push(*following);
-        }
-        done.extend(way);
         if !next.contains_key(&step.to) && !topology.resources.contains_key(&step.to) {
             not_declared(report, step, topology, &mut reported);
         }
@@ -139,15 +128,59 @@ fn not_declared(report: &mut Report, step: &Step<'_>, topology: &Topology, repor
     report_once(report, reported, step, problem, false);
 }
 
+/// Reports every circle of renames; gives the steps in them.
+fn circles(
+    report: &mut Report,
+    steps: &[Step<'_>],
+    next: &BTreeMap<&ResourceKey, usize>,
+    reported: &mut BTreeSet<usize>,
+) -> BTreeSet<usize> {
+    let mut done: BTreeSet<usize> = BTreeSet::new();
+    let mut circling = BTreeSet::new();
+    for at in 0..steps.len() {
+        // Follow the name to its end, once for all that pass the same way.
+        let mut way = vec![at];
+        while let Some(following) = next.get(&steps[way[way.len() - 1]].to).filter(|at| !done.contains(at)) {
+            if let Some(start) = way.iter().position(|earlier| earlier == following) {
+                circle(report, steps, &way[start..], reported);
+                circling.extend(way[start..].iter().copied());
+                break;
+            }
+            way.push(*following);
+        }
+        done.extend(way);
+    }
+    circling
+}
+
+/// Two names that change places look the same before and after: a plan could not tell a rename that was carried out
+/// from one that is still to be, and would carry it out again.
 fn circle(report: &mut Report, steps: &[Step<'_>], way: &[usize], reported: &mut BTreeSet<usize>) {
+    if way.iter().any(|at| reported.contains(&steps[*at].entry)) {
+        return;
+    }
+    let first = &steps[way[0]];
     let mut names: Vec<String> = way.iter().map(|at| steps[*at].from.to_string()).collect();
     names.extend(names.first().cloned());
+    let spare = format!("{}-moving", first.from);
+    // Backwards, so that each name is free when its turn comes.
+    let mut singly: Vec<String> =
+        way[1..].iter().rev().map(|at| format!("`{}` to `{}`", steps[*at].from, steps[*at].to)).collect();
+    singly.push(format!("`{spare}` to `{}`", first.to));
     let problem = Problem::new("config::move-cycle", format!("renames go in a circle: {}", names.join(" → ")))
-        .reason("no name is the last one")
-        .help("leave one of the renames out");
-    let step = &steps[way[0]];
-    if !way.iter().any(|at| reported.contains(&steps[*at].entry)) {
-        report_once(report, reported, step, problem, true);
-        reported.extend(way.iter().map(|at| steps[*at].entry));
+        .reason("afterwards the same names are there as before, so nothing tells whether it was done")
+        .help(format!(
+            "rename `{}` to a name that nothing has, such as `{spare}`, and apply; then, one rename an apply: {}",
+            first.from,
+            singly.join(", ")
+        ));
+    let mut labels = Vec::new();
+    for step in way.iter().map(|at| &steps[*at]) {
+        if reported.insert(step.entry)
+            && let Some(from) = &step.doc.from
+        {
+            labels.push((&from.place, format!("`{}` becomes `{}`", step.from, step.to)));
+        }
     }
+    report.add(problem, &labels);
 }

@@ -494,6 +494,38 @@ async fn a_rename_is_an_empty_plan_and_a_removal_needs_prune() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_names_change_places_through_a_third() {
+    let place = Place::new();
+    place.apply().await;
+    let (web, db) = (tree(&place.vm("east", "web")), tree(&place.vm("east", "db")));
+    let declared = |one: &str, other: &str| {
+        TOPOLOGY.replace("[vms.web]", &format!("[vms.{one}]")).replace("[vms.db]", &format!("[vms.{other}]"))
+    };
+    let moved = |from: &str, to: &str| format!("[[moved]]\nfrom = \"vm.{from}\"\nto = \"vm.{to}\"\n");
+    let circle = declared("web", "db") + &moved("web", "db") + &moved("db", "web");
+    place.write_topology(&declared("web", "db"));
+    fs::write(place.path("swap.toml"), circle).unwrap();
+    let refused = config::load(Some(&place.path("swap.toml"))).unwrap_err();
+    assert_eq!(refused.0.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["config::move-cycle"]);
+    // What its help says.
+    for (one, other, from, to) in [
+        ("web-moving", "db", "web", "web-moving"),
+        ("web-moving", "web", "db", "web"),
+        ("web", "db", "web-moving", "db"),
+    ] {
+        place.write_topology(&(declared(one, other) + &moved(from, to)));
+        let report = place.apply().await;
+        assert_eq!((report.class, report.counts.renamed, report.bytes.0), (ExitClass::Done, 1, 0), "{report:#?}");
+        // Where it is held the directory stays, for the machine may run from it; its name must be free for the next.
+        fs::rename(place.vm("east", from), place.vm("east", to)).unwrap();
+        place.assert_settled().await;
+    }
+    assert_eq!((tree(&place.vm("east", "db")), tree(&place.vm("east", "web"))), (web, db));
+    place.assert_equal("web");
+    place.assert_equal("db");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn points_are_listed_exported_verified_and_restored() {
     let place = Place::new();
     place.apply().await;
