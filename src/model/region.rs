@@ -193,6 +193,9 @@ pub struct RegionSnapshot {
     pub former_ids: BTreeMap<ResourceKey, ResourceId>,
     /// Room left on the file system of its points.
     pub free: ByteCount,
+    /// Whether it has a way to hold a running machine still while it is copied.
+    #[serde(default)]
+    pub freezes: bool,
 }
 
 impl RegionSnapshot {
@@ -211,6 +214,7 @@ impl RegionSnapshot {
             replaced: BTreeMap::new(),
             former_ids: BTreeMap::new(),
             free,
+            freezes: false,
         }
     }
 }

@@ -31,6 +31,7 @@ const TOWARDS_FILES: &[Step] = &[
     ("warnings", step::warnings::run),
     ("dependencies", step::dependencies::run),
     ("targets", step::targets::run),
+    ("stillness", step::stillness::run),
 ];
 
 /// What makes the state's record what is live.

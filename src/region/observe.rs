@@ -35,10 +35,11 @@ pub(super) fn snapshot(disk: &dyn Disk, layout: &Layout, config: &RegionConfig) 
         unknown(error.to_string(), help)
     })?;
     let free = ByteCount(free_space(disk, layout.root()));
+    let freezes = config.quiesce.is_some();
     let places = Places { disk, layout, config };
     let Some(identity) = identity else {
         let contents = contents(&places, &Records::default())?;
-        return Ok(RegionSnapshot::vacant(contents, free));
+        return Ok(RegionSnapshot { freezes, ..RegionSnapshot::vacant(contents, free) });
     };
     let (records, ledgers) = read(layout, &identity)?;
     let contents = contents(&places, &records)?;
@@ -65,6 +66,7 @@ pub(super) fn snapshot(disk: &dyn Disk, layout: &Layout, config: &RegionConfig) 
         replaced,
         former_ids,
         free,
+        freezes,
     })
 }
 

@@ -695,3 +695,21 @@ async fn a_set_aside_copy_is_kept_until_it_is_discarded() {
     // A name that nobody has is a mistake of who asks, not a run: the latest is the one that discarded it.
     assert_eq!(place.history()[0].run.outcome, RunOutcome::Done);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_freeze_that_failed_is_in_the_outcome_the_events_and_the_history() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("east/.debvisor")).unwrap();
+    let config = "[quiesce]\nfreeze = [\"/nonexistent/freeze\", \"{id}\"]\nthaw = [\"/bin/true\"]\n";
+    fs::write(place.path("east/.debvisor/config.toml"), config).unwrap();
+    let heard = Arc::new(Heard::default());
+    let watch = Watch { events: Arc::clone(&heard) as Arc<dyn EventSink>, cancel: CancellationToken::new() };
+    let report = place.fleet().apply(&PlanOptions::default(), &mut yes(), &watch).await.unwrap();
+    let words = "only quiet: freeze: /nonexistent/freeze could not be started: there is no program";
+    let says = |message: &Option<String>| message.as_ref().is_some_and(|message| message.contains(words));
+    assert_eq!(report.outcomes.iter().filter(|ended| says(&ended.message)).count(), 2, "{:#?}", report.outcomes);
+    let events = heard.events.lock().unwrap();
+    let told = events.iter().filter(|event| matches!(event, Event::ActionFinished { message, .. } if says(message)));
+    assert_eq!(told.count(), 2);
+    assert_eq!(place.history()[0].actions.iter().filter(|action| says(&action.message)).count(), 2);
+}

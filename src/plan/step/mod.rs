@@ -12,6 +12,7 @@ pub(super) mod syncs;
 pub(super) mod verdict;
 pub(super) mod refresh;
 pub(super) mod unmanaged;
+pub(super) mod stillness;
 pub(super) mod warnings;
 pub(super) mod dependencies;
 pub(super) mod targets;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::world::*;
-use crate::model::point::{BlockReason, FileRefusal, Refusal};
-use crate::model::{ByteCount, Digest};
+use crate::model::point::{BlockReason, FileRefusal, PointKind, Refusal};
+use crate::model::{Address, ByteCount, Digest};
 use crate::plan::Allow;
 use crate::plan::document::{Mode, Plan};
 
@@ -206,4 +206,39 @@ fn without_a_pair_nothing_is_copied_and_it_is_said() {
     let plan = world.plan();
     assert_eq!(ids(&plan.changes), ["sync:vm.web-1:b"]);
     assert_eq!(plan.warnings[0].message, "no enabled pair carries it from a to c: it is not synced there");
+}
+
+#[test]
+fn machines_that_run_without_a_freeze_method_are_warned_of() {
+    let warned = |world: &World| -> Vec<(Option<Address>, String)> {
+        world.plan().warnings.into_iter().map(|warning| (warning.address, warning.message)).collect()
+    };
+    let mut world = World::settled();
+    world.write_files("a", "vm.web-1", 2);
+    assert_eq!(warned(&world), [], "it was stopped when it was copied");
+    let ran = |world: &mut World, text: &str| {
+        for at in ["b", "c"] {
+            let replica = world.at(at).replicas.get_mut(&key(text));
+            if let Some(newest) = replica.and_then(|replica| replica.newest.as_mut()) {
+                newest.point.kind = PointKind::Quiet;
+            }
+        }
+    };
+    ran(&mut world, "vm.web-1");
+    ran(&mut world, "config.app");
+    world.write_files("a", "config.app", 2);
+    let message = "vm.web-1 runs here without a freeze method: its points are quiet at best";
+    assert_eq!(warned(&world), [(Some(address("region.a")), message.to_owned())]);
+    world.write_files("a", "vm.web-2", 2);
+    ran(&mut world, "vm.web-2");
+    let message = "2 VMs run here without a freeze method: their points are quiet at best";
+    assert_eq!(warned(&world), [(Some(address("region.a")), message.to_owned())]);
+    world.options.mode = Mode::Reconcile;
+    assert_eq!(warned(&world), [], "not in every round");
+    world.options.mode = Mode::Normal;
+    world.options.targets = [address("vm.web-2")].into();
+    assert!(warned(&world)[0].1.starts_with("vm.web-2 runs here"), "of what is carried out");
+    world.options.targets.clear();
+    world.at("a").freezes = true;
+    assert_eq!(warned(&world), []);
 }
