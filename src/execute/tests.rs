@@ -496,6 +496,25 @@ async fn a_journal_that_fails_lets_nothing_more_begin() {
 }
 
 #[tokio::test]
+async fn a_journal_that_fails_stops_the_copies_under_way() {
+    let mut stopped = 0;
+    for fail_at in 1..10 {
+        let mut scene = Scene::new(vec![region("a"), region("b")]);
+        scene.limits.batch = 1;
+        scene.notes.fail_at = Some(fail_at);
+        let records = (0..4).map(|at| vm(at, &["a", "b"]));
+        let plan = plan(records.chain((0..4).map(|at| sync(at, "a", "b"))).collect());
+        let ended = tokio::time::timeout(GRACE / 2, scene.run(&plan)).await;
+        assert!(ended.expect("nobody waits for a copy that goes on").is_err(), "failed at {fail_at}");
+        if scene.notes.intended.iter().any(|id| id.starts_with("sync:")) {
+            stopped += 1;
+            assert!(scene.regions.iter().all(|region| region.stop.is_cancelled()), "failed at {fail_at}");
+        }
+    }
+    assert!(stopped > 0, "a copy was under way");
+}
+
+#[tokio::test]
 async fn a_signal_at_any_step_leaves_everything_with_an_outcome() {
     for cancel_at in 1..8 {
         let mut scene = Scene::new(vec![region("a"), region("b")]);

@@ -96,7 +96,7 @@ impl MultiRegionManager {
         let port = self.open_one(region)?;
         let ports = std::collections::BTreeMap::from([(region.clone(), port)]);
         let (recorded, ..) = self.remembered()?;
-        let observed = self.judge(&recorded, &self.observe(&ports).await);
+        let observed = self.judge(&recorded, self.observe(&ports).await);
         self.view(&observed).region(region).ok_or_else(|| self.unknown_region(region))
     }
 

@@ -26,7 +26,7 @@ use crate::model::region::Authority;
 use crate::model::topology::Endpoint;
 use crate::model::{Address, Digest, Lineage, OperationId, RegionId, RunId, StoreId};
 use crate::plan::document::{Mode, Plan};
-use crate::plan::{PlanInput, PlanOptions, compute_plan, relied_on};
+use crate::plan::{PlanInput, PlanOptions, compute_plan, doubts};
 use crate::state::{HealthObservation, RunEnd, RunOutcome, RunStart, Seating, State, StateFile, StateReader};
 
 /// The ports of a look at the regions.
@@ -75,22 +75,28 @@ impl MultiRegionManager {
     ) -> Sight {
         let ports: Ports = Arc::new(self.open_all(&recorded));
         let seen = apart(&self.desired.topology.endpoints, self.observe(&ports).await);
-        let observed = self.judge(&recorded, &seen);
+        let observed = self.judge(&recorded, seen);
         Sight { recorded, superseded, observed: Arc::new(observed), seating, ports }
     }
 
     /// Takes answers that cannot be relied on for silence, so that nothing beyond the planner is misled by them either.
-    pub(super) fn judge(&self, recorded: &Recorded, observed: &Observed) -> Observed {
-        relied_on(&PlanInput {
+    pub(super) fn judge(&self, recorded: &Recorded, mut observed: Observed) -> Observed {
+        let doubts = doubts(&PlanInput {
             topology: &self.desired.topology,
             topology_path: &self.desired.path,
-            observed,
+            observed: &observed,
             recorded,
             superseded: &BTreeSet::new(),
             now: self.world.clock.now(),
             tool_version: TOOL_VERSION,
             options: &PlanOptions::default(),
-        })
+        });
+        for (region, why) in doubts {
+            if let Some(observation) = observed.regions.get_mut(&region) {
+                *observation = Observation::Silent(why);
+            }
+        }
+        observed
     }
 
     /// Makes a plan of what is known. Pure but for the time of day.

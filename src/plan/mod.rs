@@ -32,4 +32,4 @@ pub use planner::compute_plan;
 pub use recheck::{RecheckRefusal, Standing, Verdict, recheck};
 pub use refusal::{PlanRefusal, RefusalKind};
 pub use schema::schema;
-pub use sight::{health_of, relied_on};
+pub use sight::{doubts, health_of};

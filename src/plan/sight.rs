@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::input::PlanInput;
-use crate::model::observed::{Observation, Observed, RegionStatus, Unobserved};
+use crate::model::observed::{Observation, RegionStatus, Unobserved};
 use crate::model::policy::HealthPolicy;
 use crate::model::region::RegionSnapshot;
 use crate::model::{Address, RegionId, StoreId};
@@ -190,15 +190,11 @@ fn another_store(id: &RegionId, expected: &str) -> Unobserved {
     }
 }
 
-/// What the regions answered, with the answers that cannot be relied on taken for silence: those of another region, of
-/// another store than before, and of an empty place where a region was.
-pub fn relied_on(input: &PlanInput<'_>) -> Observed {
+/// The answers that cannot be relied on, with the reason: those of another region, of another store than before, and of
+/// an empty place where a region was. They are worth as much as silence.
+pub fn doubts(input: &PlanInput<'_>) -> BTreeMap<RegionId, Unobserved> {
     let sight = Sight::of(input);
-    let judged = input.observed.regions.iter().map(|(id, observation)| {
-        let doubt = sight.unseen(id).map(|why| Observation::Silent(why.clone()));
-        (id.clone(), doubt.unwrap_or_else(|| observation.clone()))
-    });
-    Observed { regions: judged.collect() }
+    sight.all_unseen().map(|(id, why)| (id.clone(), why.clone())).collect()
 }
 
 /// A region's displayed health by how long its answer took. Slow is never counted as down.

@@ -3,7 +3,7 @@
 //! Takes no lock, writes nothing, reads no file of a resource beyond the headers of disk images, and does with a
 //! directory that is missing, empty or read-only. What cannot be said of one resource does not hide the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
@@ -102,7 +102,7 @@ fn contents(places: &Places<'_>, records: &Records) -> Result<BTreeMap<ResourceK
         }
     }
     // Files that lie elsewhere are named by id alone; until a record tells the type, any may be meant.
-    let known: Vec<ResourceId> = keys.keys().map(|key| key.id.clone()).collect();
+    let known: BTreeSet<ResourceId> = keys.keys().map(|key| key.id.clone()).collect();
     for id in places.config.files.keys().filter(|id| !known.contains(id)) {
         for kind in ResourceType::ALL {
             keys.entry(ResourceKey::new(kind, id.clone())).or_default();

@@ -9,6 +9,7 @@ use crate::model::{Address, RegionId};
 use crate::plan::compare::SpecRef;
 use crate::plan::document::{Action, Blocked, Change, Kind};
 use crate::plan::draft::{Draft, View};
+use crate::plan::live::{Holding, holding};
 use crate::plan::recording::{list, relied_on};
 use crate::plan::refusal::PlanRefusal;
 
@@ -76,8 +77,14 @@ fn remove(draft: &mut Draft<'_>, address: &Address, holds: &BTreeMap<RegionId, A
     let foreign = |region: &RegionId| {
         (sightings.iter()).any(|s| s.region == region && s.record.managed_by() != Some(view.lineage()))
     };
+    // Whoever holds it keeps a record of it, also where the state could not learn of that.
+    let holder = match holding(sightings, &view.sight) {
+        Holding::Held(holder) | Holding::Disputed(holder, _) => Some(holder.region),
+        Holding::Unborn => None,
+    };
     let places: BTreeSet<&RegionId> = (applied.into_iter().flat_map(|applied| &applied.regions))
         .chain(sightings.iter().map(|sighting| sighting.region))
+        .chain(&holder)
         .filter(|region| !foreign(region))
         .collect();
     let (seen, unseen): (BTreeSet<_>, BTreeSet<_>) = places.into_iter().partition(|region| view.sight.sees(region));

@@ -144,6 +144,23 @@ fn a_replica_does_not_go_while_its_holder_is_out_of_sight() {
 }
 
 #[test]
+fn a_record_is_not_pruned_while_its_holder_is_out_of_sight() {
+    let mut world = World::settled();
+    world.fail_over("vm.web-1", "c", 2);
+    world.apply();
+    world.silent.insert(region("c"));
+    world.spec("vm.web-1").labels.insert("tier".into(), "web".into());
+    world.apply();
+    assert!(!world.recorded.objects[&address("vm.web-1")].regions.contains(&region("c")), "it has the former labels");
+    world.topology.resources.remove(&key("vm.web-1"));
+    world.edited();
+    world.options.prune = true;
+    let plan = world.plan();
+    assert_eq!(ids(&plan.changes), Vec::<&str>::new());
+    assert_eq!(deferred(&plan, "c"), ["vm.web-1"]);
+}
+
+#[test]
 fn an_empty_place_where_a_region_was_is_no_new_region() {
     let vacant = || RegionSnapshot::vacant(std::collections::BTreeMap::new(), ByteCount::mib(100));
     let mut world = World::settled();
