@@ -171,6 +171,19 @@ fn reconcile_waits_for_apply_before_it_copies_something_new() {
 }
 
 #[test]
+fn nothing_is_copied_from_a_holder_that_has_lost_its_record() {
+    let mut world = World::settled();
+    world.at("a").resources.remove(&key("vm.web-1"));
+    world.write_files("a", "vm.web-1", 2);
+    world.options.mode = Mode::Reconcile;
+    world.pass(Duration::from_secs(4000));
+    let plan = world.plan();
+    assert!(plan.changes.iter().all(|change| change.address != address("vm.web-1")), "{:?}", ids(&plan.changes));
+    world.options.mode = Mode::Normal;
+    assert!(ids(&world.plan().changes).contains(&"sync:vm.web-1:b"), "once its record is mended");
+}
+
+#[test]
 fn copies_go_by_priority_then_by_the_earliest_broken_promise() {
     let mut world = World::settled();
     world.topology.pairs.get_mut(&pair("a", "c")).unwrap().priority = 0;

@@ -2,7 +2,7 @@
 
 use super::world::*;
 use crate::model::region::Role;
-use crate::plan::document::Plan;
+use crate::plan::document::{Kind, Plan};
 use crate::plan::saved::{SavedPlanError, read, write};
 use crate::plan::{RecheckRefusal, Standing, Verdict, recheck, schema};
 
@@ -104,6 +104,35 @@ fn every_other_difference_is_named() {
     assert!(silent.contains("vm.web-1 at c: the region cannot be seen any more: connection refused"), "{silent}");
     let fenced = after(&|world| world.record("a", "vm.web-1").role = Role::Fenced);
     assert!(fenced.contains("vm.web-1 at a"), "{fenced}");
+}
+
+#[test]
+fn what_cannot_be_seen_any_more_is_not_carried_out() {
+    for copies in [false, true] {
+        let mut world = World::small();
+        let mut plan = world.plan();
+        plan.changes.retain(|change| (change.kind == Kind::Sync) == copies);
+        world.silent.insert(region("b"));
+        let words = stale(&world, &plan);
+        assert!(words.contains("cannot be seen any more"), "{words}");
+    }
+}
+
+#[test]
+fn a_copy_is_not_made_when_nobody_knows_its_holder_any_more() {
+    let mut world = World::settled();
+    world.fail_over("vm.web-1", "b", 2);
+    let mut plan = world.plan();
+    plan.changes.retain(|change| change.id == "sync:vm.web-1:c");
+    let mut disputed = world.clone();
+    disputed.record("a", "vm.web-1").role = Role::Holder;
+    let words = stale(&disputed, &plan);
+    assert!(words.contains("both hold it"), "{words}");
+    for id in ["a", "b", "c"] {
+        world.at(id).resources.remove(&key("vm.web-1"));
+    }
+    let words = stale(&world, &plan);
+    assert!(words.contains("no region records it any more"), "{words}");
 }
 
 #[test]

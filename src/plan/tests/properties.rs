@@ -7,9 +7,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::world::*;
+use crate::model::region::Epoch;
 use crate::model::topology::Spec;
 use crate::plan::compare::SpecRef;
-use crate::plan::document::{Kind, Mode};
+use crate::plan::document::{Action, Change, Held, Holder, Kind, Mode, PlannedMove, Unmanaged, Waiting, WaitingOn};
 use crate::plan::{Allow, Standing, check, recheck, saved};
 
 const REGIONS: [&str; 4] = ["a", "b", "c", "d"];
@@ -362,6 +363,60 @@ fn the_linter_finds_what_is_wrong() {
             plan.blocked.push(crate::plan::document::Blocked { address, region_id, reason, detail });
         })
         .contains("copies what is blocked")
+    );
+    let record = plan.changes.iter().position(|change| change.kind == Kind::Resource).unwrap();
+    let target = plan.changes[last].address.clone();
+    let (a, z) = (region("a"), region("z"));
+    assert!(broken(&|plan| plan.changes[record].drops = vec![z.clone()]).contains("it does not touch"));
+    assert!(
+        broken(&|plan| {
+            plan.changes[record].drops = vec![a.clone()];
+            plan.changes[record].precondition.holder = Some(Holder { region: a.clone(), epoch: Epoch::BIRTH });
+        })
+        .contains("the record of the holder")
+    );
+    assert!(broken(&|plan| plan.mode = Mode::RefreshOnly).contains("nothing but the record"));
+    assert!(broken(&|plan| plan.changes[0].regions.push(a.clone())).contains("names a region twice"));
+    assert!(
+        broken(&|plan| plan.changes[last].source = plan.changes[last].regions.first().cloned())
+            .contains("copies a region to itself")
+    );
+    assert!(broken(&|plan| plan.changes[last].address = address("region.a")).contains("only resources are copied"));
+    assert!(
+        broken(&|plan| {
+            let twin = Change { id: "twin".to_owned(), ..plan.changes[last].clone() };
+            plan.changes.push(twin);
+        })
+        .contains("has another entry already")
+    );
+    assert!(
+        broken(&|plan| {
+            let holder = Holder { region: a.clone(), epoch: Epoch::BIRTH };
+            let address = plan.changes[record].address.clone();
+            plan.held.push(Held { address, declared: a.clone(), holder, reason: String::new() });
+            plan.changes[record].action = Action::Delete;
+        })
+        .contains("acts on what is held")
+    );
+    assert!(
+        broken(&|plan| {
+            let reason = WaitingOn::NoSource;
+            plan.waiting.push(Waiting { address: target.clone(), region_id: a.clone(), reason });
+        })
+        .contains("copies what has no files")
+    );
+    assert!(
+        broken(&|plan| {
+            plan.unmanaged.push(Unmanaged { address: target.clone(), regions: Vec::new(), managed_by: None });
+        })
+        .contains("touches what others manage")
+    );
+    assert!(
+        broken(&|plan| {
+            let to = address("vm.new");
+            plan.moved.push(PlannedMove { from: target.clone(), to, regions: Vec::new() });
+        })
+        .contains("changed under its former name")
     );
     let mut unsigned = plan.clone();
     unsigned.changes.pop();

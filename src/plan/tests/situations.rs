@@ -6,6 +6,7 @@ use super::world::*;
 use crate::model::Digest;
 use crate::model::point::BlockReason;
 use crate::model::region::{Epoch, Role};
+use crate::model::topology::Moved;
 use crate::plan::document::{Action, Mode, Summary};
 use crate::plan::{Allow, PlanRefusal, RefusalKind};
 
@@ -283,6 +284,45 @@ fn both_names_at_one_place_are_two_objects() {
     assert_eq!(plan.moved, []);
     assert_eq!(plan.blocked[0].address, address("vm.web-2"));
     assert!(plan.warnings[0].message.contains("was not renamed"), "{:?}", plan.warnings);
+}
+
+#[test]
+fn a_rename_counts_only_for_a_name_that_went_and_a_resource_that_stays_what_it_is() {
+    let moved = |from: &str, to: &str| Moved { from: address(from), to: address(to) };
+    let settled = World::settled();
+
+    let mut both_declared = settled.clone();
+    both_declared.topology.resources.insert(key("vm.new"), resource("a", &["b"]));
+    both_declared.topology.moved.push(moved("vm.web-1", "vm.new"));
+    let plan = both_declared.plan();
+    assert_eq!((ids(&plan.changes), plan.moved.len()), (vec!["create:vm.new"], 0));
+
+    let mut other_kind = settled.clone();
+    other_kind.topology.resources.remove(&key("vm.web-1"));
+    other_kind.topology.resources.insert(key("config.new"), resource("a", &["b"]));
+    other_kind.topology.moved.push(moved("vm.web-1", "config.new"));
+    let plan = other_kind.plan();
+    assert_eq!((ids(&plan.changes), plan.moved.len()), (vec!["create:config.new"], 0));
+    assert!(plan.warnings[0].message.contains("does not change what a resource is"), "{:?}", plan.warnings);
+
+    let mut two_to_one = settled;
+    for name in ["vm.web-1", "vm.web-2"] {
+        two_to_one.topology.resources.remove(&key(name));
+        two_to_one.topology.moved.push(moved(name, "vm.new"));
+    }
+    two_to_one.topology.resources.insert(key("vm.new"), resource("a", &["b", "c"]));
+    let plan = two_to_one.plan();
+    assert_eq!(plan.moved.len(), 1);
+    assert!(plan.warnings[0].message.contains("vm.web-1 already becomes vm.new"), "{:?}", plan.warnings);
+}
+
+#[test]
+fn what_others_took_over_is_not_pruned_from_them() {
+    let mut world = World::settled();
+    world.record("b", "vm.web-1").managed_by = Some(THEIRS);
+    world.topology.resources.remove(&key("vm.web-1"));
+    world.options.prune = true;
+    assert_eq!(regions_of(find(&world.plan(), "delete:vm.web-1")), ["a", "c"]);
 }
 
 #[test]
