@@ -171,6 +171,9 @@ pub struct Side {
     pub verdict: FileVerdict,
     /// How many blocks differ.
     pub blocks: u64,
+    /// Why it could not be read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
 }
 
 /// One file on both sides.

@@ -75,7 +75,8 @@ pub enum FileVerdict {
     Identical,
     /// The file's metadata says that it changed since; so do its bytes.
     Changed,
-    /// The metadata says unchanged, the bytes differ: what a writer through `mmap`, a failing disk or a hand did.
+    /// The metadata says unchanged, the bytes differ: what a writer through `mmap`, a failing disk or a hand did. Or it
+    /// cannot be read.
     Mismatch,
     /// Not there.
     Missing,
@@ -94,6 +95,9 @@ pub struct FileCheck {
     pub read: ByteCount,
     /// The content's root hash as read now.
     pub root: Option<Digest>,
+    /// Why it could not be read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
 }
 
 /// The verification of one region's files by content.

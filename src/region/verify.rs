@@ -83,14 +83,14 @@ impl Inner {
 }
 
 fn told(inner: &Inner, Verified { data_hash, files }: Verified) -> ContentCheck {
-    let files = files.into_iter().map(|CheckedFile { path, check, blocks, read, root }| {
+    let files = files.into_iter().map(|CheckedFile { path, check, blocks, read, root, reason }| {
         let verdict = match check {
             Check::Identical => FileVerdict::Identical,
             Check::Changed => FileVerdict::Changed,
             Check::Mismatch => FileVerdict::Mismatch,
             Check::Missing => FileVerdict::Missing,
         };
-        FileCheck { path, verdict, blocks, read, root }
+        FileCheck { path, verdict, blocks, read, root, reason }
     });
     ContentCheck { region: inner.region.clone(), data_hash, files: files.collect() }
 }

@@ -122,7 +122,10 @@ pub fn verification(verification: &Verification, look: &Look) -> String {
 
 /// How one side's file compares with what was remembered of it.
 fn side(side: &Side) -> Cell {
-    let Side { verdict, blocks } = side;
+    let Side { verdict, blocks, reason } = side;
+    if let Some(reason) = reason {
+        return Cell::toned(Tone::Bad, reason.clone());
+    }
     let blocks = count(usize::try_from(*blocks).unwrap_or(usize::MAX), "block", "blocks");
     match verdict {
         FileVerdict::Identical => Cell::from("unchanged"),

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{Entry, Manifest};
-use crate::model::point::{Outline, Point, Refusal};
+use crate::model::point::{Outline, Point, PointState, Refusal};
 use crate::model::{ByteCount, Digest, ResourceKey, Timestamp};
 
 /// The number of one file's body at one replica: what overlays and indexes are named by.
@@ -43,6 +43,9 @@ pub struct KeptFile {
     pub identity: Option<FileIdentity>,
     /// Bytes of its blocks that are not zeros.
     pub data: ByteCount,
+    /// Whether this program could not write all of it: what lies there is nobody's work, and not worth keeping.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub torn: bool,
 }
 
 /// One path of a point.
@@ -181,6 +184,11 @@ impl ReplicaRecord {
         self.chain().next_back()
     }
 
+    /// The newest point of the chain of copies that has all of its bytes.
+    pub fn newest_complete(&self) -> Option<&PointRecord> {
+        self.chain().rev().find(|record| record.point.state == PointState::Complete)
+    }
+
     /// The published points of the chain of copies, oldest first; damaged ones too.
     pub fn chain(&self) -> impl DoubleEndedIterator<Item = &PointRecord> {
         self.points.values().filter(|record| record.standing == Standing::Published && !record.is_set_aside())
@@ -195,7 +203,7 @@ impl ReplicaRecord {
 impl PointRecord {
     /// Whether it is what was found written here, and not a copy.
     pub fn is_set_aside(&self) -> bool {
-        self.point.state == crate::model::point::PointState::SetAside
+        self.point.state == PointState::SetAside
     }
 }
 

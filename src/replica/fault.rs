@@ -5,8 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::io::Errno;
+
 use super::catalog::CatalogError;
 use super::port::TransferError;
+
+/// What the system says of a single file that fails: no permission, a bad medium, a damaged file system.
+const BAD_FILE: [Errno; 7] =
+    [Errno::ACCESS, Errno::PERM, Errno::IO, Errno::NODATA, Errno::BADMSG, Errno::UCLEAN, Errno::REMOTEIO];
 
 /// Turns the system's error into the engine's.
 pub(super) fn cannot<'a>(action: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> TransferError + 'a {
@@ -14,6 +20,30 @@ pub(super) fn cannot<'a>(action: &'a str, path: &'a Path) -> impl FnOnce(io::Err
         action: format!("cannot {action}"),
         path: path.display().to_string(),
         detail: error.to_string(),
+        bad_file: Errno::from_io_error(&error).is_some_and(|error| BAD_FILE.contains(&error)),
+    }
+}
+
+/// What was read; none where it is the file that fails.
+///
+/// # Errors
+/// All others: a full disk, too many open files, a store that fails.
+pub(super) fn if_readable<T>(result: Result<T, TransferError>) -> Result<Option<T>, TransferError> {
+    match result {
+        Ok(read) => Ok(Some(read)),
+        Err(TransferError::Io { bad_file: true, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The same for what concerns the file at `path` alone.
+///
+/// # Errors
+/// All others, and those of other files.
+pub(super) fn if_readable_at<T>(path: &Path, result: Result<T, TransferError>) -> Result<Option<T>, TransferError> {
+    match &result {
+        Err(TransferError::Io { path: other, .. }) if *other != path.display().to_string() => result.map(Some),
+        _ => if_readable(result),
     }
 }
 

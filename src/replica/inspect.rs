@@ -14,7 +14,7 @@ use super::port::TransferError;
 use super::tree::{Found, FoundNode, identity, walk};
 use crate::host::disk::{Disk, FileStat};
 use crate::model::ByteCount;
-use crate::model::point::{FileRefusal, NewestPoint, Replica};
+use crate::model::point::{FileRefusal, NewestPoint, PointState, Replica};
 
 /// What differs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -127,11 +127,15 @@ pub fn summary(
     let damage = match newest {
         // While a point is being put in, the files are of neither point, and finishing it is what mends them.
         Some(_) if sealed => Some("an interrupted sync is to be finished".to_owned()),
-        Some(newest) => damage(disk, place, &catalog.manifest(&place.resource, newest.point.sequence)?, owners)?,
+        Some(newest) => {
+            let files = damage(disk, place, &catalog.manifest(&place.resource, newest.point.sequence)?, owners)?;
+            let point = || format!("point {} lacks bytes that were lost here", newest.point.sequence);
+            files.or_else(|| (newest.point.state == PointState::Damaged).then(point))
+        }
         None => None,
     };
     Ok(Replica {
-        newest: newest.map(|record| NewestPoint {
+        newest: record.newest_complete().or(newest).map(|record| NewestPoint {
             point: record.point.clone(),
             source_stamp: record.source_stamp,
             outline: record.outline.clone(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::catalog::FileId;
+use super::port::BLOCK_BYTES;
 use crate::model::ResourceKey;
 
 /// Where a resource's own files are.
@@ -57,10 +58,20 @@ impl ReplicaPlace {
         self.aside.join(sequence.to_string())
     }
 
+    /// What was in the way and is no point.
+    pub fn in_the_way(&self) -> PathBuf {
+        self.aside.join("in-the-way")
+    }
+
     /// The index of a file of the newest point.
     pub fn index_of(&self, file: FileId) -> PathBuf {
         self.index.join(format!("{}.idx", file.0))
     }
+}
+
+/// The room that so many bytes take with their tables and the file system's own figures.
+pub(super) const fn with_tables(bytes: u64) -> u64 {
+    bytes + bytes / 128 + if bytes > 0 { BLOCK_BYTES } else { 0 }
 }
 
 /// Where a holder's region remembers what it has hashed of a resource.

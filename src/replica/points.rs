@@ -24,7 +24,7 @@ use crate::model::point::Point;
 /// Which of a replica's points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PointChoice<'a> {
-    /// The newest.
+    /// The newest complete one; the newest where none is complete.
     Newest,
     /// By its number.
     Sequence(u64),
@@ -41,7 +41,7 @@ pub fn list(record: &ReplicaRecord) -> Vec<Point> {
 pub fn find(record: &ReplicaRecord, choice: PointChoice<'_>) -> Option<u64> {
     let listed = || record.chain().chain(record.set_aside()).map(|record| &record.point);
     match choice {
-        PointChoice::Newest => record.newest().map(|record| record.point.sequence),
+        PointChoice::Newest => record.newest_complete().or_else(|| record.newest()).map(|record| record.point.sequence),
         PointChoice::Sequence(sequence) => listed().map(|point| point.sequence).find(|there| *there == sequence),
         PointChoice::Name(name) => {
             listed().find(|point| point.name.as_deref() == Some(name)).map(|point| point.sequence)

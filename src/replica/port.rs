@@ -94,6 +94,9 @@ pub enum TransferError {
         path: String,
         /// The system's words.
         detail: String,
+        /// Whether it is this file that fails, by its permissions or its medium, and not the machine that lacks
+        /// something: trying again changes nothing.
+        bad_file: bool,
     },
     /// Bytes that are not what their hash says.
     #[error("{0}")]

@@ -15,10 +15,13 @@
 //! between the look at the replica and `sealed`, or a received block that a failing disk altered since. Then nothing
 //! of the replica was touched yet, and the next sync starts from what arrived.
 //!
-//! A full disk or a failing one stops a phase with an error, and so does somebody who does not want to wait; the
+//! A file that a hand took away meanwhile, or that its disk does not take, does not stop it: the rest is put in, the
+//! point and the older ones that needed the lost bytes are recorded as damaged, and the next sync repairs it.
+//!
+//! A full disk or one that fails altogether stops a phase with an error, and so does somebody who does not want to wait; the
 //! newest complete point can be read meanwhile, and the next opening goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalog::{
     Catalog, CatalogChange, FileId, FileIdentity, KeptEntry, KeptFile, KeptManifest, Phase, PointRecord,
@@ -28,6 +31,7 @@ use super::export::dress;
 use super::fault::{StopCheck, cannot, misuse};
 use super::hashing::{lock, on_threads};
 use super::layer::{Layer, remove_tree};
+use super::losses::Losses;
 use super::manifest::{Entry, Node};
 use super::place::ReplicaPlace;
 use super::port::{Published, TransferError};
@@ -56,6 +60,8 @@ pub(super) struct Passage<'a> {
     pub(super) old: KeptManifest,
     /// What they will show.
     pub(super) new: KeptManifest,
+    /// Whether some of that could not be put in: the new point is damaged then.
+    pub(super) lacking: bool,
 }
 
 /// Whether a phase could be gone through.
@@ -108,8 +114,9 @@ impl Receive {
             .map(|file| (file.path.as_str(), (file.id, u64::try_from(file.data).unwrap_or(0))))
             .collect();
         let manifest = self.kept_manifest(&bodies)?;
-        self.finish_staged(&manifest, &state.record)?;
         self.sync_overlays(&state)?;
+        // Last: with the files' own modes this program may not be allowed to open them again.
+        self.finish_staged(&manifest, &state.record)?;
         let sequence = record.next_sequence.max(1);
         let point = Point {
             sequence,
@@ -146,6 +153,10 @@ impl Receive {
         }
         // The point stands. What cannot be dropped now is dropped after a later sync.
         let _ = prune::retain_unless(disk, catalog, &self.place, &self.rules.retention, &self.stop);
+        let published = catalog.load(&self.place.resource)?;
+        if published.points.get(&sequence).is_none_or(|record| record.point.state == PointState::Damaged) {
+            return Err(TransferError::Corrupt(lacking(catalog, &self.place, sequence)?));
+        }
         Ok(Published { point, new: true, changed, set_aside: self.set_aside.clone() })
     }
 
@@ -176,7 +187,9 @@ impl Receive {
                 Node::Directory | Node::Link { .. } => None,
                 Node::File { .. } => {
                     Some(match (bodies.get(path), here.get(path).and_then(|kept| kept.file.as_ref())) {
-                        (Some((id, data)), _) => KeptFile { id: *id, identity: None, data: ByteCount(*data) },
+                        (Some((id, data)), _) => {
+                            KeptFile { id: *id, identity: None, data: ByteCount(*data), torn: false }
+                        }
                         (None, Some(body)) => body.clone(),
                         (None, None) => return Err(misuse(format!("{path} has not arrived"))),
                     })
@@ -231,6 +244,14 @@ impl Receive {
     }
 }
 
+/// What could not be put in of a point, in words.
+fn lacking(catalog: &dyn Catalog, place: &ReplicaPlace, sequence: u64) -> Result<String, TransferError> {
+    let manifest = catalog.manifest(&place.resource, sequence)?;
+    let untrusted = |kept: &&KeptEntry| kept.file.as_ref().is_some_and(|body| body.identity.is_none());
+    let path = manifest.entries.iter().find(untrusted).map_or("a file", |kept| kept.entry.path.as_str());
+    Ok(format!("{path} could not be put in place at the replica: point {sequence} lacks it; the next sync repairs it"))
+}
+
 fn clear_incoming(disk: &dyn Disk, receive: &Receive) -> Result<(), TransferError> {
     remove_tree(disk, &receive.place.incoming)
 }
@@ -260,7 +281,14 @@ pub(super) fn recover_unless(
     if record.receiving.is_none() {
         remove_tree(disk, &place.incoming)?;
     }
-    prune::finish(disk, catalog, place, stop)
+    match prune::finish(disk, catalog, place, stop) {
+        Err(error @ (TransferError::Interrupted | TransferError::Stale { .. })) => Err(error),
+        // Put off: a full disk that keeps an old point from being dropped does not keep the next one from coming.
+        Ok(())
+        | Err(
+            TransferError::Blocked(_) | TransferError::Io { .. } | TransferError::Corrupt(_) | TransferError::Region(_),
+        ) => Ok(()),
+    }
 }
 
 /// Goes from `sealed` to published, wherever it was left.
@@ -280,7 +308,7 @@ pub(super) fn roll_forward(
         None => KeptManifest::default(),
     };
     let new = catalog.manifest(&place.resource, sequence)?;
-    let mut passage = Passage { disk, catalog, place, record, receiving, old, new, stop };
+    let mut passage = Passage { disk, catalog, place, record, receiving, old, new, stop, lacking: false };
     if passage.receiving.phase == Phase::Sealed {
         match undo::save(&mut passage)? {
             Passed::Yes => passage.enter(Phase::TakingOut)?,
@@ -291,7 +319,7 @@ pub(super) fn roll_forward(
         }
     }
     if passage.receiving.phase == Phase::TakingOut {
-        putting::take_out(&passage)?;
+        putting::take_out(&mut passage)?;
         passage.enter(Phase::PuttingIn)?;
     }
     putting::put_in(&mut passage)?;
@@ -317,6 +345,17 @@ impl Passage<'_> {
             let old = self.old.entries.iter().find(|old| old.file.as_ref().is_some_and(|body| body.id == arriving.id));
             old.map(|old| (old, new))
         })
+    }
+
+    /// Which points lose bytes that the replica's files had.
+    pub(super) fn losses(&self) -> Losses<'_> {
+        Losses::of_files(self.disk, self.catalog, self.place, &self.record)
+    }
+
+    /// Notes points that lost bytes; the next commit records them.
+    pub(super) fn note_damaged(&mut self, damaged: BTreeSet<u64>) {
+        let known = std::mem::take(&mut self.receiving.damaged);
+        self.receiving.damaged = damaged.into_iter().chain(known).collect::<BTreeSet<u64>>().into_iter().collect();
     }
 
     /// How a file of the point that the files show should lie now.
@@ -350,17 +389,13 @@ impl Passage<'_> {
 
     /// The commit that publishes.
     fn arrive(&self, sequence: u64) -> Result<(), TransferError> {
-        let mut changes = Vec::new();
-        for damaged in &self.receiving.damaged {
-            if let Some(record) = self.record.points.get(damaged) {
-                let mut record = record.clone();
-                record.point.state = PointState::Damaged;
-                changes.push(CatalogChange::Point { record: Box::new(record), manifest: None });
-            }
-        }
+        let mut changes = prune::damage(&self.record, &self.receiving.damaged.iter().copied().collect());
         let no_point = || misuse(format!("point {sequence} has no record"));
         let mut record = self.record.points.get(&sequence).ok_or_else(no_point)?.clone();
         record.standing = Standing::Published;
+        if self.lacking {
+            record.point.state = PointState::Damaged;
+        }
         changes.push(CatalogChange::Point { record: Box::new(record), manifest: Some(self.new.clone()) });
         changes.push(CatalogChange::Receiving(None));
         changes.push(CatalogChange::Refusal(None));

@@ -6,46 +6,73 @@
 //! directories' modes and times; then every directory that gained or lost a name is synced.
 //!
 //! Something in the way that is neither of the old point nor of the new one is moved beside the set-aside points,
-//! never overwritten.
+//! never overwritten. A file that somebody took away meanwhile, and one that cannot be written, is passed over: it is
+//! better to have the rest and to say what is lacking than to wait for what may never come.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::beside::put_beside;
 use super::block::{GROUP_BYTES, blocks_in_group, from_slot, groups_in, hash_group};
-use super::catalog::{FileId, KeptEntry, KeptFile};
+use super::catalog::{FileId, FileIdentity, KeptEntry, KeptFile};
 use super::export::{dress, is_dressed, lies};
-use super::fault::{cannot, misuse};
+use super::fault::{cannot, if_readable};
 use super::index::{Index, Record};
-use super::layer::{make_dir, move_if_there, remove_if_there};
+use super::layer::{exists, make_dir, move_if_there, remove_if_there};
 use super::manifest::Node;
 use super::port::{BLOCK_BYTES, TransferError, ZERO};
 use super::publish::Passage;
 use super::tree::identity;
-use crate::host::disk::{DiskFile, FileKind, FileStat, Open};
+use crate::host::disk::{Disk, DiskFile, FileKind, FileStat, Open};
 
 /// Moves the files that the new point does not have into the undo of the old one.
 ///
 /// # Errors
 /// I/O errors.
-pub(super) fn take_out(passage: &Passage<'_>) -> Result<(), TransferError> {
+pub(super) fn take_out(passage: &mut Passage<'_>) -> Result<(), TransferError> {
     let Some(undo) = passage.undo() else { return Ok(()) };
+    let disk = passage.disk;
     open_up(passage, &passage.old.entries)?;
     let stays: BTreeSet<FileId> = bodies(&passage.new.entries).map(|(_, body)| body.id).collect();
     let mut left = BTreeSet::new();
+    let mut losses = passage.losses();
     for (kept, body) in bodies(&passage.old.entries).filter(|(_, body)| !stays.contains(&body.id)) {
         let path = passage.place.files.join(&kept.entry.path);
-        let is_file = passage.disk.symlink_metadata(&path).is_ok_and(|stat| stat.kind == FileKind::File);
-        if is_file && move_if_there(passage.disk, &path, &undo.whole(body.id))? {
+        let stat = disk.symlink_metadata(&path).ok().filter(|stat| stat.kind == FileKind::File);
+        let whole = undo.whole(body.id);
+        // Somebody took it away, or wrote to it, since it was last looked at.
+        let is_lost = match &stat {
+            Some(stat) => passage.expected(body) != Some(identity(stat)),
+            None => !exists(disk, &whole)?,
+        };
+        if is_lost {
+            losses.file(body.id)?;
+        }
+        if stat.is_some() && move_if_there(disk, &path, &whole)? {
             left.extend(path.parent().map(Path::to_owned));
         }
         let index = passage.place.index_of(body.id);
-        if move_if_there(passage.disk, &index, &undo.whole_index(body.id))? {
+        if move_if_there(disk, &index, &undo.whole_index(body.id))? {
             left.insert(passage.place.index.clone());
         }
     }
-    undo.sync(passage.disk)?;
-    left.iter().try_for_each(|directory| passage.disk.sync_dir(directory).map_err(cannot("sync", directory)))
+    let damaged = losses.damaged();
+    passage.note_damaged(damaged);
+    undo.sync(disk)?;
+    left.iter().try_for_each(|directory| disk.sync_dir(directory).map_err(cannot("sync", directory)))
+}
+
+/// What became of a file of the new point.
+enum Put {
+    /// It is there and lies so; it may have to be read again by the next sync.
+    There { stat: FileStat, trusted: bool },
+    /// It was and stays as it is.
+    Same,
+    /// Not all of it could be written; what an older point needs of it is there.
+    Torn,
+    /// It is not there, with all that older points needed of it.
+    Gone,
 }
 
 /// Makes the files show the new point, and notes how they lie.
@@ -89,45 +116,48 @@ pub(super) fn put_in(passage: &mut Passage<'_>) -> Result<(), TransferError> {
     }
     open_up(passage, &passage.new.entries)?;
 
-    let arriving = passage.receiving.files.clone();
     let before: BTreeMap<&str, &KeptEntry> =
         passage.old.entries.iter().map(|kept| (kept.entry.path.as_str(), kept)).collect();
-    let mut identities: BTreeMap<FileId, Option<super::catalog::FileIdentity>> = BTreeMap::new();
+    let mut identities: BTreeMap<FileId, Option<FileIdentity>> = BTreeMap::new();
+    let mut losses = passage.losses();
+    let mut lacking = false;
+    let mut torn = BTreeSet::new();
     for (at, kept) in passage.new.entries.iter().enumerate() {
         let Some(body) = &kept.file else { continue };
         let path = files.join(&kept.entry.path);
-        let mut trusted = true;
-        match arriving.get(&kept.entry.path) {
+        let put = match passage.receiving.files.get(&kept.entry.path) {
             Some(arriving) if arriving.staged => {
-                let staged = passage.incoming().data(body.id);
-                if disk.symlink_metadata(&staged).is_ok() {
-                    make_way(passage, &path, FileKind::File)?;
-                    // The old file has left. Only one that is being healed lies there, and was set aside.
-                    let heals = bodies(&passage.old.entries).any(|(_, old)| old.id == body.id);
-                    if !heals && disk.symlink_metadata(&path).is_ok() {
-                        put_aside(passage, &path)?;
-                    }
-                }
-                move_if_there(disk, &staged, &path)?;
-                move_if_there(disk, &passage.incoming().table(body.id), &passage.place.index_of(body.id))?;
                 gained.extend(path.parent().map(Path::to_owned));
+                move_in(passage, kept, body, &path)?
             }
-            Some(_) => trusted = patch(passage, kept, body, &path)?,
+            Some(_) => patch(passage, kept, body, &path)?,
             None => {
                 let same = before.get(kept.entry.path.as_str()).is_some_and(|old| old.entry == kept.entry);
                 if same && !passage.receiving.undressed.contains(&body.id) {
-                    continue;
+                    Put::Same
+                } else {
+                    dress_again(passage, kept, body, &path)?
                 }
-                let stat = disk.symlink_metadata(&path).map_err(cannot("look at", &path))?;
-                // Dressed by an earlier attempt, it lies otherwise than before and must still be believed.
-                trusted = is_dressed(&stat, kept, false) || body.identity == Some(identity(&stat));
-                dress(disk, &path, kept, passage.receiving.owners)?;
+            }
+        };
+        match put {
+            Put::There { stat, trusted } => {
+                identities.insert(body.id, trusted.then(|| identity(&stat)));
+                note(&stat, (at, kept));
+            }
+            Put::Same => {}
+            Put::Torn => {
+                identities.insert(body.id, None);
+                torn.insert(body.id);
+            }
+            Put::Gone => {
+                losses.file(body.id)?;
+                identities.insert(body.id, None);
+                lacking = true;
             }
         }
-        let stat = disk.symlink_metadata(&path).map_err(cannot("look at", &path))?;
-        identities.insert(body.id, trusted.then(|| identity(&stat)));
-        note(&stat, (at, kept));
     }
+    let damaged = losses.damaged();
     let directories = passage.new.entries.iter().enumerate().rev();
     for (at, kept) in directories.filter(|(_, kept)| kept.entry.node == Node::Directory) {
         let path = files.join(&kept.entry.path);
@@ -144,12 +174,68 @@ pub(super) fn put_in(passage: &mut Passage<'_>) -> Result<(), TransferError> {
     for body in passage.new.entries.iter_mut().filter_map(|kept| kept.file.as_mut()) {
         if let Some(identity) = identities.get(&body.id) {
             body.identity = *identity;
+            body.torn = torn.contains(&body.id);
         }
     }
     for (at, found) in lie_otherwise {
         passage.new.entries[at].lies = found;
     }
+    passage.lacking = lacking || !torn.is_empty();
+    passage.note_damaged(damaged);
     Ok(())
+}
+
+/// Moves a staged file in. Where an earlier attempt has done it, what lies there is believed if it looks like it.
+fn move_in(passage: &Passage<'_>, kept: &KeptEntry, body: &KeptFile, path: &Path) -> Result<Put, TransferError> {
+    let disk = passage.disk;
+    let staged = passage.incoming().data(body.id);
+    if exists(disk, &staged)? {
+        make_way(passage, path, FileKind::File)?;
+        if let Some(stat) = look(disk, path)? {
+            // The old file has left. Only one that is being healed lies there, and was set aside.
+            if was(passage, body) != Some(identity(&stat)) {
+                put_aside(passage, path)?;
+            }
+        }
+    }
+    let moved = move_if_there(disk, &staged, path)?;
+    move_if_there(disk, &passage.incoming().table(body.id), &passage.place.index_of(body.id))?;
+    let Some(stat) = look(disk, path)?.filter(|stat| stat.kind == FileKind::File) else { return Ok(Put::Gone) };
+    let trusted = moved || stat.size == size_of(kept) && is_dressed(&stat, kept, false);
+    Ok(Put::There { stat, trusted })
+}
+
+/// Gives a file that stays its mode, time and owner.
+fn dress_again(passage: &Passage<'_>, kept: &KeptEntry, body: &KeptFile, path: &Path) -> Result<Put, TransferError> {
+    let disk = passage.disk;
+    let Some(stat) = look(disk, path)?.filter(|stat| stat.kind == FileKind::File) else { return Ok(Put::Gone) };
+    // Dressed by an earlier attempt, it lies otherwise than before and must still be believed.
+    let dressed = stat.size == size_of(kept) && is_dressed(&stat, kept, false);
+    let trusted = dressed || body.identity == Some(identity(&stat));
+    dress(disk, path, kept, passage.receiving.owners)?;
+    let stat = disk.symlink_metadata(path).map_err(cannot("look at", path))?;
+    Ok(Put::There { stat, trusted })
+}
+
+/// How a file that the old point has too should lie until it is touched.
+fn was(passage: &Passage<'_>, body: &KeptFile) -> Option<FileIdentity> {
+    bodies(&passage.old.entries).find(|(_, old)| old.id == body.id).and_then(|(_, old)| passage.expected(old))
+}
+
+/// How what stands at `path` lies; none: nothing does.
+fn look(disk: &dyn Disk, path: &Path) -> Result<Option<FileStat>, TransferError> {
+    match disk.symlink_metadata(path) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(cannot("look at", path)(error)),
+    }
+}
+
+fn size_of(kept: &KeptEntry) -> u64 {
+    match kept.entry.node {
+        Node::File { size, root: _ } => size.0,
+        Node::Directory | Node::Link { .. } => 0,
+    }
 }
 
 /// Gives a directory or a link its owner, mode and time, where it does not have them; says how it lies now, and
@@ -220,31 +306,51 @@ fn make_way(passage: &Passage<'_>, path: &Path, kind: FileKind) -> Result<(), Tr
 }
 
 fn put_aside(passage: &Passage<'_>, path: &Path) -> Result<(), TransferError> {
-    let beside = passage.place.aside.join("in-the-way");
-    make_dir(passage.disk, &beside)?;
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let sequence = passage.receiving.sequence.unwrap_or(0);
-    let free = (0_u32..).map(|n| beside.join(format!("{sequence}-{n}-{name}")));
-    let free = free.into_iter().find(|free| passage.disk.symlink_metadata(free).is_err());
-    let free = free.ok_or_else(|| misuse("no name is free"))?;
-    passage.disk.rename(path, &free).map_err(cannot("move", path))?;
-    passage.disk.sync_dir(&beside).map_err(cannot("sync", &beside))
+    put_beside(passage.disk, passage.place, passage.receiving.sequence.unwrap_or(0), path).map(|_| ())
 }
 
-/// Writes what arrived of a large file into it, and its hashes into its index. False where the index is not what the
-/// file's root says: then the file is read again by the next sync.
-fn patch(passage: &Passage<'_>, kept: &KeptEntry, body: &KeptFile, path: &Path) -> Result<bool, TransferError> {
+/// Makes a large file what the new point says. One that is not there, or that may not be opened, is given up; one
+/// that its disk does not take is left torn. It is to be read again where an earlier attempt was interrupted in it,
+/// since nobody can tell then whose writing made it what it is, and where its index is not what its root says.
+fn patch(passage: &Passage<'_>, kept: &KeptEntry, body: &KeptFile, path: &Path) -> Result<Put, TransferError> {
     let disk = passage.disk;
-    let Node::File { size, root } = kept.entry.node else { return Ok(true) };
-    let size = size.0;
-    let gone = || misuse(format!("what arrived of {} is missing", kept.entry.path));
-    let arrived = passage.incoming().overlay(disk, body.id)?.ok_or_else(gone)?;
-    let index = Index::create(disk, &passage.place.index_of(body.id))?;
-    let mode = disk.symlink_metadata(path).map_err(cannot("look at", path))?.mode;
-    if mode & 0o600 != 0o600 {
-        disk.set_mode(path, mode | 0o600).map_err(cannot("set the mode of", path))?;
+    let Some(stat) = look(disk, path)? else { return Ok(Put::Gone) };
+    if stat.kind != FileKind::File {
+        return Ok(Put::Gone);
     }
-    let live = disk.open(path, Open::ReadWrite).map_err(cannot("open", path))?;
+    let as_it_was = was(passage, body) == Some(identity(&stat));
+    let as_it_becomes = stat.size == size_of(kept) && is_dressed(&stat, kept, false);
+    let Some(live) = if_readable(open_for_writing(disk, path, &stat))? else {
+        put_aside(passage, path)?;
+        return Ok(Put::Gone);
+    };
+    let Some(sound) = if_readable(write_all(passage, kept, body, (path, &*live)))?.flatten() else {
+        return Ok(Put::Torn);
+    };
+    let stat = disk.symlink_metadata(path).map_err(cannot("look at", path))?;
+    Ok(Put::There { stat, trusted: sound && (as_it_was || as_it_becomes) })
+}
+
+fn open_for_writing(disk: &dyn Disk, path: &Path, stat: &FileStat) -> Result<Box<dyn DiskFile>, TransferError> {
+    if stat.mode & 0o600 != 0o600 {
+        disk.set_mode(path, stat.mode | 0o600).map_err(cannot("set the mode of", path))?;
+    }
+    disk.open(path, Open::ReadWrite).map_err(cannot("open", path))
+}
+
+/// Writes what arrived of a large file into it, and its hashes into its index, which may turn out not to be what the
+/// file's root says. None where what arrived is lost.
+fn write_all(
+    passage: &Passage<'_>,
+    kept: &KeptEntry,
+    body: &KeptFile,
+    (path, live): (&Path, &dyn DiskFile),
+) -> Result<Option<bool>, TransferError> {
+    let disk = passage.disk;
+    let Node::File { size, root } = kept.entry.node else { return Ok(Some(true)) };
+    let size = size.0;
+    let Some(arrived) = passage.incoming().overlay(disk, body.id)? else { return Ok(None) };
+    let index = Index::create(disk, &passage.place.index_of(body.id))?;
     live.set_len(size).map_err(cannot("write", path))?;
     let mut buffer = Vec::new();
     let mut next = arrived.table.next(0)?;
@@ -252,7 +358,7 @@ fn patch(passage: &Passage<'_>, kept: &KeptEntry, body: &KeptFile, path: &Path) 
         passage.stop.go_on()?;
         let slots = arrived.table.record(group)?;
         if slots != Record::EMPTY {
-            write_group(&*live, path, &arrived, (group, size), &slots, &mut buffer)?;
+            write_group(live, path, &arrived, (group, size), &slots, &mut buffer)?;
             let mut record = index.record(group)?;
             for (hash, slot) in record.blocks.iter_mut().zip(&slots.blocks) {
                 *hash = from_slot(*slot).unwrap_or(*hash);
@@ -266,10 +372,7 @@ fn patch(passage: &Passage<'_>, kept: &KeptEntry, body: &KeptFile, path: &Path) 
     // A group's hash is over as many blocks as the file has of it: those that were the last and are the last now have
     // other ones, though none of their blocks may have changed.
     let before = passage.old.entries.iter().find(|old| old.file.as_ref().is_some_and(|old| old.id == body.id));
-    let before = before.map_or(0, |old| match old.entry.node {
-        Node::File { size, root: _ } => size.0,
-        Node::Directory | Node::Link { .. } => 0,
-    });
+    let before = before.map_or(0, size_of);
     let lasts = [before, size].map(|size| groups_in(size).saturating_sub(1));
     for last in lasts.into_iter().filter(|last| *last < groups_in(size)) {
         let mut record = index.record(last)?;
@@ -281,7 +384,7 @@ fn patch(passage: &Passage<'_>, kept: &KeptEntry, body: &KeptFile, path: &Path) 
     dress(disk, path, kept, passage.receiving.owners)?;
     live.sync_all().map_err(cannot("sync", path))?;
     index.sync()?;
-    index.is_sound(size, root)
+    index.is_sound(size, root).map(Some)
 }
 
 /// Writes one group's blocks, neighbours together; zeros become holes.

@@ -17,20 +17,20 @@ use super::block::{GROUP_BYTES, block_len, hash_block, to_slot};
 use super::catalog::{
     Arriving, Catalog, CatalogChange, FileId, KeptEntry, KeptManifest, Phase, ReceivingRecord, ReplicaRecord,
 };
-use super::fault::{StopCheck, cannot, misuse};
+use super::fault::{StopCheck, cannot, if_readable, misuse};
 use super::hashing::{lock, on_threads};
 use super::index::Index;
 use super::inspect::{Findings, inspect};
 use super::layer::{Layer, remove_if_there};
 use super::manifest::Node;
-use super::place::ReplicaPlace;
+use super::place::{ReplicaPlace, with_tables};
 use super::port::{BLOCK_BYTES, BlockAddress, GROUP_BLOCKS, Hash, Reading, Survey, TransferError, ZERO};
 use super::publish::recover_unless;
 use super::survey::{Arrival, Figures, Present};
 use super::suspicion;
 use super::tree::outline;
 use crate::host::disk::{Disk, Open};
-use crate::model::point::{BlockReason, Loss, Outline, Refusal};
+use crate::model::point::{BlockReason, Loss, Outline, PointState, Refusal};
 use crate::model::policy::Retention;
 use crate::model::region::SyncOrder;
 use crate::model::units::Percent;
@@ -137,9 +137,18 @@ impl Receive {
             now: world.clock.now(),
             stop: &stop,
         };
-        let Replicas { modified, names, kept } = aside.run(&mut record, base, kept, &findings)?;
+        let set_aside = aside.run(&mut record, base, kept, &findings).map_err(|error| match error {
+            TransferError::Blocked(Refusal { reason, detail, source_stamp: _, needed, lost: _, at: _ }) => {
+                let figure = needed.map_or(Figure::None, Figure::Needed);
+                refuse(&*catalog, &resource, &world, reading, (reason, detail, figure))
+            }
+            error => error,
+        });
+        let Replicas { modified, names, kept } = set_aside?;
 
-        let repairs = !findings.missing.is_empty() || !modified.is_empty() || !findings.undressed.is_empty();
+        let doubtful = record.newest().is_some_and(|newest| newest.point.state == PointState::Damaged);
+        let repairs =
+            doubtful || !findings.missing.is_empty() || !modified.is_empty() || !findings.undressed.is_empty();
         let undressed = findings.undressed.iter().filter_map(|at| kept.entries[*at].file.as_ref());
         let undressed = undressed.map(|body| body.id).collect();
         let incoming = Layer(place.incoming.clone());
@@ -256,8 +265,7 @@ impl Receive {
             return Err(self.refuse(BlockReason::Suspicious, detail, Figure::None));
         }
         let needed = sum.wanted + sum.undo + sum.grown;
-        // Tables and the file system's own figures.
-        let needed = needed + needed / 128 + if needed > 0 { BLOCK_BYTES } else { 0 };
+        let needed = with_tables(needed);
         let free = self.disk.free_space(&incoming.0).map_err(cannot("look for room on", &incoming.0))?;
         if free < needed {
             let detail = format!("{} are needed, {} are free", ByteCount(needed), ByteCount(free));
@@ -527,7 +535,7 @@ fn distrust_unsound(
         if size.0 <= GROUP_BYTES || !compared || findings.missing.contains(&at) || findings.modified.contains_key(&at) {
             continue;
         }
-        let index = Index::open(disk, &place.index_of(body.id), Open::Read)?;
+        let index = if_readable(Index::open(disk, &place.index_of(body.id), Open::Read))?.flatten();
         if index.is_none_or(|index| !index.is_sound(size.0, *root).unwrap_or(false)) {
             let path = place.files.join(&kept.entry.path);
             let stat = disk.symlink_metadata(&path).map_err(cannot("look at", &path))?;

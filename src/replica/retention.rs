@@ -11,11 +11,13 @@ const DAY_MICROS: i64 = 24 * HOUR_MICROS;
 /// The points to drop, oldest first.
 ///
 /// Kept are the newest `last` points, the newest of each of the last `hourly` hours and `daily` days (of UTC) that
-/// have one, what was set aside, the point that a set-aside one shares its bytes with, and always the newest.
+/// have one, what was set aside, the point that a set-aside one shares its bytes with, and always the newest and
+/// the newest complete one.
 pub fn to_drop(record: &ReplicaRecord, retention: &Retention) -> Vec<u64> {
     let Some(newest) = record.newest() else { return Vec::new() };
     let mut keep: BTreeSet<u64> = record.set_aside().filter_map(|aside| aside.base).collect();
     keep.insert(newest.point.sequence);
+    keep.extend(record.newest_complete().map(|newest| newest.point.sequence));
     let times: Vec<(u64, i64)> =
         record.chain().rev().map(|record| (record.point.sequence, record.point.read_at.as_micros())).collect();
     keep.extend(times.iter().take(retention.last as usize).map(|(sequence, _)| *sequence));

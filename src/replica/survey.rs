@@ -19,10 +19,10 @@ use super::block::{
     hash_blocks, hash_group, to_slot,
 };
 use super::catalog::{FileId, KeptFile};
-use super::fault::{cannot, misuse};
+use super::fault::{cannot, if_readable, misuse};
 use super::hashing::{data_bytes, read_small};
 use super::index::{Index, Record};
-use super::layer::{Layer, Overlay, remove_if_there};
+use super::layer::{Layer, Overlay, exists, remove_if_there};
 use super::port::{BLOCK_BYTES, GROUP_BLOCKS, Hash, TransferError, ZERO};
 use crate::host::disk::{Disk, Open};
 use crate::model::Digest;
@@ -134,15 +134,18 @@ impl Arrival {
     /// # Errors
     /// I/O errors.
     pub(super) fn prepare(&mut self, disk: &dyn Disk, incoming: &Layer) -> Result<(), TransferError> {
+        if self.resuming && if_readable(self.look_at_left(disk, incoming))?.is_none() {
+            // Nothing can be made of it, and nothing be written into it.
+            self.resuming = false;
+            self.left.clear();
+        }
         if !self.resuming {
             incoming.forget_arrived(disk, self.id)?;
         }
         if self.is_small() {
             let path = incoming.data(self.id);
             let file = disk.open(&path, Open::Create).map_err(cannot("open", &path))?;
-            if self.resuming && file.len().map_err(cannot("read", &path))? == self.size {
-                let (bytes, _) = read_small(&*file, &path, self.size)?;
-                self.left = hash_blocks(&bytes);
+            if !self.left.is_empty() {
                 return Ok(());
             }
             file.set_len(0).map_err(cannot("write", &path))?;
@@ -158,6 +161,34 @@ impl Arrival {
             overlay.data.set_len(self.size).map_err(cannot("write", &incoming.data(self.id)))?;
         }
         Index::create(disk, &incoming.wanted(self.id)).map(|_| ())
+    }
+
+    /// Looks at what an earlier sync left, whether it can be read and written. Its bits may already be the file's own,
+    /// which this program need not be allowed to write.
+    fn look_at_left(&mut self, disk: &dyn Disk, incoming: &Layer) -> Result<(), TransferError> {
+        let path = incoming.data(self.id);
+        if !exists(disk, &path)? {
+            return Ok(());
+        }
+        let stat = disk.symlink_metadata(&path).map_err(cannot("look at", &path))?;
+        if stat.mode & 0o600 != 0o600 {
+            disk.set_mode(&path, stat.mode | 0o600).map_err(cannot("set the mode of", &path))?;
+        }
+        let file = disk.open(&path, Open::ReadWrite).map_err(cannot("open", &path))?;
+        if self.is_small() {
+            if stat.size == self.size {
+                let (bytes, _) = read_small(&*file, &path, self.size)?;
+                self.left = hash_blocks(&bytes);
+            }
+            return Ok(());
+        }
+        let Some(table) = Index::open(disk, &incoming.table(self.id), Open::ReadWrite)? else { return Ok(()) };
+        let mut next = table.next(0)?;
+        while let Some(group) = next {
+            table.record(group)?;
+            next = table.next(group + 1)?;
+        }
+        Ok(())
     }
 
     fn open(&self, disk: &dyn Disk, incoming: &Layer) -> Result<Opened, TransferError> {
@@ -190,8 +221,10 @@ impl Arrival {
             return Ok((Record::EMPTY, Record::EMPTY));
         }
         if self.small.is_none() {
-            let file = disk.open(&present.path, Open::Read).map_err(cannot("open", &present.path))?;
-            let (bytes, _) = read_small(&*file, &present.path, present.live_size)?;
+            let open = disk.open(&present.path, Open::Read).map_err(cannot("open", &present.path));
+            let read = open.and_then(|file| read_small(&*file, &present.path, present.live_size));
+            // One that cannot be read has nothing that need not travel.
+            let bytes = if_readable(read)?.map_or_else(Vec::new, |(bytes, _)| bytes);
             self.small = Some(hash_blocks(&bytes));
         }
         let hashes = self.small.as_deref().unwrap_or_default();
@@ -403,8 +436,8 @@ impl Arrival {
     /// Whether a block that an earlier sync left is what its slot says.
     fn holds(&self, opened: &Opened, block: u64, hash: Hash) -> Result<bool, TransferError> {
         let Some(overlay) = &opened.overlay else { return Ok(false) };
-        let bytes = overlay.block(block, hash, block_len(self.size, block))?;
-        Ok(hash_block(&bytes) == hash)
+        let bytes = if_readable(overlay.block(block, hash, block_len(self.size, block)))?;
+        Ok(bytes.is_some_and(|bytes| hash_block(&bytes) == hash))
     }
 
     /// Takes a block from the file that lies there, if it is what its hash says.
@@ -418,12 +451,12 @@ impl Arrival {
     ) -> Result<bool, TransferError> {
         let Some(present) = &self.present else { return Ok(false) };
         if lies.is_none() {
-            *lies = Some(disk.open(&present.path, Open::Read).map_err(cannot("open", &present.path))?);
+            *lies = if_readable(disk.open(&present.path, Open::Read).map_err(cannot("open", &present.path)))?;
         }
         let Some(file) = lies else { return Ok(false) };
         let mut bytes = vec![0; block_len(self.size, block)];
-        let read = file.read_at(&mut bytes, block * BLOCK_BYTES).map_err(cannot("read", &present.path))?;
-        if read != bytes.len() || hash_block(&bytes) != hash {
+        let read = file.read_at(&mut bytes, block * BLOCK_BYTES).map_err(cannot("read", &present.path));
+        if if_readable(read)? != Some(bytes.len()) || hash_block(&bytes) != hash {
             return Ok(false);
         }
         let path = incoming.data(self.id);

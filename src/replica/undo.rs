@@ -4,19 +4,25 @@
 //! the start at any time. Every old block is hashed on its way: one that is not what its point says was altered by
 //! somebody else or by the disk, and the points that need it are named as damaged. Every received block is hashed
 //! once more: it is about to be the only copy.
+//!
+//! A block of the old point that the disk does not give any more is lost, and the points that need it are damaged;
+//! that is no reason to keep the new one waiting. What leads back instead is a file that cannot be opened at all (the
+//! next sync restores it), an index by which nothing can be told, and what arrived and cannot be read: nothing of the
+//! replica was touched yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::block::{block_len, blocks_in, from_slot, groups_in, hash_block, to_slot};
 use super::catalog::{FileId, KeptEntry};
-use super::fault::cannot;
+use super::fault::{cannot, if_readable};
 use super::index::{Index, Record};
-use super::layer::{Layer, exists};
+use super::layer::{Layer, Overlay, exists};
+use super::losses::Losses;
 use super::manifest::Node;
-use super::points::undo_chain;
 use super::port::{BLOCK_BYTES, GROUP_BLOCKS, TransferError, ZERO};
 use super::publish::{Passage, Passed};
 use super::tree::identity;
+use super::verify::distrust;
 use crate::host::disk::Open;
 
 /// Saves the undo, and finds which points are damaged.
@@ -29,7 +35,7 @@ pub(super) fn save(passage: &mut Passage<'_>) -> Result<Passed, TransferError> {
     }
     let Some(undo) = passage.undo() else { return Ok(Passed::Yes) };
     undo.make(passage.disk)?;
-    let mut losses = Losses::new(passage);
+    let mut losses = passage.losses();
     for (old, new) in passage.patched() {
         if let Passed::BackOut(why) = save_file(passage, &undo, old, new, &mut losses)? {
             return Ok(Passed::BackOut(why));
@@ -42,7 +48,7 @@ pub(super) fn save(passage: &mut Passage<'_>) -> Result<Passed, TransferError> {
     }
     undo.sync(passage.disk)?;
     passage.disk.sync_dir(&passage.place.points).map_err(cannot("sync", &passage.place.points))?;
-    let damaged = losses.damaged.into_iter().collect();
+    let damaged = losses.damaged().into_iter().collect();
     passage.receiving.damaged = damaged;
     Ok(Passed::Yes)
 }
@@ -77,20 +83,33 @@ fn save_file(
     losses: &mut Losses<'_>,
 ) -> Result<Passed, TransferError> {
     let disk = passage.disk;
-    let (Node::File { size: old_size, .. }, Node::File { size: new_size, .. }, Some(body)) =
+    let (Node::File { size: old_size, root: old_root }, Node::File { size: new_size, root: _ }, Some(body)) =
         (&old.entry.node, &new.entry.node, &old.file)
     else {
         return Ok(Passed::Yes);
     };
     let (old_size, new_size, id) = (old_size.0, new_size.0, body.id);
+    let back_out = |why: &str| Ok(Passed::BackOut(format!("{} {why}", old.entry.path)));
     let incoming = passage.incoming();
-    let Some(arrived) = incoming.overlay(disk, id)? else {
-        return Ok(Passed::BackOut(format!("what arrived of {} is missing", old.entry.path)));
+    let Some(arrived) = if_readable(incoming.overlay(disk, id))?.flatten() else {
+        return back_out("has lost what arrived of it");
     };
-    let index = Index::open(disk, &passage.place.index_of(id), Open::Read)?;
-    let said = |group| index.as_ref().map_or(Ok(Record::EMPTY), |index: &Index| index.record(group));
+    let index = if_readable(Index::open(disk, &passage.place.index_of(id), Open::Read))?.flatten();
+    if passage.receiving.modified.contains_key(&id) {
+        let sound = index.as_ref().map(|index| if_readable(index.is_sound(old_size, *old_root))).transpose()?.flatten();
+        if sound != Some(true) && !body.torn {
+            // Nobody can tell any more what it had. Of a torn one the older points have what they need.
+            losses.file(id)?;
+        }
+    } else if index.is_none() {
+        return back_out("has lost its index");
+    }
     let path = passage.place.files.join(&old.entry.path);
-    let live = disk.open(&path, Open::Read).map_err(cannot("open", &path))?;
+    let Some(live) = if_readable(disk.open(&path, Open::Read).map_err(cannot("open", &path)))? else {
+        // Read again, it is moved out of the way and fetched anew.
+        distrust(passage.catalog, passage.place, &BTreeSet::from([old.entry.path.clone()]))?;
+        return back_out("cannot be opened at the replica");
+    };
     undo.forget(disk, id)?;
     let overlay = undo.make_overlay(disk, id)?;
     let cut_from = blocks_in(new_size);
@@ -99,7 +118,10 @@ fn save_file(
     while group < end {
         // Up to what is cut off, only groups of which something arrived matter.
         let cut_group = cut_from / GROUP_BLOCKS;
-        let next = arrived.table.next(group)?.unwrap_or(u64::MAX);
+        let Some(next) = if_readable(arrived.table.next(group))? else {
+            return back_out("has lost what arrived of it");
+        };
+        let next = next.unwrap_or(u64::MAX);
         let next_cut = match &index {
             Some(index) if old_size > new_size => index.next(group.max(cut_group))?.unwrap_or(u64::MAX),
             Some(_) | None => u64::MAX,
@@ -109,8 +131,11 @@ fn save_file(
             break;
         }
         passage.stop.go_on()?;
-        let slots = arrived.table.record(group)?;
-        let was = said(group)?;
+        let Some(slots) = if_readable(arrived.table.record(group))? else {
+            return back_out("has lost what arrived of it");
+        };
+        let said = index.as_ref().map_or(Ok(Record::EMPTY), |index| index.record(group));
+        let Some(was) = if_readable(said)? else { return back_out("has an index that cannot be read") };
         let mut saved = Record::EMPTY;
         let mut run: Vec<u8> = Vec::new();
         let mut run_from = 0;
@@ -119,13 +144,16 @@ fn save_file(
             let (slot, was) = (slots.blocks[at as usize], was.blocks[at as usize]);
             let comes = from_slot(slot);
             if let Some(hash) = comes.filter(|hash| *hash != ZERO) {
-                let bytes = arrived.block(block, slot, block_len(new_size, block))?;
+                let bytes = if_readable(arrived.block(block, slot, block_len(new_size, block)))?;
+                if bytes.is_none() {
+                    // What is written over it may not be readable either.
+                    incoming.forget_arrived(disk, id)?;
+                }
                 // The next sync reads each block of the overlay again before it counts it, and fetches this one anew.
-                if hash_block(&bytes) != hash {
-                    return Ok(Passed::BackOut(format!(
-                        "block {block} of {} is not what was received: the disk altered it",
-                        old.entry.path
-                    )));
+                if bytes.is_none_or(|bytes| hash_block(&bytes) != hash) {
+                    return back_out(&format!(
+                        "has a block {block} that is not what was received: the disk altered it"
+                    ));
                 }
             }
             let replaced = comes.is_some_and(|hash| hash != was) || (block >= cut_from && was != ZERO);
@@ -137,9 +165,9 @@ fn save_file(
             }
             saved.blocks[at as usize] = to_slot(was);
             let mut bytes = vec![0; len];
-            let read = live.read_at(&mut bytes, block * BLOCK_BYTES).map_err(cannot("read", &path))?;
-            bytes[read..].fill(0);
-            if hash_block(&bytes) != was {
+            let read = if_readable(live.read_at(&mut bytes, block * BLOCK_BYTES).map_err(cannot("read", &path)))?;
+            bytes[read.unwrap_or(0)..].fill(0);
+            if read.is_none() || hash_block(&bytes) != was {
                 losses.block(id, block)?;
             }
             if was == ZERO {
@@ -162,70 +190,11 @@ fn save_file(
     Ok(Passed::Yes)
 }
 
-fn flush(overlay: &super::layer::Overlay, run: &mut Vec<u8>, from: u64) -> Result<(), TransferError> {
+fn flush(overlay: &Overlay, run: &mut Vec<u8>, from: u64) -> Result<(), TransferError> {
     if run.is_empty() {
         return Ok(());
     }
     let written = overlay.put(from, run);
     run.clear();
     written
-}
-
-/// Which points lose bytes for good.
-struct Losses<'a> {
-    passage: &'a Passage<'a>,
-    /// The base and the points before it, with the files that each has; read when the first loss is found.
-    points: Option<Vec<(u64, BTreeSet<FileId>)>>,
-    damaged: BTreeSet<u64>,
-}
-
-impl<'a> Losses<'a> {
-    fn new(passage: &'a Passage<'_>) -> Self {
-        Self { passage, points: None, damaged: BTreeSet::new() }
-    }
-
-    fn block(&mut self, id: FileId, block: u64) -> Result<(), TransferError> {
-        self.lose(id, Some(block))
-    }
-
-    fn file(&mut self, id: FileId) -> Result<(), TransferError> {
-        self.lose(id, None)
-    }
-
-    /// The points that have the file and no earlier layer with these bytes.
-    fn lose(&mut self, id: FileId, block: Option<u64>) -> Result<(), TransferError> {
-        let Passage { disk, place, record, .. } = self.passage;
-        if self.points.is_none() {
-            self.points = Some(self.read_points()?);
-        }
-        for (sequence, files) in self.points.as_deref().unwrap_or_default() {
-            if self.damaged.contains(sequence) || !files.contains(&id) {
-                continue;
-            }
-            let mut safe = false;
-            for layer in undo_chain(record, *sequence, false) {
-                let layer = Layer(place.undo(layer));
-                safe |= exists(*disk, &layer.whole(id))?;
-                if let (Some(block), Some(overlay)) = (block, layer.overlay(*disk, id)?) {
-                    let slots = overlay.table.record(block / GROUP_BLOCKS)?;
-                    safe |= from_slot(slots.blocks[(block % GROUP_BLOCKS) as usize]).is_some();
-                }
-            }
-            if !safe {
-                self.damaged.insert(*sequence);
-            }
-        }
-        Ok(())
-    }
-
-    fn read_points(&self) -> Result<Vec<(u64, BTreeSet<FileId>)>, TransferError> {
-        let mut points = Vec::new();
-        for record in self.passage.record.chain() {
-            let sequence = record.point.sequence;
-            let manifest = self.passage.catalog.manifest(&self.passage.place.resource, sequence)?;
-            let files = manifest.entries.iter().filter_map(|kept| kept.file.as_ref()).map(|body| body.id).collect();
-            points.push((sequence, files));
-        }
-        Ok(points)
-    }
 }

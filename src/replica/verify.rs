@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::block::{GROUP_BYTES, blocks_in};
 use super::catalog::{Catalog, CatalogChange, FileIdentity, KeptEntry};
-use super::fault::{StopCheck, cannot};
+use super::fault::{StopCheck, cannot, if_readable};
 use super::hashing::hash_with;
 use super::index::{Index, Record};
 use super::layer::read_group;
@@ -14,7 +14,7 @@ use super::place::{Place, ReplicaPlace};
 use super::points::PointReader;
 use super::port::TransferError;
 use super::scan::remembered;
-use super::tree::{FoundNode, identity, walk};
+use super::tree::{Found, FoundNode, identity, walk};
 use crate::host::disk::{Disk, Open};
 use crate::model::{ByteCount, Digest};
 
@@ -25,7 +25,7 @@ pub enum Check {
     Identical,
     /// Its metadata says that it changed, and it did.
     Changed,
-    /// Its metadata says that it did not change, and it did.
+    /// Its metadata says that it did not change, and it did; or it cannot be read.
     Mismatch,
     /// It is not there.
     Missing,
@@ -44,15 +44,34 @@ pub struct CheckedFile {
     pub read: ByteCount,
     /// Its root as read now.
     pub root: Option<Digest>,
+    /// Why it could not be read.
+    pub reason: Option<String>,
 }
 
 /// A verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
-    /// The root hash over all files as read now; none where one is missing.
+    /// The root hash over all files as read now; none where one is missing or cannot be read.
     pub data_hash: Option<Digest>,
     /// File by file.
     pub files: Vec<CheckedFile>,
+}
+
+impl CheckedFile {
+    /// One that cannot be read; other errors than a file's are returned.
+    fn unreadable(path: &str, size: u64, error: TransferError) -> Result<Self, TransferError> {
+        match error {
+            TransferError::Io { .. } => Ok(Self {
+                path: path.to_owned(),
+                check: Check::Mismatch,
+                blocks: blocks_in(size).max(1),
+                read: ByteCount(0),
+                root: None,
+                reason: Some(error.to_string()),
+            }),
+            error => Err(error),
+        }
+    }
 }
 
 /// What reading a file gave.
@@ -71,7 +90,7 @@ fn reread(
     let root = hash_with(size, &StopCheck::never(), read, |group, record, seen| {
         bytes.fetch_add(seen.map_or(0, |seen| seen.len() as u64), Ordering::Relaxed);
         if let Some(index) = index {
-            let said: Record = index.record(group)?;
+            let said: Record = if_readable(index.record(group))?.unwrap_or(Record::EMPTY);
             let count = said.blocks.iter().zip(&record.blocks).filter(|(said, now)| said != now).count();
             differing.fetch_add(count as u64, Ordering::Relaxed);
         }
@@ -84,7 +103,7 @@ fn reread(
 /// showing it is repaired by the next sync after [`distrust`].
 ///
 /// # Errors
-/// Where there is no point, or a file cannot be read.
+/// Where there is no point, or the records cannot be read.
 pub fn verify_replica(disk: &dyn Disk, catalog: &dyn Catalog, place: &ReplicaPlace) -> Result<Verified, TransferError> {
     let record = catalog.load(&place.resource)?;
     let no_point = || TransferError::Region(format!("{} has no point here", place.resource));
@@ -95,7 +114,14 @@ pub fn verify_replica(disk: &dyn Disk, catalog: &dyn Catalog, place: &ReplicaPla
     let mut whole = true;
     for (kept, entry) in reader.manifest.entries.iter().zip(&mut now.entries) {
         let (Node::File { size, root }, Some(body)) = (&kept.entry.node, &kept.file) else { continue };
-        let file = reader.file(kept)?;
+        let file = match reader.file(kept) {
+            Ok(file) => file,
+            Err(error) => {
+                files.push(CheckedFile::unreadable(&kept.entry.path, size.0, error)?);
+                whole = false;
+                continue;
+            }
+        };
         let live = disk.symlink_metadata(&place.files.join(&kept.entry.path)).ok().map(|stat| identity(&stat));
         if live.is_none() && !file.has_body() {
             whole = false;
@@ -105,16 +131,25 @@ pub fn verify_replica(disk: &dyn Disk, catalog: &dyn Catalog, place: &ReplicaPla
                 blocks: blocks_in(size.0),
                 read: ByteCount(0),
                 root: None,
+                reason: None,
             });
             continue;
         }
         // A file that became longer is not what the point says, whatever its first bytes are.
         let now_size = live.map_or(size.0, |live| live.size);
+        // Without an index nobody can tell how many blocks differ, and that is all.
         let index = match size.0 > GROUP_BYTES {
-            true => Index::open(disk, &place.index_of(body.id), Open::Read)?,
+            true => if_readable(Index::open(disk, &place.index_of(body.id), Open::Read))?.flatten(),
             false => None,
         };
-        let found = reread(size.0, index.as_ref(), |group, bytes| file.read(group, bytes))?;
+        let found = match reread(size.0, index.as_ref(), |group, bytes| file.read(group, bytes)) {
+            Ok(found) => found,
+            Err(error) => {
+                files.push(CheckedFile::unreadable(&kept.entry.path, size.0, error)?);
+                whole = false;
+                continue;
+            }
+        };
         let same = found.root == *root && now_size == size.0;
         let blocks = match (same, &index) {
             (true, _) => 0,
@@ -128,6 +163,7 @@ pub fn verify_replica(disk: &dyn Disk, catalog: &dyn Catalog, place: &ReplicaPla
             blocks,
             read: ByteCount(found.read),
             root: Some(found.root),
+            reason: None,
         });
     }
     Ok(Verified { data_hash: whole.then(|| now.data_hash()), files })
@@ -161,33 +197,32 @@ pub fn distrust(catalog: &dyn Catalog, place: &ReplicaPlace, paths: &BTreeSet<St
 /// Reads a holder's files and compares them with what was remembered of the last reading.
 ///
 /// # Errors
-/// Where a file cannot be read.
+/// Where the files cannot be looked at.
 pub fn verify_source(disk: &dyn Disk, live: &Place, cache: &std::path::Path) -> Result<Verified, TransferError> {
     let mut known: BTreeMap<String, (FileIdentity, Digest, Option<std::path::PathBuf>)> = remembered(disk, cache);
     let tree = walk(disk, live)?;
     let mut files = Vec::new();
     let mut manifest = Manifest::default();
+    let mut whole = true;
     for found in &tree.found {
         let node = match &found.node {
             FoundNode::Directory => Node::Directory,
             FoundNode::Link(to) => Node::Link { to: to.clone() },
             FoundNode::File => {
                 let size = found.stat.size;
-                let file = disk.open(&found.at, Open::Read).map_err(cannot("open", &found.at))?;
                 let was = known.remove(&found.path);
                 let index = match was.as_ref().and_then(|(_, _, index)| index.as_ref()) {
-                    Some(index) => Index::open(disk, index, Open::Read)?,
+                    Some(index) => if_readable(Index::open(disk, index, Open::Read))?.flatten(),
                     None => None,
                 };
-                let now = reread(size, index.as_ref(), |group, bytes| {
-                    let start = group * GROUP_BYTES;
-                    let data = file.next_data(start).map_err(cannot("read", &found.at))?;
-                    if data.is_none_or(|(from, _)| from >= start + bytes.len() as u64) {
-                        return Ok(false);
+                let now = match reread_found(disk, found, index.as_ref()) {
+                    Ok(now) => now,
+                    Err(error) => {
+                        files.push(CheckedFile::unreadable(&found.path, size, error)?);
+                        whole = false;
+                        continue;
                     }
-                    read_group(&*file, &found.at, group, bytes)?;
-                    Ok(true)
-                })?;
+                };
                 let same = was.as_ref().is_some_and(|(_, root, _)| *root == now.root);
                 let looks_same = was.as_ref().is_some_and(|(was, _, _)| *was == identity(&found.stat));
                 files.push(CheckedFile {
@@ -200,6 +235,7 @@ pub fn verify_source(disk: &dyn Disk, live: &Place, cache: &std::path::Path) -> 
                     },
                     read: ByteCount(now.read),
                     root: Some(now.root),
+                    reason: None,
                 });
                 Node::File { size: ByteCount(size), root: now.root }
             }
@@ -218,7 +254,21 @@ pub fn verify_source(disk: &dyn Disk, live: &Place, cache: &std::path::Path) -> 
         blocks: blocks_in(was.size),
         read: ByteCount(0),
         root: None,
+        reason: None,
     }));
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(Verified { data_hash: Some(manifest.data_hash()), files })
+    Ok(Verified { data_hash: whole.then(|| manifest.data_hash()), files })
+}
+
+fn reread_found(disk: &dyn Disk, found: &Found, index: Option<&Index>) -> Result<Reread, TransferError> {
+    let file = disk.open(&found.at, Open::Read).map_err(cannot("open", &found.at))?;
+    reread(found.stat.size, index, |group, bytes| {
+        let start = group * GROUP_BYTES;
+        let data = file.next_data(start).map_err(cannot("read", &found.at))?;
+        if data.is_none_or(|(from, _)| from >= start + bytes.len() as u64) {
+            return Ok(false);
+        }
+        read_group(&*file, &found.at, group, bytes)?;
+        Ok(true)
+    })
 }

@@ -5,9 +5,13 @@
 //! too, as a killed process makes none; a write that is hit leaves its first half behind, other calls nothing. What
 //! it does not model is the loss of power: bytes that were written and not synced stay. The order of writes and
 //! syncs is checked with [`FaultyDisk::calls`] instead.
+//!
+//! Beside faults that come with time it has some that lie in the disk: single files that fail, whatever they are
+//! renamed to, and a user to whom modes apply.
 
 use std::ffi::OsString;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -51,6 +55,8 @@ pub enum Fault {
 pub const ENOSPC: i32 = 28;
 /// The error number of a failing disk.
 pub const EIO: i32 = 5;
+/// The error number of a file that may not be opened.
+pub const EACCES: i32 = 13;
 
 /// A call that changes something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,11 +98,33 @@ pub struct Call {
     pub path: PathBuf,
 }
 
+/// How a single file fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bad {
+    /// It cannot be opened.
+    Open,
+    /// These of its bytes cannot be read.
+    Read(Range<u64>),
+    /// It cannot be written.
+    Write,
+    /// What is written to it cannot be made durable.
+    Sync,
+}
+
+#[derive(Debug)]
+struct BadFile {
+    ino: u64,
+    how: Bad,
+    errno: i32,
+}
+
 #[derive(Debug)]
 struct Script {
     fault: Fault,
     calls: Vec<Call>,
     crashed: bool,
+    bad: Vec<BadFile>,
+    plain_user: bool,
 }
 
 /// What becomes of a changing call.
@@ -146,7 +174,44 @@ impl Script {
 impl FaultyDisk {
     /// Wraps `disk`.
     pub fn new(disk: Arc<dyn Disk>, fault: Fault) -> Self {
-        Self { disk, script: Arc::new(Mutex::new(Script { fault, calls: Vec::new(), crashed: false })) }
+        let script = Script { fault, calls: Vec::new(), crashed: false, bad: Vec::new(), plain_user: false };
+        Self { disk, script: Arc::new(Mutex::new(script)) }
+    }
+
+    /// From now on the file that stands at `path` fails with `errno`, wherever it is moved.
+    ///
+    /// # Errors
+    /// Where there is no such file.
+    pub fn spoil(&self, path: &Path, how: Bad, errno: i32) -> io::Result<()> {
+        let ino = self.disk.symlink_metadata(path)?.ino;
+        self.script().bad.push(BadFile { ino, how, errno });
+        Ok(())
+    }
+
+    /// From now on a file's own bits say who may open it, as they do for its owner who is not root.
+    pub fn obey_modes(&self) {
+        self.script().plain_user = true;
+    }
+
+    fn bad(&self, ino: u64, fails: impl Fn(&Bad) -> bool) -> io::Result<()> {
+        match self.script().bad.iter().find(|bad| bad.ino == ino && fails(&bad.how)) {
+            Some(bad) => Err(io::Error::from_raw_os_error(bad.errno)),
+            None => Ok(()),
+        }
+    }
+
+    /// What the file itself says to being opened.
+    fn admit(&self, path: &Path, how: Open) -> io::Result<()> {
+        let Ok(stat) = self.disk.symlink_metadata(path) else { return Ok(()) };
+        self.bad(stat.ino, |bad| *bad == Bad::Open)?;
+        let needed = match how {
+            Open::Read => 0o400,
+            Open::ReadWrite | Open::CreateNew | Open::Create => 0o600,
+        };
+        if self.script().plain_user && stat.mode & needed != needed {
+            return Err(io::Error::from_raw_os_error(EACCES));
+        }
+        Ok(())
     }
 
     /// How many changing calls were asked for, the failed one included. After a run without a fault: the number of
@@ -186,6 +251,7 @@ impl FaultyDisk {
 #[derive(Debug)]
 struct FaultyFile {
     file: Box<dyn DiskFile>,
+    ino: u64,
     path: PathBuf,
     disk: FaultyDisk,
 }
@@ -193,10 +259,14 @@ struct FaultyFile {
 impl DiskFile for FaultyFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.disk.alive()?;
+        let end = offset + buffer.len() as u64;
+        let hit = |bad: &Bad| matches!(bad, Bad::Read(range) if range.start < end && offset < range.end);
+        self.disk.bad(self.ino, hit)?;
         self.file.read_at(buffer, offset)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.disk.bad(self.ino, |bad| *bad == Bad::Write)?;
         let verdict = self.disk.script().judge(Op::Write, &self.path);
         match verdict {
             Verdict::Go => self.file.write_at(bytes, offset),
@@ -218,10 +288,12 @@ impl DiskFile for FaultyFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.disk.bad(self.ino, |bad| *bad == Bad::Sync)?;
         self.disk.change(Op::Sync, &self.path, || self.file.sync_data())
     }
 
     fn sync_all(&self) -> io::Result<()> {
+        self.disk.bad(self.ino, |bad| *bad == Bad::Sync)?;
         self.disk.change(Op::Sync, &self.path, || self.file.sync_all())
     }
 
@@ -240,11 +312,16 @@ impl Disk for FaultyDisk {
         let file = match how {
             Open::Read | Open::ReadWrite => {
                 self.alive()?;
+                self.admit(path, how)?;
                 self.disk.open(path, how)?
             }
-            Open::CreateNew | Open::Create => self.change(Op::Create, path, || self.disk.open(path, how))?,
+            Open::CreateNew | Open::Create => {
+                self.admit(path, how)?;
+                self.change(Op::Create, path, || self.disk.open(path, how))?
+            }
         };
-        Ok(Box::new(FaultyFile { file, path: path.to_owned(), disk: self.clone() }))
+        let ino = file.stat()?.ino;
+        Ok(Box::new(FaultyFile { file, ino, path: path.to_owned(), disk: self.clone() }))
     }
 
     fn symlink_metadata(&self, path: &Path) -> io::Result<FileStat> {

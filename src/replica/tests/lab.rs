@@ -18,7 +18,7 @@ use crate::model::policy::Retention;
 use crate::model::region::{Epoch, SyncOrder};
 use crate::model::units::Percent;
 use crate::model::{Clock, Lineage, OperationId, ResourceKey, Timestamp, World};
-use crate::replica::catalog::{Catalog, CatalogChange, CatalogError, KeptManifest, Phase, ReplicaRecord};
+use crate::replica::catalog::{Catalog, CatalogChange, CatalogError, FileId, KeptManifest, Phase, ReplicaRecord};
 use crate::replica::export::{ExportOrder, export};
 use crate::replica::index::Index;
 use crate::replica::manifest::Node;
@@ -439,6 +439,13 @@ impl Lab {
 
     pub(super) fn points(&self) -> Vec<Point> {
         crate::replica::points::list(&self.record())
+    }
+
+    /// The number of a file of the newest point.
+    pub(super) fn catalog_file(&self, path: &str) -> FileId {
+        let manifest = self.catalog.manifest(&self.key, self.newest().unwrap()).unwrap();
+        let kept = manifest.entries.into_iter().find(|kept| kept.entry.path == path);
+        kept.and_then(|kept| kept.file).unwrap().id
     }
 
     pub(super) fn newest(&self) -> Option<u64> {
