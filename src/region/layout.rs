@@ -65,6 +65,16 @@ impl Layout {
         self.own().join("clones")
     }
 
+    /// What remembers that something is held still, one file for each resource.
+    pub fn marks(&self) -> PathBuf {
+        self.own().join("held")
+    }
+
+    /// The one of a resource.
+    pub fn mark(&self, resource: &ResourceKey) -> PathBuf {
+        self.marks().join(format!("{resource}.json"))
+    }
+
     /// What was at the holder before its files were replaced, one directory for each time.
     pub fn replaced(&self, resource: &ResourceKey) -> PathBuf {
         self.own().join("replaced").join(resource.kind.as_str()).join(resource.id.as_str())

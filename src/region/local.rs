@@ -6,7 +6,7 @@
 //! | order | guarantee | a crash here leaves behind |
 //! | --- | --- | --- |
 //! | found | the identity is written last: a directory with one has its store | a vacant place, or a founded region |
-//! | open | what a killed program left is ended | what is left still: it stands in nobody's way, and is told once |
+//! | open | what a killed program left is ended: frozen machines go on, leftovers go | what is left still: it stands in nobody's way, and is told once |
 //! | record | one transaction | all changes or none; directories of a rename move with the next writer |
 //! | sync | the block engine's | what the next sync goes on from |
 
@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::identity::{self, IdentityError};
 use super::layout::Layout;
 use super::place::Places;
-use super::quiesce::Quiescer;
+use super::quiesce::{self, Quiescer};
 use super::restore;
 use super::source::Readings;
 use super::store::{KeptResource, Rename, Store, StoreError};
@@ -115,6 +115,7 @@ impl Inner {
         }
         let inner = Arc::clone(self);
         let open = blocking(move || inner.open()).await?;
+        self.thaw_left().await;
         Ok(Arc::clone(writing.insert(Arc::new(open))))
     }
 
@@ -142,6 +143,7 @@ impl Inner {
             inner.open()
         })
         .await?;
+        self.thaw_left().await;
         Ok(writing.insert(Arc::new(open)).identity.clone())
     }
 
@@ -220,6 +222,16 @@ impl Inner {
         std::mem::take(&mut self.remarks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    fn remark(&self, told: impl IntoIterator<Item = String>) {
+        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
+    }
+
+    /// Takes back what programs that are gone left frozen, or snapshotted.
+    async fn thaw_left(&self) {
+        let left = quiesce::settle_all(&*self.disk, &self.layout.marks()).await;
+        self.remark(left.into_iter().map(|failure| format!("{}: {failure}", self.region)));
+    }
+
     /// Finishes what a killed program left. What resists is left to the next writer: it is in nobody's way.
     fn tidy(&self, writing: &Writing) -> Result<(), PortError> {
         // Nobody else holds the region, so nobody reads from clones.
@@ -229,11 +241,10 @@ impl Inner {
         let mut left = restore::recover(&*self.disk, &self.layout);
         left.extend(removed.err());
         let told = left.iter().map(|error| format!("{}: {error}; it is tried again later", self.region));
-        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
+        self.remark(told);
         for rename in writing.store.pending_renames().map_err(|error| self.of(error))? {
-            // One that is in the way of its own directories must not stop the others' work: it is met again, and
-            // said, when that resource is.
-            let _ = self.carry_out(writing, &rename);
+            // One that is in the way of its own directories must not stop the others' work.
+            self.remark(self.carry_out(writing, &rename).err().map(|error| error.to_string()));
         }
         Ok(())
     }

@@ -64,10 +64,25 @@ impl Inner {
         }
         let live = self.places(&writing.config).directory(resource, Some(&kept));
         self.expect_stopped(&writing, resource, &kept, &live).await?;
-        let (inner, resource, from) = (Arc::clone(self), resource.clone(), from.to_owned());
-        blocking(move || {
+        let (inner, key, from) = (Arc::clone(self), resource.clone(), from.to_owned());
+        let staged = blocking(move || {
             let at = inner.world.clock.now();
-            restore::replace(&*inner.disk, &inner.layout, &resource, &live, &from, at)
+            restore::stage(&*inner.disk, &inner.layout, &key, &from, at)
+        })
+        .await?;
+        // Copying takes its time, in which somebody may have started it, or given it away.
+        let still = match self.held(&writing, resource) {
+            Ok(kept) => self.expect_stopped(&writing, resource, &kept, &live).await,
+            Err(error) => Err(error),
+        };
+        let (inner, resource) = (Arc::clone(self), resource.clone());
+        blocking(move || match still {
+            Ok(()) => restore::replace(&*inner.disk, &inner.layout, &resource, &live, staged),
+            Err(error) => {
+                // The next writer removes what cannot be removed now.
+                let _ = restore::unstage(&*inner.disk, &staged);
+                Err(error)
+            }
         })
         .await
     }

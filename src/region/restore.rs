@@ -39,15 +39,21 @@ fn name(at: Timestamp) -> String {
     format!("replaced-{text}")
 }
 
-/// Puts the files of `from` in the place of `live`; gives the name of what was there.
-pub(super) fn replace(
+/// New files beside the holder's own, complete and durable.
+#[derive(Debug)]
+pub(super) struct Staged {
+    partial: PathBuf,
+    name: String,
+}
+
+/// Copies the files of `from` to where they can be moved in, however long that takes.
+pub(super) fn stage(
     disk: &dyn Disk,
     layout: &Layout,
     resource: &ResourceKey,
-    live: &Path,
     from: &Path,
     at: Timestamp,
-) -> Result<Option<String>, PortError> {
+) -> Result<Staged, PortError> {
     let tree = walk(disk, &Place::Directory(from.to_owned())).map_err(|error| PortError::Failed(error.to_string()))?;
     if let Some(refused) = &tree.refused {
         return Err(PortError::Refused { reason: format!("{} {}", refused.path, refused.reason), help: None });
@@ -57,8 +63,7 @@ pub(super) fn replace(
     }
     let base = layout.replaced(resource);
     let name = name(at);
-    let staged = |suffix: &str| base.join(format!("{name}{suffix}"));
-    let (partial, ready, aside) = (staged(PARTIAL), staged(READY), base.join(&name));
+    let (partial, aside) = (base.join(format!("{name}{PARTIAL}")), base.join(&name));
     if disk.symlink_metadata(&aside).is_ok() {
         return Err(PortError::Busy(format!("{} is there already: try again", aside.display())));
     }
@@ -66,6 +71,25 @@ pub(super) fn replace(
     copy_all(disk, &tree, &partial, &AtomicBool::new(false)).map_err(failed("copy to", &partial))?;
     sync(disk, &tree, &partial)?;
     make_durable(disk, layout.root(), &base)?;
+    Ok(Staged { partial, name })
+}
+
+/// Removes what was staged and is not wanted.
+pub(super) fn unstage(disk: &dyn Disk, staged: &Staged) -> Result<(), PortError> {
+    remove(disk, &staged.partial)
+}
+
+/// Puts what was staged in the place of `live`; gives the name of what was there.
+pub(super) fn replace(
+    disk: &dyn Disk,
+    layout: &Layout,
+    resource: &ResourceKey,
+    live: &Path,
+    staged: Staged,
+) -> Result<Option<String>, PortError> {
+    let Staged { partial, name } = staged;
+    let base = layout.replaced(resource);
+    let (ready, aside) = (base.join(format!("{name}{READY}")), base.join(&name));
     disk.rename(&partial, &ready).map_err(failed("rename", &partial))?;
     disk.sync_dir(&base).map_err(failed("sync", &base))?;
     exchange(disk, live, &aside, &ready, &layout.files(resource))?;

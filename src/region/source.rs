@@ -11,8 +11,8 @@ use super::quiesce::{Asked, Prepared};
 use super::store::KeptResource;
 use crate::host::Disk;
 use crate::live::port::PortError;
-use crate::model::World;
 use crate::model::region::{Role, SyncOrder};
+use crate::model::{ResourceKey, World};
 use crate::replica::place::scan_cache;
 use crate::replica::port::{BlockAddress, Hash, Reading, ReadingEnd, SessionId, Source, TransferError};
 use crate::replica::source::{LocalSource, ReadingPlan};
@@ -22,11 +22,18 @@ use crate::replica::source::{LocalSource, ReadingPlan};
 pub(super) struct Readings {
     engine: Arc<LocalSource>,
     held: Mutex<BTreeMap<SessionId, Prepared>>,
+    lanes: Mutex<BTreeMap<ResourceKey, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Readings {
     pub(super) fn new(disk: Arc<dyn Disk>, world: World) -> Self {
-        Self { engine: Arc::new(LocalSource::new(disk, world)), held: Mutex::new(BTreeMap::new()) }
+        Self { engine: Arc::new(LocalSource::new(disk, world)), held: Mutex::default(), lanes: Mutex::default() }
+    }
+
+    /// What keeps two readings of a resource from holding it still at once.
+    fn lane(&self, resource: &ResourceKey) -> Arc<tokio::sync::Mutex<()>> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(lanes.entry(resource.clone()).or_default())
     }
 
     pub(super) fn engine(&self) -> &Arc<LocalSource> {
@@ -98,7 +105,11 @@ impl Inner {
             let dir = places.directory(&key, Some(&kept));
             let dir = std::path::absolute(&dir).unwrap_or(dir);
             let clones = inner.layout.clones().join(inner.world.ids.random().to_string());
-            Ok(Asked { epoch: kept.record.epoch, resource: key, dir, live, clones })
+            // A guard runs in another directory.
+            let mark = inner.layout.mark(&key);
+            let mark = std::path::absolute(&mark).unwrap_or(mark);
+            let lane = inner.readings.lane(&key);
+            Ok(Asked { epoch: kept.record.epoch, resource: key, dir, live, clones, mark, lane })
         })
         .await?;
 

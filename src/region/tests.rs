@@ -647,3 +647,61 @@ async fn a_leftover_that_resists_stops_nobody_and_is_told_once() {
     pair.sync("vm.web").await.unwrap();
     assert!(!pair.path("east/.debvisor/clones/1").exists(), "and it was");
 }
+
+#[tokio::test]
+async fn two_readings_of_a_machine_never_thaw_each_other() {
+    let pair = Pair::with_web().await;
+    pair.east.inner.close().await;
+    let frozen = pair.path("frozen");
+    let freeze = pair.script("freeze", &format!("mkdir {0} || exit 1; sleep 0.2", frozen.display()));
+    let thaw = pair.script("thaw", &format!("rmdir {0}", frozen.display()));
+    pair.write("east/.debvisor/config.toml", &format!("[quiesce]\nfreeze = [{freeze:?}]\nthaw = [{thaw:?}]\n"));
+    let order = pair.order("vm.web");
+    let (one, other) = tokio::join!(pair.east.open_reading(&order, false), pair.east.open_reading(&order, false));
+    for reading in [one.unwrap(), other.unwrap()] {
+        assert_eq!((reading.kind, reading.notes), (PointKind::Frozen, Vec::new()));
+        pair.east.close_reading(reading.session).await.unwrap();
+    }
+    assert_eq!(pair.read("log"), "freeze\nthaw\nfreeze\nthaw\n");
+}
+
+#[tokio::test]
+async fn opening_a_region_thaws_what_an_earlier_program_left_frozen() {
+    let pair = Pair::with_web().await;
+    let (thaw, stuck) = (pair.script("thaw", "exit 0"), pair.script("stuck", "echo no agent >&2; exit 1"));
+    let orders = |leave: &Path| {
+        let leave = leave.display();
+        format!(
+            r#"{{"enter": [], "leave": ["{leave}"], "variables": {{}}, "entering": "1s", "longest": null, "mark": null}}"#
+        )
+    };
+    pair.east.inner.close().await;
+    pair.write("east/.debvisor/held/vm.web.json", &orders(&thaw));
+    pair.write("east/.debvisor/held/vm.db.json", &orders(&stuck));
+    let notes = pair.sync("vm.web").await.unwrap().notes;
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(notes[0].starts_with("east: vm.db may still be held since an earlier run: "), "{notes:?}");
+    assert!(notes[0].contains("exited with 1: no agent"), "{notes:?}");
+    let mut ran: Vec<String> = pair.read("log").lines().map(str::to_owned).collect();
+    ran.sort();
+    assert_eq!(ran, ["stuck", "thaw"]);
+    assert!(!pair.path("east/.debvisor/held/vm.web.json").exists());
+    assert!(pair.path("east/.debvisor/held/vm.db.json").exists(), "it is tried again");
+}
+
+#[tokio::test]
+async fn a_machine_that_starts_while_its_files_are_copied_keeps_them() {
+    let pair = Pair::with_web().await;
+    pair.write("out/web.xml", "<other/>");
+    // Stopped when it is asked first, running when it is asked again.
+    let asked = pair.path("asked");
+    let body = format!("[ -e {0} ] && echo running || {{ echo stopped; touch {0}; }}", asked.display());
+    let status = pair.script("status", &body);
+    let config = format!("[runner]\nstart = [\"/bin/false\"]\nstop = [\"/bin/false\"]\nstatus = [{status:?}]\n");
+    pair.write("east/.debvisor/config.toml", &config);
+    pair.east.inner.close().await;
+    let error = pair.east.replace_files(&pair.authority(), &key("vm.web"), &pair.path("out")).await.unwrap_err();
+    assert!(error.to_string().contains("runs at east"), "{error}");
+    assert_eq!(pair.read("east/resources/vm/web/web.xml"), "<domain/>");
+    assert_eq!(fs::read_dir(pair.path("east/.debvisor/replaced/vm/web")).unwrap().count(), 0, "nothing is left");
+}

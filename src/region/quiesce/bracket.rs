@@ -5,8 +5,8 @@
 //!   closed, however it died), when the longest time is over, or when this process is told to end. If the first
 //!   command is still running at that moment it is killed with its group before, and waited for. Only what was asked
 //!   for counts as having held until then.
-//! - **Assumption**: nobody kills the guard with SIGKILL; then whoever asked still runs the second command itself,
-//!   unless both are killed. The machine itself does not fail; a frozen guest is thawed by its own restart then.
+//! - **Assumption**: nobody kills the guard with SIGKILL; then whoever asked still runs the second command itself. Where
+//!   both are killed, the machine fails, or the second command fails each time, the mark (`mark`) remembers it.
 //! - **A crash here** of the asking process leaves the guard, which takes the first command back within moments.
 //!
 //! [`thaw_guard`] is this program's own hidden subcommand, in a process group of its own, so that neither Ctrl-C nor
@@ -15,6 +15,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::Pid;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::mark::{self, Claim};
 use crate::process::{self, Command, Finished, Outcome};
 
 /// How often the second command is tried before it is given up.
@@ -47,6 +49,8 @@ pub struct Orders {
     /// process lives.
     #[serde(with = "crate::model::units::optional_duration")]
     pub longest: Option<Duration>,
+    /// The file that says that something is held, which goes when it was taken back; none: nobody remembers.
+    pub mark: Option<PathBuf>,
 }
 
 impl Orders {
@@ -125,6 +129,7 @@ pub(super) async fn hold(orders: &Orders, released: impl Future<Output = Cause>,
         }
     };
     tokio::pin!(ended);
+    let _claim = Claim::of(orders);
     let enter = orders.command(&orders.enter, orders.entering);
     let mut early = None;
     let started = |group: Pid| say(Answer::Started(group.as_raw_nonzero().get()));
@@ -139,10 +144,11 @@ pub(super) async fn hold(orders: &Orders, released: impl Future<Output = Cause>,
         Some(cause) => (cause, TRIES),
     };
     if !began {
+        mark::remove(orders);
         return Left { cause, failure: None };
     }
     say(Answer::Leaving);
-    Left { cause, failure: leave(orders, tries).await }
+    Left { cause, failure: take_back(orders, tries).await }
 }
 
 /// What the first command printed, or how it failed.
@@ -161,9 +167,18 @@ fn told(finished: Finished, orders: &Orders, failed: Option<Cause>) -> Result<St
     Err(format!("{program} {words}"))
 }
 
-/// Runs the second command until it succeeds, at most `most` times; why it did not.
-pub(super) async fn leave(orders: &Orders, most: u32) -> Option<String> {
-    let command = orders.command(&orders.leave, LEAVING);
+/// Runs the second command, and removes the mark where it succeeds; why it did not.
+pub(super) async fn take_back(orders: &Orders, most: u32) -> Option<String> {
+    let failure = leave(orders, most, LEAVING).await;
+    if failure.is_none() {
+        mark::remove(orders);
+    }
+    failure
+}
+
+/// Runs the second command until it succeeds, at most `most` times, each for at most `each`; why it did not.
+pub(super) async fn leave(orders: &Orders, most: u32, each: Duration) -> Option<String> {
+    let command = orders.command(&orders.leave, each);
     let mut tries = 0;
     loop {
         let finished = process::run(&command).await;

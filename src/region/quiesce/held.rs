@@ -9,7 +9,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::bracket::{Answer, BREATH, Cause, Entered, LEAVING, Left, Orders, TRIES, hold, leave};
+use super::bracket::{Answer, BREATH, Cause, Entered, LEAVING, Left, Orders, TRIES, hold, take_back};
 
 /// How late the guard's answers may be. One that takes longer is stopped or starved: it thaws nothing.
 const LATE: Duration = Duration::from_secs(3);
@@ -220,7 +220,7 @@ impl Guard {
             // One that is gone already is what was wanted.
             let _ = kill_process_group(group, Signal::KILL);
         }
-        Left { cause: Cause::Lost, failure: leave(orders, TRIES).await }
+        Left { cause: Cause::Lost, failure: take_back(orders, TRIES).await }
     }
 }
 

@@ -9,9 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
 use super::bracket::Orders;
 use super::clones::{self, Copied};
 use super::held::{Held, HoldError};
+use super::mark;
 use super::runner::{RunState, placeholders, run_state};
 use crate::config::RegionConfig;
 use crate::config::region::{Freeze, Quiesce, Snapshot};
@@ -53,6 +56,10 @@ pub struct Asked {
     pub live: Place,
     /// Where copies may be made; not there yet.
     pub clones: PathBuf,
+    /// What remembers that it is held still.
+    pub mark: PathBuf,
+    /// Shared by all who hold this resource still: the end of one would be the end of the other.
+    pub lane: Arc<Mutex<()>>,
 }
 
 /// How a resource holds still.
@@ -66,11 +73,13 @@ pub struct Prepared {
     pub trouble: Vec<String>,
     held: Option<Held>,
     clones: Option<PathBuf>,
+    /// Given back after what is held.
+    alone: Option<OwnedMutexGuard<()>>,
 }
 
 impl Prepared {
     fn live(kind: PointKind, trouble: Vec<String>) -> Self {
-        Self { kind, copy: None, trouble, held: None, clones: None }
+        Self { kind, copy: None, trouble, held: None, clones: None, alone: None }
     }
 
     /// What whoever asked for the copy must be told; none where all went as configured.
@@ -93,6 +102,7 @@ impl Prepared {
         if let Some(clones) = self.clones {
             discard(disk, clones).await;
         }
+        let _alone = self.alone;
         match self.held {
             Some(held) => held.release().await.map_err(|error| TransferError::Region(error.to_string())),
             None => Ok(true),
@@ -142,6 +152,7 @@ impl Quiescer {
             }
         }
         let Some(quiesce) = &self.config.quiesce else { return Ok(Prepared::live(PointKind::Quiet, trouble)) };
+        let alone = Arc::clone(&asked.lane).lock_owned().await;
         let before = self.look(&asked.live, Look::Settled).await?;
         if before.is_empty() || before.refused.is_some() {
             // The reading itself says so; there is nothing to hold still for.
@@ -149,7 +160,7 @@ impl Quiescer {
         }
         if let Some(snapshot) = &quiesce.snapshot {
             match self.snapshot(asked, quiesce, snapshot, before).await {
-                Ok(prepared) => return Ok(Prepared { trouble, ..prepared }),
+                Ok(prepared) => return Ok(Prepared { trouble, alone: Some(alone), ..prepared }),
                 Err(Passed::Failed(reason)) => trouble.push(format!("snapshot: {reason}")),
                 Err(Passed::Fatal(error)) => return Err(error),
             }
@@ -173,9 +184,10 @@ impl Quiescer {
         mut before: Tree,
     ) -> Result<Prepared, Passed> {
         let orders = self.orders(asked, &commands.snapshot, &commands.release, quiesce.timeout, None)?;
+        self.mark(&orders, quiesce.timeout).await?;
         // The command takes its snapshot somewhere between its start and its end.
         let at = self.clock.now();
-        let held = Held::begin(self.guard.as_deref(), orders).await?;
+        let held = self.begin(orders).await?;
         let prepared = async {
             let root = printed_directory(&held.printed)?;
             let after = self.look(&asked.live, Look::Now).await.map_err(|error| error.to_string())?;
@@ -189,6 +201,7 @@ impl Quiescer {
                 trouble: Vec::new(),
                 held: Some(held),
                 clones: None,
+                alone: None,
             }),
             Err(reason) => {
                 held.release().await?;
@@ -201,7 +214,8 @@ impl Quiescer {
     async fn freeze(&self, asked: &Asked, quiesce: &Quiesce, commands: &Freeze) -> Result<Prepared, Passed> {
         let longest = Some(quiesce.timeout);
         let orders = self.orders(asked, &commands.freeze, &commands.thaw, quiesce.timeout, longest)?;
-        let held = Held::begin(self.guard.as_deref(), orders).await?;
+        self.mark(&orders, quiesce.timeout).await?;
+        let held = self.begin(orders).await?;
         // Whatever writes the files stands still by now, and until the copies are made.
         let at = self.clock.now();
         let copied = self.copy_frozen(asked, quiesce.timeout).await;
@@ -209,7 +223,10 @@ impl Quiescer {
         let outcome = match (in_time, copied) {
             (Err(error), _) => Err(error.into()),
             (Ok(_), Err(reason)) => Err(Passed::Failed(reason)),
-            (Ok(false), Ok(_)) | (Ok(true), Ok((Copied::Stopped, _))) => Err(Passed::Failed(format!(
+            (Ok(false), Ok((Copied::Done | Copied::TooMuch, _))) => {
+                Err(Passed::Failed("it did not hold until the copy was done".to_owned()))
+            }
+            (Ok(_), Ok((Copied::Stopped, _))) => Err(Passed::Failed(format!(
                 "the copy was not done within {}",
                 crate::model::units::format_duration(quiesce.timeout)
             ))),
@@ -223,12 +240,35 @@ impl Quiescer {
                 trouble: Vec::new(),
                 held: None,
                 clones: Some(asked.clones.clone()),
+                alone: None,
             }),
         };
         if outcome.is_err() {
             discard(&self.disk, asked.clones.clone()).await;
         }
         outcome
+    }
+
+    /// Remembers what is about to be held, after what an earlier program left held was taken back.
+    async fn mark(&self, orders: &Orders, patience: Duration) -> Result<(), Passed> {
+        if let Some(path) = &orders.mark
+            && !mark::is_free(path, patience).await
+        {
+            return Err(Passed::Failed("what was held earlier is still being taken back".to_owned()));
+        }
+        let (disk, orders) = (Arc::clone(&self.disk), orders.clone());
+        let written = tokio::task::spawn_blocking(move || mark::write(&*disk, &orders)).await;
+        written
+            .map_err(|error| Passed::Failed(error.to_string()))?
+            .map_err(|error| Passed::Failed(format!("nothing could be noted of it: {error}")))
+    }
+
+    async fn begin(&self, orders: Orders) -> Result<Held, Passed> {
+        let held = Held::begin(self.guard.as_deref(), orders.clone()).await;
+        if let Err(HoldError::NoGuard { .. }) = held {
+            mark::remove(&orders);
+        }
+        Ok(held?)
     }
 
     /// Copies the files, and the picture of them that the copy shows. Stops when `longest` is over.
@@ -283,7 +323,8 @@ impl Quiescer {
     ) -> Result<Orders, Passed> {
         let places = placeholders(&asked.resource, &asked.dir, &self.region, asked.epoch);
         let (enter, leave) = (expanded(&places, enter)?, expanded(&places, leave)?);
-        Ok(Orders { enter, leave, variables: Default::default(), entering, longest })
+        let mark = Some(asked.mark.clone());
+        Ok(Orders { enter, leave, variables: Default::default(), entering, longest, mark })
     }
 }
 

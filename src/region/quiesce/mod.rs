@@ -5,6 +5,7 @@
 
 pub mod bracket;
 mod held;
+mod mark;
 mod clones;
 mod method;
 mod runner;
@@ -12,6 +13,7 @@ mod runner;
 pub use bracket::{Left, Orders, thaw_guard};
 pub(super) use clones::copy_all;
 pub use held::{Held, HoldError};
+pub use mark::settle_all;
 pub use method::{Asked, Prepared, Quiescer};
 pub use runner::{RunState, run_state};
 

@@ -17,6 +17,7 @@ use crate::host::HostDisk;
 use crate::model::point::PointKind;
 use crate::model::region::Epoch;
 use crate::replica::place::Place;
+use crate::replica::port::TransferError;
 use crate::replica::source::Still;
 
 /// Argv that runs one of the ignored tests below as a program; what it answers goes to its descriptor 3.
@@ -76,6 +77,7 @@ impl Scripts {
             variables: BTreeMap::new(),
             entering: Duration::from_secs(20),
             longest,
+            mark: Some(self.path("held/vm.web.json")),
         }
     }
 
@@ -286,6 +288,10 @@ impl Machine {
     }
 
     async fn prepare(&self) -> (Prepared, Asked) {
+        self.try_prepare().await.unwrap()
+    }
+
+    async fn try_prepare(&self) -> Result<(Prepared, Asked), TransferError> {
         let quiescer = Quiescer {
             disk: Arc::new(HostDisk),
             clock: crate::host::world().clock,
@@ -300,8 +306,10 @@ impl Machine {
             live: Place::Directory(dir.clone()),
             dir,
             clones: self.scripts.path("clones/1"),
+            mark: self.scripts.path("held/vm.web.json"),
+            lane: Arc::default(),
         };
-        (quiescer.prepare(&asked).await.unwrap(), asked)
+        Ok((quiescer.prepare(&asked).await?, asked))
     }
 
     async fn end(prepared: Prepared) -> bool {
@@ -473,4 +481,84 @@ async fn a_way_that_fails_is_told_with_its_command() {
         assert!(note.ends_with(words), "{note}");
         Machine::end(prepared).await;
     }
+}
+
+fn stop(pid: Pid) {
+    kill_process(pid, Signal::STOP).unwrap();
+}
+
+#[tokio::test]
+async fn what_nobody_is_left_to_thaw_is_thawed_by_whoever_comes_next() {
+    let scripts = Scripts::new();
+    // The first try fails too.
+    let thaw = "echo thaw >> $log; [ $(grep -c thaw $log) -ge 2 ] || { echo stuck >&2; exit 1; }";
+    let orders = scripts.orders(FREEZE_BY, thaw, LONG);
+    super::mark::write(&HostDisk, &orders).unwrap();
+    let mut asker = asker(&orders);
+    scripts.expect("freeze\n").await;
+    let guard: i32 = fs::read_to_string(scripts.path("guard")).unwrap().trim().parse().unwrap();
+    let guard = Pid::from_raw(guard).unwrap();
+    assert!(settle_all(&HostDisk, &scripts.path("held")).await.is_empty());
+    assert_eq!(scripts.log(), "freeze\n", "somebody is at it");
+    // Neither sees the other's end.
+    stop(guard);
+    stop(Pid::from_child(&asker));
+    kill_process(guard, Signal::KILL).unwrap();
+    asker.kill().unwrap();
+    asker.wait().unwrap();
+    // Until the guard's death has let its lock go.
+    let mut told = Vec::new();
+    for _ in 0..100 {
+        told = settle_all(&HostDisk, &scripts.path("held")).await;
+        if !told.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("vm.web may still be held since an earlier run: "), "{told:?}");
+    assert!(told[0].contains("exited with 1: stuck; it is tried again later"), "{told:?}");
+    // Programs that other tests start hold its lock for the moment that they need to become themselves.
+    while fs::read_dir(scripts.path("held")).unwrap().count() > 0 {
+        assert_eq!(settle_all(&HostDisk, &scripts.path("held")).await, Vec::<String>::new());
+    }
+    assert_eq!(scripts.log(), "freeze\nthaw\nthaw\n", "and forgotten");
+}
+
+#[tokio::test]
+async fn nothing_is_frozen_while_an_earlier_freeze_is_still_being_taken_back() {
+    let mut machine = Machine::new();
+    let thaw = "echo thawing >> $log; sleep 1; echo thawed >> $log";
+    let orders = machine.scripts.orders(FREEZE, thaw, LONG);
+    super::mark::write(&HostDisk, &orders).unwrap();
+    let mark = orders.mark.clone().unwrap();
+    let held = Held::begin(Some(&guard()), orders).await.unwrap();
+    assert!(!super::mark::is_free(&mark, Duration::from_millis(50)).await);
+    // Its asker is gone; the guard needs its time.
+    drop(held);
+    machine.scripts.expect("freeze\nthawing\n").await;
+    let freeze = machine.scripts.script("f", "echo again >> $log");
+    let thaw = machine.scripts.script("t", "exit 0");
+    machine.quiesce().freeze = Some(Freeze { freeze, thaw });
+    let (prepared, _) = machine.prepare().await;
+    assert_eq!(prepared.kind, PointKind::Frozen);
+    assert_eq!(machine.scripts.log(), "freeze\nthawing\nthawed\nagain\n");
+    assert!(!mark.exists());
+    Machine::end(prepared).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_taken_back_is_remembered_and_stops_no_later_freeze() {
+    let mut machine = Machine::new();
+    let freeze = machine.scripts.script("f", "echo freeze >> $log");
+    let thaw = machine.scripts.script("t", "echo thaw >> $log; [ -e $here/mended ]");
+    machine.quiesce().freeze = Some(Freeze { freeze, thaw });
+    let mark = machine.scripts.path("held/vm.web.json");
+    let error = machine.try_prepare().await.unwrap_err().to_string();
+    assert!(error.starts_with("it may still be held: "), "{error}");
+    assert!(mark.exists());
+    fs::write(machine.scripts.path("mended"), "").unwrap();
+    let (prepared, _) = machine.prepare().await;
+    assert_eq!((prepared.kind, mark.exists()), (PointKind::Frozen, false));
+    Machine::end(prepared).await;
 }

@@ -1,0 +1,138 @@
+//! What remembers that something is held still, for when everybody who knew is gone.
+//!
+//! - **Guarantee**: the mark is durable before the first command runs, and goes when the second one has succeeded. While
+//!   somebody is at it, its lock is held.
+//! - **Assumption**: one file for each resource, and one writer of the region.
+//! - **A crash here** leaves the mark; whoever opens the region for writing next takes back what it names, and nothing
+//!   of that resource is held while somebody else still takes it back.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::bracket::{Orders, leave};
+use crate::host::disk::replace_file;
+use crate::host::{Disk, HostDisk};
+
+/// How often a mark that somebody is at is looked at again.
+const POLL: Duration = Duration::from_millis(100);
+/// How long the second command may take where others wait for its end.
+const SETTLING: Duration = Duration::from_secs(10);
+
+/// Writes the mark that `orders` name.
+pub(super) fn write(disk: &dyn Disk, orders: &Orders) -> io::Result<()> {
+    let Some(path) = &orders.mark else { return Ok(()) };
+    let text = serde_json::to_vec(orders).expect("plain data converts to JSON");
+    if let Some(directory) = path.parent() {
+        disk.create_dir_all(directory)?;
+        if let Some(above) = directory.parent() {
+            disk.sync_dir(above)?;
+        }
+    }
+    replace_file(disk, path, &text)
+}
+
+/// The lock of whoever is about to take back what a mark names.
+#[derive(Debug)]
+pub(super) struct Claim {
+    _locked: Option<File>,
+}
+
+impl Claim {
+    /// Claims the mark of `orders`. What holds still is taken back all the same where that cannot be done.
+    pub(super) fn of(orders: &Orders) -> Self {
+        let file = orders.mark.as_deref().and_then(|path| open(path).ok());
+        Self { _locked: file.filter(|file| flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()) }
+    }
+}
+
+/// It was taken back, or never begun: the mark goes.
+pub(super) fn remove(orders: &Orders) {
+    if let Some(path) = &orders.mark {
+        // One that stays is met by the next writer, who takes back what is not held.
+        let _ = HostDisk.remove_file(path);
+    }
+}
+
+/// What a mark says.
+enum Found {
+    Nothing,
+    /// Somebody is at it.
+    Claimed,
+    Left(File, Box<Orders>),
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    // Some file systems lock only what is open for writing.
+    File::options().read(true).write(true).open(path)
+}
+
+fn look(path: &Path) -> Result<Found, String> {
+    let unreadable = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let file = match open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) => return Err(unreadable(&error)),
+    };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => return Ok(Found::Claimed),
+        Err(error) => return Err(unreadable(&error)),
+    }
+    match serde_json::from_reader(io::BufReader::new(&file)) {
+        Ok(orders) => Ok(Found::Left(file, Box::new(orders))),
+        Err(error) => Err(unreadable(&error)),
+    }
+}
+
+/// Takes back what an earlier program left held, where the mark at `path` says so and nobody is at it.
+///
+/// # Errors
+/// Why it may still be held.
+async fn settle(path: &Path) -> Result<(), String> {
+    let (_claim, orders) = match look(path)? {
+        Found::Nothing | Found::Claimed => return Ok(()),
+        Found::Left(claim, orders) => (claim, orders),
+    };
+    match leave(&orders, 1, SETTLING).await {
+        None => {
+            remove(&Orders { mark: Some(path.to_owned()), ..*orders });
+            Ok(())
+        }
+        Some(failure) => Err(format!(
+            "may still be held since an earlier run: {failure}; it is tried again later, until {} is removed",
+            path.display()
+        )),
+    }
+}
+
+/// Waits up to `patience` until nobody takes back what the mark at `path` names, and takes it back where nobody does.
+/// What cannot be taken back was told when that was tried first, and is in nobody's way: the next one that is held ends
+/// it too. False where somebody is still at it: what is held beside them would not hold.
+pub(super) async fn is_free(path: &Path, patience: Duration) -> bool {
+    let waiting = async {
+        while matches!(look(path), Ok(Found::Claimed)) {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    if tokio::time::timeout(patience, waiting).await.is_err() {
+        return false;
+    }
+    let _ = settle(path).await;
+    true
+}
+
+/// Takes back, all at once, what the marks in `directory` name and nobody is at; why some may still be held.
+pub async fn settle_all(disk: &dyn Disk, directory: &Path) -> Vec<String> {
+    let marks = disk.read_dir(directory).unwrap_or_default().into_iter().map(|name| directory.join(name));
+    let marks: Vec<PathBuf> = marks.filter(|path| path.extension().is_some_and(|suffix| suffix == "json")).collect();
+    let settling = marks.iter().map(|path| async move {
+        let resource = path.file_stem().unwrap_or_default().to_string_lossy();
+        settle(path).await.err().map(|failure| format!("{resource} {failure}"))
+    });
+    futures_util::future::join_all(settling).await.into_iter().flatten().collect()
+}
