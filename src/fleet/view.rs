@@ -135,7 +135,7 @@ impl View<'_> {
             lag,
             promise,
             points: replica.points,
-            set_aside: replica.set_aside,
+            set_aside: replica.set_aside + snapshot.replaced.get(key).copied().unwrap_or(0),
         }
     }
 

@@ -186,7 +186,8 @@ pub struct RegionSnapshot {
     pub contents: BTreeMap<ResourceKey, Content>,
     /// What it holds as a replica.
     pub replicas: BTreeMap<ResourceKey, Replica>,
-    /// How many copies of a resource's own files were set aside when others were put in their place.
+    /// How often files of a resource were set aside as they lay: at the holder when others were put in their place, at
+    /// a replica when they were in the way and could not be read.
     #[serde(default)]
     pub replaced: BTreeMap<ResourceKey, u32>,
     /// Former ids of resources whose files still lie under them.

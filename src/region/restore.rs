@@ -9,7 +9,7 @@
 //! - **A crash here** leaves a partial copy, which the next writer removes, or the moment between the renames, which
 //!   the next writer ends by moving the new files in. What it cannot end it leaves, and says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -21,7 +21,7 @@ use crate::live::port::PortError;
 use crate::model::point::{Point, PointKind, PointState};
 use crate::model::region::Epoch;
 use crate::model::{Digest, RegionId, ResourceKey, ResourceType, Timestamp};
-use crate::replica::place::Place;
+use crate::replica::place::{Place, ReplicaPlace};
 use crate::replica::tree::{self, FoundNode, Tree, walk};
 
 /// New files, being copied.
@@ -152,29 +152,42 @@ fn recover_one(disk: &dyn Disk, layout: &Layout, resource: &ResourceKey, path: &
 
 /// Removes what was set aside under `name`; false where there is nothing of that name.
 pub(super) fn discard(disk: &dyn Disk, layout: &Layout, resource: &ResourceKey, name: &str) -> Result<bool, PortError> {
-    let base = layout.replaced(resource);
-    if !set_aside(disk, layout, resource)?.iter().any(|there| there == name) {
-        return Ok(false);
+    let Some(path) = named(disk, layout, resource, name)? else { return Ok(false) };
+    remove(disk, &path)?;
+    if let Some(base) = path.parent() {
+        disk.sync_dir(base).map_err(failed("sync", base))?;
     }
-    remove(disk, &base.join(name))?;
-    disk.sync_dir(&base).map_err(failed("sync", &base))?;
     Ok(true)
 }
 
-/// The names of what was set aside, the oldest first.
-fn set_aside(disk: &dyn Disk, layout: &Layout, resource: &ResourceKey) -> Result<Vec<String>, PortError> {
-    let mut found = names(disk, &layout.replaced(resource))?;
-    // What has a suffix is on its way in.
-    found.retain(|name| !name.contains('.'));
-    found.sort();
+/// Where the files lie that were set aside under `name`.
+fn named(disk: &dyn Disk, layout: &Layout, resource: &ResourceKey, name: &str) -> Result<Option<PathBuf>, PortError> {
+    let found = set_aside(disk, layout, resource)?;
+    Ok(found.into_iter().find_map(|(there, path)| (there == name).then_some(path)))
+}
+
+/// What was set aside as it lay: the names, the oldest first, and the directories. At the holder what others were put
+/// in the place of, at a replica what was in the way and could not be read as a point.
+fn set_aside(disk: &dyn Disk, layout: &Layout, resource: &ResourceKey) -> Result<Vec<(String, PathBuf)>, PortError> {
+    let in_the_way = ReplicaPlace::below(layout.root(), resource).in_the_way();
+    let mut found = Vec::new();
+    for base in [layout.replaced(resource), in_the_way] {
+        let mut below = names(disk, &base)?;
+        // What has a suffix is on its way in.
+        below.retain(|name| !name.contains('.'));
+        below.sort();
+        found.extend(below.into_iter().map(|name| (name.clone(), base.join(name))));
+    }
     Ok(found)
 }
 
-/// How many copies of each resource's own files were set aside.
+/// How often files of each resource were set aside as they lay.
 pub(super) fn counts(disk: &dyn Disk, layout: &Layout) -> Result<BTreeMap<ResourceKey, u32>, PortError> {
     let mut counts = BTreeMap::new();
     for kind in ResourceType::ALL {
-        for id in names(disk, &layout.own().join("replaced").join(kind.as_str()))? {
+        let below = |part: &str| names(disk, &layout.own().join(part).join(kind.as_str()));
+        let ids: BTreeSet<String> = below("replaced")?.into_iter().chain(below("aside")?).collect();
+        for id in ids {
             let Ok(id) = id.parse() else { continue };
             let key = ResourceKey::new(kind, id);
             let count = set_aside(disk, layout, &key)?.len();
@@ -195,11 +208,10 @@ pub(super) fn list(
     epoch: Epoch,
 ) -> Result<Vec<Point>, PortError> {
     let mut listed = Vec::new();
-    for name in set_aside(disk, layout, resource)?.into_iter().rev() {
-        let path = layout.replaced(resource).join(&name);
+    for (name, path) in set_aside(disk, layout, resource)?.into_iter().rev() {
         let stat = disk.symlink_metadata(&path).map_err(failed("look at", &path))?;
-        let content = tree::content(disk, &Place::Directory(path), resource.kind)
-            .map_err(|error| PortError::Failed(error.to_string()))?;
+        // What cannot even be looked at is listed all the same: it may be why it was set aside.
+        let content = tree::content(disk, &Place::Directory(path), resource.kind).unwrap_or_default();
         let outline = content.as_ref().map(|content| content.outline.clone()).unwrap_or_default();
         let at = taken_at(&name).unwrap_or_else(|| Timestamp::from_micros(stat.ctime_ns / 1_000));
         listed.push(Point {
@@ -240,17 +252,14 @@ pub(super) fn export(
     name: &str,
     into: &Path,
 ) -> Result<bool, PortError> {
-    if !set_aside(disk, layout, resource)?.iter().any(|there| there == name) {
-        return Ok(false);
-    }
+    let Some(path) = named(disk, layout, resource, name)? else { return Ok(false) };
     match disk.read_dir(into) {
         Ok(names) if names.is_empty() => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Ok(_) => return Err(PortError::Refused { reason: format!("{} is not empty", into.display()), help: None }),
         Err(error) => return Err(failed("read", into)(error)),
     }
-    let from = Place::Directory(layout.replaced(resource).join(name));
-    let tree = walk(disk, &from).map_err(|error| PortError::Failed(error.to_string()))?;
+    let tree = walk(disk, &Place::Directory(path)).map_err(|error| PortError::Failed(error.to_string()))?;
     copy_all(disk, &tree, into, &AtomicBool::new(false)).map_err(failed("copy to", into))?;
     sync(disk, &tree, into)?;
     Ok(true)

@@ -10,14 +10,15 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::*;
+use crate::host::disk::faulty::{Bad, EIO, Fault, FaultyDisk};
 use crate::host::{self, Holder, HostDisk};
 use crate::live::port::{FileVerdict, PointSelector, PortError, RegionPort};
 use crate::model::observed::RegionStatus;
-use crate::model::point::{BlockReason, PointKind};
+use crate::model::point::{BlockReason, PointKind, PointState};
 use crate::model::policy::Policy;
 use crate::model::region::{Authority, Epoch, RecordChange, RecordWrite, Role, SyncOrder};
 use crate::model::topology::{RegionSpec, ResourceSpec, Spec};
-use crate::model::{Lineage, OperationId, RegionId, ResourceKey, Seat, Timestamp, World};
+use crate::model::{ByteCount, Lineage, OperationId, RegionId, ResourceKey, Seat, Timestamp, World};
 use crate::replica::port::{Source, Target, TransferError};
 use crate::replica::transfer::{SyncOptions, SyncReport, sync};
 
@@ -308,6 +309,37 @@ async fn a_resource_travels_and_what_is_known_of_it_is_shown() {
     assert_eq!(pair.read("out/web.xml"), "<mine/>");
     pair.west.discard(&pair.authority(), &key("vm.web"), name).await.unwrap();
     assert!(matches!(pair.west.discard(&pair.authority(), &key("vm.web"), name).await, Err(PortError::NotFound(_))));
+}
+
+#[tokio::test]
+async fn what_was_in_the_way_is_listed_counted_exported_and_discarded() {
+    let pair = Pair::with_web().await;
+    pair.sync("vm.web").await.unwrap();
+    pair.write("west/resources/vm/web/web.xml", "<mine/>");
+    pair.west.inner.close().await;
+    let disk = FaultyDisk::new(Arc::new(HostDisk), Fault::None);
+    disk.spoil(&pair.path("west/resources/vm/web/web.xml"), Bad::Read(0..u64::MAX), EIO).unwrap();
+    let opening = Opening { disk: Arc::new(disk), ..opening(&pair.world) };
+    let west = LocalRegion::new(id("west"), pair.path("west"), opening);
+    let order = pair.order("vm.web");
+    let (options, cancel) = (SyncOptions::default(), CancellationToken::new());
+    let told = |_, _, _| {};
+    let report = sync(&pair.east, &west, &order, &options, &*pair.world.clock, &told, &cancel).await.unwrap();
+    let [name] = report.published.set_aside.as_slice() else { panic!("{report:?}") };
+    assert_eq!(pair.read("west/resources/vm/web/web.xml"), "<domain/>");
+
+    let web = key("vm.web");
+    assert_eq!(west.snapshot().await.unwrap().replaced[&web], 1);
+    let listed = west.points(&web).await.unwrap();
+    let last = listed.last().unwrap();
+    assert_eq!((last.name.as_ref(), last.state, last.bytes), (Some(name), PointState::SetAside, ByteCount(7)));
+    // On a disk that reads it again.
+    drop(west);
+    let west = pair.reopened("west");
+    west.export(&web, &PointSelector::Name(name.clone()), &pair.path("out")).await.unwrap();
+    assert_eq!(pair.read("out/web.xml"), "<mine/>");
+    west.discard(&pair.authority(), &web, name).await.unwrap();
+    assert!(west.snapshot().await.unwrap().replaced.is_empty());
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use super::place::ReplicaPlace;
 use super::port::TransferError;
 use crate::host::disk::Disk;
 
-/// Moves what stands at `path` beside the set-aside points; gives where it is now, below their directory. A crash
-/// leaves it at either place.
+/// Moves what stands at `path` beside the set-aside points, into a directory of its own; gives that directory's name.
+/// A crash leaves it at either place, and perhaps an empty directory.
 ///
 /// # Errors
 /// I/O errors.
@@ -20,16 +20,16 @@ pub(super) fn put_beside(
     sequence: u64,
     path: &Path,
 ) -> Result<String, TransferError> {
-    let beside = place.in_the_way();
-    make_dir(disk, &beside)?;
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut names = (0_u32..).map(|n| format!("{sequence}-{n}-{name}"));
+    let base = place.in_the_way();
+    let mut names = (0_u32..).map(|n| format!("in-the-way-{sequence}-{n}"));
     let free: Option<(String, PathBuf)> = names.find_map(|name| {
-        let free = beside.join(&name);
+        let free = base.join(&name);
         disk.symlink_metadata(&free).is_err().then_some((name, free))
     });
-    let (name, free) = free.ok_or_else(|| misuse("no name is free"))?;
-    disk.rename(path, &free).map_err(cannot("move", path))?;
+    let (name, beside) = free.ok_or_else(|| misuse("no name is free"))?;
+    make_dir(disk, &beside)?;
+    let to = beside.join(path.file_name().ok_or_else(|| misuse("a path without a name"))?);
+    disk.rename(path, &to).map_err(cannot("move", path))?;
     disk.sync_dir(&beside).map_err(cannot("sync", &beside))?;
-    Ok(format!("in-the-way/{name}"))
+    Ok(name)
 }

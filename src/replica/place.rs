@@ -58,7 +58,7 @@ impl ReplicaPlace {
         self.aside.join(sequence.to_string())
     }
 
-    /// What was in the way and is no point.
+    /// What was in the way and is no point: a directory each.
     pub fn in_the_way(&self) -> PathBuf {
         self.aside.join("in-the-way")
     }

@@ -53,8 +53,9 @@ fn states(lab: &Lab) -> Vec<PointState> {
 
 /// What was moved out of the way.
 fn beside(lab: &Lab) -> Vec<Vec<u8>> {
-    let Ok(names) = fs::read_dir(lab.place().aside.join("in-the-way")) else { return Vec::new() };
-    names.map(|name| fs::read(name.unwrap().path()).unwrap()).collect()
+    let Ok(names) = fs::read_dir(lab.place().in_the_way()) else { return Vec::new() };
+    let files = names.flat_map(|name| fs::read_dir(name.unwrap().path()).unwrap());
+    files.map(|file| fs::read(file.unwrap().path()).unwrap()).collect()
 }
 
 /// A point that is called complete is what it was.

@@ -262,8 +262,8 @@ fn a_file_that_appears_in_the_way_during_a_sync_is_not_overwritten() {
     *source.before_blocks.lock().unwrap() = Some(Box::new(move || fs::write(&path, b"mine").unwrap()));
     lab.drive(&source, &target, &SyncOptions::default()).unwrap();
     lab.assert_converged();
-    let beside: Vec<_> = fs::read_dir(lab.place().aside.join("in-the-way")).unwrap().collect();
-    assert_eq!(fs::read(beside[0].as_ref().unwrap().path()).unwrap(), b"mine");
+    let beside: Vec<_> = fs::read_dir(lab.place().in_the_way()).unwrap().collect();
+    assert_eq!(fs::read(beside[0].as_ref().unwrap().path().join("new")).unwrap(), b"mine");
 }
 
 #[test]
