@@ -77,7 +77,14 @@ impl Places<'_> {
 
     /// Where a replica's files and the engine's own are.
     pub fn replica(&self, resource: &ResourceKey, kept: Option<&KeptResource>) -> ReplicaPlace {
-        ReplicaPlace { files: self.directory(resource, kept), ..ReplicaPlace::below(self.layout.root(), resource) }
+        let below = |key: &ResourceKey| ReplicaPlace::below(self.layout.root(), key);
+        let place = ReplicaPlace { files: self.directory(resource, kept), ..below(resource) };
+        // Of a rename that was interrupted, directories may bear either name.
+        let former = kept.filter(|kept| kept.moving).and_then(|kept| kept.former_id.clone());
+        match former.map(|id| below(&ResourceKey::new(resource.kind, id)).index) {
+            Some(index) if !self.is_there(&place.index) && self.is_there(&index) => ReplicaPlace { index, ..place },
+            Some(_) | None => place,
+        }
     }
 }
 

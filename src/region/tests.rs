@@ -413,6 +413,8 @@ async fn a_rename_moves_the_replica_and_leaves_the_holder_where_it_is() {
 #[tokio::test]
 async fn an_interrupted_rename_is_finished_by_the_next_writer() {
     let pair = Pair::with_web().await;
+    // Only a large file has an index.
+    pair.write("east/resources/vm/web/disk.raw", &"x".repeat(5 << 20));
     pair.sync("vm.web").await.unwrap();
     pair.west.record(&pair.authority(), &[rename("web", "vm.front")]).await.unwrap();
     // As if it had been killed after the commit, with some of the directories moved.

@@ -9,6 +9,7 @@
 //! receiving names it; every record that names a file's number has it from a manifest.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -145,8 +146,8 @@ pub struct ReceivingRecord {
     pub base: Option<u64>,
     /// From `Sealed` on, the point that is being published.
     pub sequence: Option<u64>,
-    /// Files that arrive, by path.
-    pub files: BTreeMap<String, Arriving>,
+    /// Files that arrive, by path. They are settled when it begins, and each commit takes a copy of the record.
+    pub files: Arc<BTreeMap<String, Arriving>>,
     /// Files of the newest point that were found modified here, and how they lay when they were read again; none:
     /// missing.
     pub modified: BTreeMap<FileId, Option<FileIdentity>>,

@@ -47,7 +47,9 @@
 //!
 //! # What is bounded
 //! Memory does not grow with a disk's size: hashes are read from and written to index files group by group, four
-//! requests of 4 MiB are in flight, and hashing holds one group per core. It does grow with the number of files.
+//! requests of 4 MiB are in flight, and hashing holds one group per core. It does grow with the number of files: each
+//! holds its place in the source's list, which both ends share where they are one program, some 300 bytes while it is
+//! compared, and its place in the list that is kept.
 
 pub mod port;
 pub mod manifest;

@@ -5,6 +5,8 @@
 //! hashed as long as it is); a hole and a block of zeros have the hash [`ZERO`] and never travel. A group's hash is
 //! the BLAKE3 of its blocks' hashes, [`ZERO`] where all of them are.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,8 +42,8 @@ pub struct BlockAddress {
 pub struct Reading {
     /// The source's name for it.
     pub session: SessionId,
-    /// All files.
-    pub manifest: Manifest,
+    /// All files; both ends and the driver hold the same one where they are one program.
+    pub manifest: Arc<Manifest>,
     /// What there is, in short.
     pub outline: Outline,
     /// What the point is dated by: a moment of the source's clock that the copy is not older than. All that was

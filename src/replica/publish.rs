@@ -3,9 +3,9 @@
 //! | phase | its effects | a crash in it leaves behind, and what the next opening does |
 //! | --- | --- | --- |
 //! | `receiving` | staged files get their length, mode and time, and are synced | the newest point untouched; what arrived is kept |
-//! | commit `sealed` | the new point and its manifest are recorded; from here on no source is needed | either side of the commit |
+//! | commit `sealed`, of a first copy `putting_in` | the new point and its manifest are recorded; from here on no source is needed | either side of the commit |
 //! | `sealed` | old blocks that will be overwritten are saved into the undo of the point before | the newest point untouched; the undo is written anew |
-//! | commit `taking_out` | that undo counts | either side |
+//! | commit `taking_out`, `putting_in` where no file leaves | that undo counts | either side |
 //! | `taking_out` | files that leave are moved into the undo | each at its path or in the undo: reading looks in both |
 //! | commit `putting_in` | | either side |
 //! | `putting_in` | staged files are moved in, large ones patched, indexes follow | the point before is read through its undo; the patch is done again from what arrived |
@@ -37,7 +37,8 @@ use super::place::ReplicaPlace;
 use super::port::{Published, TransferError};
 use super::prune;
 use super::putting;
-use super::receive::{Receive, State};
+use super::receive::Receive;
+use super::survey::Arrival;
 use super::undo;
 use crate::host::disk::{Disk, Open};
 use crate::model::point::{Point, PointState};
@@ -84,11 +85,14 @@ impl Receive {
             }
             state.sealing = true;
         }
-        self.checkpoint()?;
+        // A checkpoint that is under way commits before the seal, and none after it.
+        let _in_turn = lock(&self.checkpoints);
+        // Small files are made durable below, with their modes and times.
+        self.settle(false)?;
         let (disk, catalog) = (&*self.disk, &*self.catalog);
         let record = catalog.load(&self.place.resource)?;
         let data_hash = self.reading.manifest.data_hash();
-        let state = lock(&self.state);
+        let mut state = lock(&self.state);
         let changed = state.record.changed;
         if let Some(newest) = record.newest().filter(|newest| newest.point.data_hash == data_hash && self.is_the_same())
         {
@@ -108,13 +112,10 @@ impl Receive {
             clear_incoming(disk, self)?;
             return Ok(Published { point, new: false, changed, set_aside: self.set_aside.clone() });
         }
-        let bodies: BTreeMap<&str, (FileId, u64)> = state
-            .files
-            .values()
-            .map(|file| (file.path.as_str(), (file.id, u64::try_from(file.data).unwrap_or(0))))
-            .collect();
-        let manifest = self.kept_manifest(&bodies)?;
-        self.sync_overlays(&state)?;
+        // From here on the records say it all.
+        let files = std::mem::take(&mut state.files);
+        self.sync_overlays(&files)?;
+        let manifest = self.kept_manifest(files)?;
         // Last: with the files' own modes this program may not be allowed to open them again.
         self.finish_staged(&manifest, &state.record)?;
         let sequence = record.next_sequence.max(1);
@@ -138,7 +139,9 @@ impl Receive {
             standing: Standing::Sealed,
             base: None,
         };
-        let receiving = ReceivingRecord { phase: Phase::Sealed, sequence: Some(sequence), ..state.record.clone() };
+        // A first copy has no point before it: there is no undo to save, and nothing to take out.
+        let phase = if state.record.base.is_some() { Phase::Sealed } else { Phase::PuttingIn };
+        let receiving = ReceivingRecord { phase, sequence: Some(sequence), ..state.record.clone() };
         drop(state);
         catalog.commit(
             &self.place.resource,
@@ -177,16 +180,18 @@ impl Receive {
             && here.iter().zip(comes).all(|(here, comes)| alike(&here.entry, comes))
     }
 
-    fn kept_manifest(&self, bodies: &BTreeMap<&str, (FileId, u64)>) -> Result<KeptManifest, TransferError> {
+    fn kept_manifest(&self, arrived: BTreeMap<u32, Arrival>) -> Result<KeptManifest, TransferError> {
+        let bodies: BTreeMap<u32, (FileId, u64)> =
+            arrived.into_iter().map(|(at, file)| (at, (file.id, u64::try_from(file.data).unwrap_or(0)))).collect();
         let here: BTreeMap<&str, &KeptEntry> =
             self.kept.entries.iter().map(|kept| (kept.entry.path.as_str(), kept)).collect();
         let mut entries = Vec::with_capacity(self.reading.manifest.entries.len());
-        for entry in &self.reading.manifest.entries {
+        for (at, entry) in (0_u32..).zip(&self.reading.manifest.entries) {
             let path = entry.path.as_str();
             let file = match entry.node {
                 Node::Directory | Node::Link { .. } => None,
                 Node::File { .. } => {
-                    Some(match (bodies.get(path), here.get(path).and_then(|kept| kept.file.as_ref())) {
+                    Some(match (bodies.get(&at), here.get(path).and_then(|kept| kept.file.as_ref())) {
                         (Some((id, data)), _) => {
                             KeptFile { id: *id, identity: None, data: ByteCount(*data), torn: false }
                         }
@@ -233,14 +238,14 @@ impl Receive {
 impl Receive {
     /// Makes the overlays of large files durable with their tables: blocks of zeros are in a table alone, and no
     /// checkpoint has seen a file that has no others.
-    fn sync_overlays(&self, state: &State) -> Result<(), TransferError> {
+    fn sync_overlays(&self, files: &BTreeMap<u32, Arrival>) -> Result<(), TransferError> {
         let incoming = self.incoming();
-        for file in state.files.values().filter(|file| !file.is_small()) {
+        for file in files.values().filter(|file| !file.is_small()) {
             let overlay = incoming.make_overlay(&*self.disk, file.id)?;
             overlay.sync_data()?;
             overlay.table.sync()?;
         }
-        incoming.sync(&*self.disk)
+        Ok(())
     }
 }
 
@@ -298,8 +303,8 @@ pub(super) fn roll_forward(
     place: &ReplicaPlace,
     stop: &StopCheck,
 ) -> Result<Passed, TransferError> {
-    let record = catalog.load(&place.resource)?;
-    let Some(receiving) = record.receiving.clone() else { return Ok(Passed::Yes) };
+    let mut record = catalog.load(&place.resource)?;
+    let Some(receiving) = record.receiving.take() else { return Ok(Passed::Yes) };
     let Some(sequence) = receiving.sequence.filter(|_| receiving.phase >= Phase::Sealed) else {
         return Ok(Passed::Yes);
     };
@@ -311,7 +316,8 @@ pub(super) fn roll_forward(
     let mut passage = Passage { disk, catalog, place, record, receiving, old, new, stop, lacking: false };
     if passage.receiving.phase == Phase::Sealed {
         match undo::save(&mut passage)? {
-            Passed::Yes => passage.enter(Phase::TakingOut)?,
+            Passed::Yes if putting::leaves(&passage) => passage.enter(Phase::TakingOut)?,
+            Passed::Yes => passage.enter(Phase::PuttingIn)?,
             Passed::BackOut(why) => {
                 passage.back_out(sequence)?;
                 return Ok(Passed::BackOut(why));
@@ -387,8 +393,8 @@ impl Passage<'_> {
         Ok(self.catalog.commit(&self.place.resource, &changes)?)
     }
 
-    /// The commit that publishes.
-    fn arrive(&self, sequence: u64) -> Result<(), TransferError> {
+    /// The commit that publishes, and the end of the passage.
+    fn arrive(&mut self, sequence: u64) -> Result<(), TransferError> {
         let mut changes = prune::damage(&self.record, &self.receiving.damaged.iter().copied().collect());
         let no_point = || misuse(format!("point {sequence} has no record"));
         let mut record = self.record.points.get(&sequence).ok_or_else(no_point)?.clone();
@@ -396,7 +402,7 @@ impl Passage<'_> {
         if self.lacking {
             record.point.state = PointState::Damaged;
         }
-        changes.push(CatalogChange::Point { record: Box::new(record), manifest: Some(self.new.clone()) });
+        changes.push(CatalogChange::Point { record: Box::new(record), manifest: Some(std::mem::take(&mut self.new)) });
         changes.push(CatalogChange::Receiving(None));
         changes.push(CatalogChange::Refusal(None));
         Ok(self.catalog.commit(&self.place.resource, &changes)?)

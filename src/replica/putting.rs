@@ -26,6 +26,12 @@ use super::publish::Passage;
 use super::tree::identity;
 use crate::host::disk::{Disk, DiskFile, FileKind, FileStat, Open};
 
+/// Whether the old point has files that the new one does not have.
+pub(super) fn leaves(passage: &Passage<'_>) -> bool {
+    let stays: BTreeSet<FileId> = bodies(&passage.new.entries).map(|(_, body)| body.id).collect();
+    bodies(&passage.old.entries).any(|(_, body)| !stays.contains(&body.id))
+}
+
 /// Moves the files that the new point does not have into the undo of the old one.
 ///
 /// # Errors
@@ -83,10 +89,13 @@ pub(super) fn put_in(passage: &mut Passage<'_>) -> Result<(), TransferError> {
     let disk = passage.disk;
     let files = passage.place.files.clone();
     make_dir(disk, &files)?;
-    make_dir(disk, &passage.place.index)?;
+    let mut gained: BTreeSet<PathBuf> = BTreeSet::from([files.clone()]);
+    if bodies(&passage.new.entries).any(|(kept, _)| has_index(kept)) {
+        make_dir(disk, &passage.place.index)?;
+        gained.insert(passage.place.index.clone());
+    }
     open_up(passage, &passage.old.entries)?;
     clear(passage)?;
-    let mut gained: BTreeSet<PathBuf> = BTreeSet::from([files.clone(), passage.place.index.clone()]);
     let mut lie_otherwise = Vec::new();
     let mut note = |stat: &FileStat, (at, kept): (usize, &KeptEntry)| {
         let found = lies(stat, &kept.entry);
@@ -118,7 +127,7 @@ pub(super) fn put_in(passage: &mut Passage<'_>) -> Result<(), TransferError> {
 
     let before: BTreeMap<&str, &KeptEntry> =
         passage.old.entries.iter().map(|kept| (kept.entry.path.as_str(), kept)).collect();
-    let mut identities: BTreeMap<FileId, Option<FileIdentity>> = BTreeMap::new();
+    let mut identities: Vec<(usize, Option<FileIdentity>)> = Vec::new();
     let mut losses = passage.losses();
     let mut lacking = false;
     let mut torn = BTreeSet::new();
@@ -142,17 +151,17 @@ pub(super) fn put_in(passage: &mut Passage<'_>) -> Result<(), TransferError> {
         };
         match put {
             Put::There { stat, trusted } => {
-                identities.insert(body.id, trusted.then(|| identity(&stat)));
+                identities.push((at, trusted.then(|| identity(&stat))));
                 note(&stat, (at, kept));
             }
             Put::Same => {}
             Put::Torn => {
-                identities.insert(body.id, None);
+                identities.push((at, None));
                 torn.insert(body.id);
             }
             Put::Gone => {
                 losses.file(body.id)?;
-                identities.insert(body.id, None);
+                identities.push((at, None));
                 lacking = true;
             }
         }
@@ -167,13 +176,12 @@ pub(super) fn put_in(passage: &mut Passage<'_>) -> Result<(), TransferError> {
             gained.insert(path);
         }
     }
-    gained.extend(files.parent().map(Path::to_owned));
     for directory in gained.iter().rev() {
         disk.sync_dir(directory).map_err(cannot("sync", directory))?;
     }
-    for body in passage.new.entries.iter_mut().filter_map(|kept| kept.file.as_mut()) {
-        if let Some(identity) = identities.get(&body.id) {
-            body.identity = *identity;
+    for (at, identity) in identities {
+        if let Some(body) = &mut passage.new.entries[at].file {
+            body.identity = identity;
             body.torn = torn.contains(&body.id);
         }
     }
@@ -212,7 +220,11 @@ fn dress_again(passage: &Passage<'_>, kept: &KeptEntry, body: &KeptFile, path: &
     // Dressed by an earlier attempt, it lies otherwise than before and must still be believed.
     let dressed = stat.size == size_of(kept) && is_dressed(&stat, kept, false);
     let trusted = dressed || body.identity == Some(identity(&stat));
+    // Opened before: its new mode may forbid that. Where the old one does, and the new one is lost with the power, the
+    // next look finds it undressed.
+    let file = disk.open(path, Open::Read).ok();
     dress(disk, path, kept, passage.receiving.owners)?;
+    file.map_or(Ok(()), |file| file.sync_all()).map_err(cannot("sync", path))?;
     let stat = disk.symlink_metadata(path).map_err(cannot("look at", path))?;
     Ok(Put::There { stat, trusted })
 }
@@ -249,6 +261,14 @@ fn dress_unless(passage: &Passage<'_>, path: &Path, kept: &KeptEntry) -> Result<
     }
     dress(passage.disk, path, kept, owners)?;
     Ok((look()?, true))
+}
+
+/// Whether an entry is a file that is large enough to have an index.
+fn has_index(kept: &KeptEntry) -> bool {
+    match kept.entry.node {
+        Node::File { size, root: _ } => size.0 > GROUP_BYTES,
+        Node::Directory | Node::Link { .. } => false,
+    }
 }
 
 fn bodies(entries: &[KeptEntry]) -> impl Iterator<Item = (&KeptEntry, &KeptFile)> {

@@ -38,6 +38,8 @@ use crate::model::{ByteCount, Digest, World};
 
 /// Blocks that are asked for at once: 2 MiB, several of which are in flight.
 const REQUEST_BLOCKS: usize = 32;
+/// So many blocks that the replica itself has are not left waiting for a checkpoint.
+const MANY_PENDING: usize = 1024;
 /// Files are synced by so many threads: most of the time they wait for the disk.
 const SYNC_THREADS: usize = 8;
 
@@ -74,7 +76,7 @@ pub(super) struct Receive {
     pub(super) repairs: bool,
     pub(super) state: Mutex<State>,
     /// Checkpoints follow each other; blocks may arrive meanwhile.
-    checkpoints: Mutex<()>,
+    pub(super) checkpoints: Mutex<()>,
     pub(super) stop: StopCheck,
 }
 
@@ -158,10 +160,9 @@ impl Receive {
             phase: Phase::Receiving,
             base,
             sequence: None,
-            files: files
-                .values()
-                .map(|file| (file.path.clone(), Arriving { id: file.id, staged: file.staged }))
-                .collect(),
+            files: Arc::new(
+                files.values().map(|file| (file.path.clone(), Arriving { id: file.id, staged: file.staged })).collect(),
+            ),
             modified,
             undressed,
             owners: rules.owners,
@@ -240,7 +241,9 @@ impl Receive {
         } else {
             state.pending.extend(copied.into_iter().map(|(block, hash)| ((file, block), hash)));
         }
-        Ok(())
+        let many = state.pending.len() >= MANY_PENDING;
+        drop(state);
+        if many { self.checkpoint() } else { Ok(()) }
     }
 
     /// Ends the comparison: judges the change and looks for room.
@@ -295,7 +298,7 @@ impl Receive {
             let mut from = if *file == cursor.0 { cursor.1 } else { 0 };
             let room = REQUEST_BLOCKS - wanted.len();
             if arrival.is_small() {
-                let blocks = arrival.lacking.range(from..).map(|(block, _)| *block).take(room);
+                let blocks = arrival.lacking_from(from).take(room);
                 wanted.extend(blocks.map(|block| BlockAddress { file: *file, block }));
             } else if let Some(want) = Index::open(&*self.disk, &incoming.wanted(arrival.id), Open::Read)? {
                 while wanted.len() < REQUEST_BLOCKS
@@ -353,6 +356,19 @@ impl Receive {
     /// Makes durable what was written.
     pub(super) fn checkpoint(&self) -> Result<(), TransferError> {
         let _in_turn = lock(&self.checkpoints);
+        if !self.settle(true)? {
+            return Ok(());
+        }
+        let incoming = self.incoming();
+        incoming.sync(&*self.disk)?;
+        let record = lock(&self.state).record.clone();
+        Ok(self.catalog.commit(&self.place.resource, &[CatalogChange::Receiving(Some(record))])?)
+    }
+
+    /// Writes the slots of blocks that have come, after the blocks are durable; of small files, which have no slots,
+    /// only `with_small` makes the bytes durable. Names in `incoming` are left to the caller. False where nothing
+    /// has come.
+    pub(super) fn settle(&self, with_small: bool) -> Result<bool, TransferError> {
         let incoming = self.incoming();
         let (pending, small, large, bytes) = {
             let mut state = lock(&self.state);
@@ -368,9 +384,10 @@ impl Receive {
             (pending, small, large, std::mem::take(&mut state.unsynced_bytes))
         };
         if pending.is_empty() && small.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
-        let files: Vec<FileId> = small.into_iter().chain(large.values().map(|(id, _)| *id)).collect();
+        let small = small.into_iter().filter(|_| with_small);
+        let files: Vec<FileId> = small.chain(large.values().map(|(id, _)| *id)).collect();
         on_threads(
             SYNC_THREADS,
             files.len(),
@@ -395,14 +412,8 @@ impl Receive {
             }
             overlay.table.sync()?;
         }
-        incoming.sync(&*self.disk)?;
-        let record = {
-            let mut state = lock(&self.state);
-            state.record.received += ByteCount(bytes);
-            state.record.clone()
-        };
-        self.catalog.commit(&self.place.resource, &[CatalogChange::Receiving(Some(record))])?;
-        Ok(())
+        lock(&self.state).record.received += ByteCount(bytes);
+        Ok(true)
     }
 }
 
@@ -447,7 +458,7 @@ impl State {
             let expected = if want.is_some() {
                 std::mem::replace(&mut record.blocks[at], ZERO)
             } else {
-                arrival.lacking.get(&address.block).copied().unwrap_or(ZERO)
+                arrival.lacks(address.block).unwrap_or(ZERO)
             };
             if expected == ZERO || expected != *hash || bytes.len() != block_len(arrival.size, address.block) {
                 return Err(TransferError::Corrupt(format!(
@@ -469,7 +480,7 @@ impl State {
             self.pending.extend(blocks);
         } else {
             for (address, _) in run {
-                arrival.lacking.remove(&address.block);
+                arrival.has_come(address.block);
             }
             self.unsynced.insert(file);
         }
@@ -556,7 +567,7 @@ fn arrivals(
 ) -> Result<BTreeMap<u32, Arrival>, TransferError> {
     let here: BTreeMap<&str, &KeptEntry> = kept.entries.iter().map(|kept| (kept.entry.path.as_str(), kept)).collect();
     let incoming = Layer(place.incoming.clone());
-    let mut files = BTreeMap::new();
+    let mut files = Vec::new();
     for (at, entry) in reading.manifest.entries.iter().enumerate() {
         let Node::File { size, root } = entry.node else { continue };
         let size = size.0;
@@ -573,7 +584,7 @@ fn arrivals(
         let present = was.filter(|_| found != Some(&None)).map(|(was_size, _, body)| {
             let live_size = found.and_then(Option::as_ref).map_or(was_size, |identity| identity.size);
             let is_modified = found.is_some();
-            Present {
+            Box::new(Present {
                 body: body.clone(),
                 path: place.files.join(&entry.path),
                 size: was_size,
@@ -581,7 +592,7 @@ fn arrivals(
                 index: (was_size > GROUP_BYTES).then(|| place.index_of(body.id)),
                 actual: (is_modified && (live_size > GROUP_BYTES || was_size > GROUP_BYTES))
                     .then(|| incoming.actual(body.id)),
-            }
+            })
         });
         let patched = size > GROUP_BYTES
             && present.as_ref().is_some_and(|present| present.size > GROUP_BYTES && present.live_size > GROUP_BYTES);
@@ -602,9 +613,10 @@ fn arrivals(
         arrival.resuming = old.is_some_and(|old| old.id == id);
         arrival.present = present.filter(|present| disk.symlink_metadata(&present.path).is_ok());
         let at = u32::try_from(at).map_err(|_| misuse("the source has too many files"))?;
-        files.insert(at, arrival);
+        files.push((at, arrival));
     }
-    Ok(files)
+    // Made at once, its nodes are full: entry by entry in order, half of each would stay empty.
+    Ok(files.into_iter().collect())
 }
 
 fn kept_id(kept: &KeptManifest, id: FileId) -> bool {

@@ -18,7 +18,7 @@ use super::catalog::FileIdentity;
 use super::fault::{StopCheck, cannot};
 use super::hashing::{hash_file, lock, on_all_cores, read_small};
 use super::index::Index;
-use super::layer::{make_dir, remove_if_there};
+use super::layer::remove_if_there;
 use super::place::Place;
 use super::port::TransferError;
 use super::tree::{Found, FoundNode, Tree, identity, walk};
@@ -137,7 +137,8 @@ pub(super) fn scan(
     in_use: &BTreeSet<PathBuf>,
     stop: &StopCheck,
 ) -> Result<Vec<Scanned>, TransferError> {
-    make_dir(disk, order.cache)?;
+    // A cache that is lost costs reading again: nobody waits for its directory to be durable.
+    disk.create_dir_all(order.cache).map_err(cannot("make the directory", order.cache))?;
     let mut cache = load(disk, order.cache);
     let live: BTreeMap<&str, &Found> = order.live.found.iter().map(|found| (found.path.as_str(), found)).collect();
     let files: Vec<&Found> =
@@ -228,7 +229,7 @@ pub(super) fn scan(
     cache.files.retain(|path, _| live.contains_key(path.as_str()));
     done.extend(fresh.into_iter().map(|scanned| (scanned.path.clone(), scanned)));
     if cache != before {
-        store(disk, order.cache, &cache)?;
+        store(disk, order.cache, &cache, done.values().any(|file| file.index.is_some()))?;
     }
     let mut referred: BTreeSet<PathBuf> = in_use.clone();
     referred.extend(cache.files.values().filter_map(|file| file.index.as_ref()).map(|name| order.cache.join(name)));
@@ -237,10 +238,12 @@ pub(super) fn scan(
     Ok(done.into_values().collect())
 }
 
-fn store(disk: &dyn Disk, directory: &Path, cache: &Cache) -> Result<(), TransferError> {
+fn store(disk: &dyn Disk, directory: &Path, cache: &Cache, indexes: bool) -> Result<(), TransferError> {
     let path = directory.join(CACHE);
     let bytes = serde_json::to_vec(cache).expect("plain data with text keys converts to JSON");
-    disk.sync_dir(directory).map_err(cannot("sync", directory))?;
+    if indexes {
+        disk.sync_dir(directory).map_err(cannot("sync", directory))?;
+    }
     replace_file(disk, &path, &bytes).map_err(cannot("write", &path))
 }
 

@@ -181,7 +181,15 @@ impl LocalSource {
         let copied = copy.is_some();
         let open = Session { live: plan.live.clone(), before, copied, files, stop };
         lock(&self.sessions).insert(session, Arc::new(open));
-        Ok(Reading { session, manifest, outline, read_at, kind: plan.kind, stamp, notes: Vec::new() })
+        Ok(Reading {
+            session,
+            manifest: Arc::new(manifest),
+            outline,
+            read_at,
+            kind: plan.kind,
+            stamp,
+            notes: Vec::new(),
+        })
     }
 
     fn session(&self, session: SessionId) -> Result<Arc<Session>, TransferError> {

@@ -71,7 +71,7 @@ pub(super) struct Arrival {
     pub(super) path: String,
     pub(super) size: u64,
     pub(super) root: Digest,
-    pub(super) present: Option<Present>,
+    pub(super) present: Option<Box<Present>>,
     /// Whether something of it may lie in `incoming` from before.
     pub(super) resuming: bool,
     /// Bytes of its blocks that are not zeros, once the comparison is through; until then, of a patched file, how
@@ -81,12 +81,15 @@ pub(super) struct Arrival {
     left: Vec<Hash>,
     /// What it adds to the figures.
     pub(super) figures: Figures,
-    /// Of a small file: the blocks that it still lacks.
-    pub(super) lacking: BTreeMap<u64, Hash>,
+    /// Of a small file: the blocks that it still lacks, in order.
+    lacking: Vec<(u64, Hash)>,
     /// Groups that differ and whose blocks are not known yet.
     owed: BTreeMap<u64, Hash>,
     next_group: u64,
-    hasher: RootHasher,
+    /// There are many files and few that are being compared: it is there only meanwhile.
+    hasher: Option<Box<RootHasher>>,
+    /// The root that all groups' hashes have.
+    seen: Option<Digest>,
     /// The hashes of the small file that lies there.
     small: Option<Vec<Hash>>,
     /// Bytes that are the same as in the file that lies there.
@@ -115,10 +118,11 @@ impl Arrival {
             data: 0,
             left: Vec::new(),
             figures: Figures::default(),
-            lacking: BTreeMap::new(),
+            lacking: Vec::new(),
             owed: BTreeMap::new(),
             next_group: 0,
-            hasher: RootHasher::new(size),
+            hasher: None,
+            seen: None,
             small: None,
             same: 0,
         }
@@ -127,6 +131,25 @@ impl Arrival {
     /// Whether it is held in memory rather than in tables.
     pub(super) const fn is_small(&self) -> bool {
         self.size <= GROUP_BYTES
+    }
+
+    /// Of a small file: the blocks that it still lacks, from block `from` on.
+    pub(super) fn lacking_from(&self, from: u64) -> impl Iterator<Item = u64> {
+        self.lacking[self.lacking.partition_point(|(block, _)| *block < from)..].iter().map(|(block, _)| *block)
+    }
+
+    /// What a block that a small file still lacks must hash to.
+    pub(super) fn lacks(&self, block: u64) -> Option<Hash> {
+        let at = self.lacking.binary_search_by_key(&block, |(block, _)| *block).ok()?;
+        Some(self.lacking[at].1)
+    }
+
+    /// Notes that a block of a small file is there.
+    pub(super) fn has_come(&mut self, block: u64) {
+        self.lacking.retain(|(lacking, _)| *lacking != block);
+        if self.lacking.is_empty() {
+            self.lacking = Vec::new();
+        }
     }
 
     /// Makes its files in `incoming`.
@@ -247,8 +270,14 @@ impl Arrival {
             return Err(misuse(format!("group hashes of {} came out of order", self.path)));
         }
         let opened = self.open(disk, incoming)?;
-        self.hasher.add(hashes);
+        let mut hasher = self.hasher.take().unwrap_or_else(|| Box::new(RootHasher::new(self.size)));
+        hasher.add(hashes);
         self.next_group += hashes.len() as u64;
+        if self.next_group == groups_in(self.size) {
+            self.seen = Some(hasher.finish());
+        } else {
+            self.hasher = Some(hasher);
+        }
         let mut differing = Vec::new();
         for (group, hash) in (first..).zip(hashes) {
             // The group of a modified file may be the same as it lies and another than the point says: its undo is
@@ -328,6 +357,10 @@ impl Arrival {
                 )));
             }
             self.expect_group(disk, incoming, &opened, *group, blocks, &mut copied)?;
+        }
+        if self.owed.is_empty() {
+            // An empty map keeps room for its next entries.
+            self.owed = BTreeMap::new();
         }
         if rest.is_empty() { Ok(copied) } else { Err(misuse(format!("too many block hashes of {}", self.path))) }
     }
@@ -418,6 +451,7 @@ impl Arrival {
             Some(index) if !wanted.is_empty() => index.write(group, &want),
             Some(_) => Ok(()),
             None => {
+                self.lacking.reserve_exact(wanted.len());
                 self.lacking.extend(wanted.iter().map(|at| (group * GROUP_BLOCKS + *at as u64, want.blocks[*at])));
                 Ok(())
             }
@@ -473,12 +507,14 @@ impl Arrival {
         if self.next_group != groups_in(self.size) || !self.owed.is_empty() {
             return Err(misuse(format!("the comparison of {} is not complete", self.path)));
         }
-        if self.hasher.finish() != self.root {
+        // A file without groups was never compared.
+        if self.seen.unwrap_or_else(|| RootHasher::new(self.size).finish()) != self.root {
             return Err(TransferError::Corrupt(format!(
                 "the source's hashes of {} are not what its root says",
                 self.path
             )));
         }
+        (self.small, self.left) = (None, Vec::new());
         let Some(present) = &self.present else { return Ok(()) };
         let before = present.body.data.0;
         if self.staged {
@@ -511,5 +547,16 @@ impl Arrival {
         }
         self.figures.replaced += self.figures.undo;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There is one for each file that arrives, all at once.
+    #[test]
+    fn an_arrival_is_small() {
+        assert!(size_of::<Arrival>() <= 384, "{}", size_of::<Arrival>());
     }
 }

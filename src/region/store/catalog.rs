@@ -14,6 +14,9 @@ use crate::model::ResourceKey;
 use crate::model::region::Epoch;
 use crate::replica::catalog::{Catalog, CatalogChange, CatalogError, KeptManifest, PointRecord, ReplicaRecord};
 
+/// Entries of a manifest in one row.
+const PART_ENTRIES: usize = 1000;
+
 /// The catalog of one region, for the writes of one order or of none.
 #[derive(Debug, Clone)]
 pub struct RegionCatalog {
@@ -90,15 +93,9 @@ fn apply(
     match change {
         CatalogChange::Point { record, manifest } => {
             put_point(transaction, of, &key, record)?;
-            if let Some(manifest) = manifest {
-                transaction
-                    .execute(
-                        "INSERT OR REPLACE INTO manifests (resource, sequence, manifest) VALUES (?1, ?2, ?3)",
-                        (&key, signed(record.point.sequence), to_text(manifest)),
-                    )
-                    .map_err(of)?;
-            }
-            Ok(())
+            manifest.as_ref().map_or(Ok(()), |manifest| {
+                put_manifest(transaction, &key, signed(record.point.sequence), manifest).map_err(of)
+            })
         }
         CatalogChange::RemovePoint { sequence } => {
             for table in ["points", "manifests"] {
@@ -147,6 +144,23 @@ fn put_point(transaction: &Transaction<'_>, of: Of<'_>, key: &str, record: &Poin
         )
         .map(|_| ())
         .map_err(of)
+}
+
+fn put_manifest(
+    transaction: &Transaction<'_>,
+    key: &str,
+    sequence: i64,
+    manifest: &KeptManifest,
+) -> rusqlite::Result<()> {
+    transaction.execute("DELETE FROM manifests WHERE resource = ?1 AND sequence = ?2", (key, sequence))?;
+    let mut statement = transaction
+        .prepare_cached("INSERT INTO manifests (resource, sequence, part, entries) VALUES (?1, ?2, ?3, ?4)")?;
+    // An empty list is a list.
+    let parts = manifest.entries.chunks(PART_ENTRIES).chain(manifest.entries.is_empty().then_some(&[][..]));
+    for (part, entries) in (0_i64..).zip(parts) {
+        statement.execute((key, sequence, part, to_text(&entries)))?;
+    }
+    Ok(())
 }
 
 fn to_text<T: serde::Serialize>(value: &T) -> String {

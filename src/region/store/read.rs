@@ -10,7 +10,7 @@ use crate::model::point::Refusal;
 use crate::model::region::{Controller, Epoch, PairRecord, RegionRecord, ResourceRecord, Role};
 use crate::model::topology::ResourceSpec;
 use crate::model::{PairId, RegionId, ResourceId, ResourceKey};
-use crate::replica::catalog::{KeptManifest, PointRecord, ReceivingRecord, ReplicaRecord};
+use crate::replica::catalog::{KeptEntry, KeptManifest, PointRecord, ReceivingRecord, ReplicaRecord};
 
 /// A resource's record with what only this region cares about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -357,11 +357,15 @@ pub(super) fn manifest(
     sequence: u64,
 ) -> Result<Option<KeptManifest>, StoreError> {
     let mut statement = transaction
-        .prepare_cached("SELECT manifest FROM manifests WHERE resource = ?1 AND sequence = ?2")
+        .prepare_cached("SELECT entries FROM manifests WHERE resource = ?1 AND sequence = ?2 ORDER BY part")
         .map_err(of)?;
-    let found: Option<String> =
-        statement.query_row((key.to_string(), signed(sequence)), |row| row.get(0)).optional().map_err(of)?;
-    found.map(|text| json(&format!("point {sequence} of {key}"), &text)).transpose()
+    let mut found: Option<KeptManifest> = None;
+    let mut parts = statement.query((key.to_string(), signed(sequence))).map_err(of)?;
+    while let Some(part) = parts.next().map_err(of)? {
+        let entries: Vec<KeptEntry> = json(&format!("point {sequence} of {key}"), &text(part, 0).map_err(of)?)?;
+        found.get_or_insert_default().entries.extend(entries);
+    }
+    Ok(found)
 }
 
 pub(super) fn rows<T>(

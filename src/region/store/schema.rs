@@ -76,10 +76,12 @@ CREATE TABLE points (
     PRIMARY KEY (resource, sequence)
 ) STRICT, WITHOUT ROWID;
 
+-- In parts, so that a list of many files is never in memory as one text.
 CREATE TABLE manifests (
     resource TEXT NOT NULL,
     sequence INTEGER NOT NULL,
-    manifest TEXT NOT NULL,
-    PRIMARY KEY (resource, sequence)
+    part INTEGER NOT NULL,
+    entries TEXT NOT NULL,
+    PRIMARY KEY (resource, sequence, part)
 ) STRICT;
 ";

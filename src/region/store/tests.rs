@@ -15,7 +15,8 @@ use crate::model::topology::{PairSpec, RegionSpec, ResourceSpec, Spec};
 use crate::model::{
     Address, ByteCount, Lineage, OperationId, RegionId, ResourceKey, ResourceType, Seat, StoreId, Timestamp,
 };
-use crate::replica::catalog::{Catalog, CatalogChange, CatalogError, KeptManifest, PointRecord, Standing};
+use crate::replica::catalog::{Catalog, CatalogChange, CatalogError, KeptEntry, KeptManifest, PointRecord, Standing};
+use crate::replica::manifest::{Entry, Node};
 
 fn id(text: &str) -> RegionId {
     text.parse().unwrap()
@@ -409,6 +410,29 @@ fn the_ledger_is_kept_and_a_stale_order_writes_nothing() {
         RecordChange { address: Address::Resource(key.clone()), expected: Some(print(&store, "vm.a")), record: None };
     record(&store, &authority(2), &[forget]).unwrap();
     assert_eq!(store.everything().unwrap().1[&key].replica.next_sequence, 2);
+}
+
+#[test]
+fn a_list_of_many_files_is_kept_in_parts_and_given_back_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(dir.path()));
+    let key: ResourceKey = "vm.a".parse().unwrap();
+    let catalog = RegionCatalog::own(Arc::clone(&store));
+    let entry = |number: usize| KeptEntry {
+        entry: Entry { path: format!("{number:05}"), node: Node::Directory, mode: 0o755, mtime_ns: 1, owner: (0, 0) },
+        file: None,
+        lies: None,
+    };
+    for (count, parts) in [(2500, 3), (1, 1), (0, 1)] {
+        let list = KeptManifest { entries: (0..count).map(entry).collect() };
+        let CatalogChange::Point { record, .. } = point(1) else { unreachable!() };
+        catalog.commit(&key, &[CatalogChange::Point { record, manifest: Some(list.clone()) }]).unwrap();
+        assert_eq!(catalog.manifest(&key, 1).unwrap(), list);
+        assert_eq!(store.everything().unwrap().1[&key].newest, Some(list));
+        let rows = rusqlite::Connection::open(dir.path().join("region.db")).unwrap();
+        let rows: i64 = rows.query_row("SELECT count(*) FROM manifests", [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, parts, "of {count} entries");
+    }
 }
 
 #[test]

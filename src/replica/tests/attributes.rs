@@ -135,8 +135,9 @@ fn owners_follow_where_the_program_may_give_files_away() {
     let disk = Arc::new(OddDisk::default());
     let bent = |owner: (u32, u32)| {
         let (source, _, target) = lab.ends_on(Arc::clone(&disk) as Arc<dyn Disk>, Fault::None);
-        *source.bend_reading.lock().unwrap() =
-            Some(Box::new(move |reading| reading.manifest.entries.iter_mut().for_each(|entry| entry.owner = owner)));
+        *source.bend_reading.lock().unwrap() = Some(Box::new(move |reading| {
+            Arc::make_mut(&mut reading.manifest).entries.iter_mut().for_each(|entry| entry.owner = owner);
+        }));
         lab.drive(&source, &target, &SyncOptions::default()).unwrap()
     };
     let owners = || stats(&*disk, &lab.replica()).iter().map(|stat| (stat.uid, stat.gid)).collect::<Vec<_>>();

@@ -1,5 +1,7 @@
 //! Sources that lie, shrink, vanish or never rest: nothing of them is published.
 
+use std::sync::Arc;
+
 use super::lab::{BLOCK, GROUP, Lab, LabSource, assert_same, noise, picture};
 use crate::host::disk::faulty::Fault;
 use crate::model::ByteCount;
@@ -77,7 +79,7 @@ fn wrong_hashes() {
     // A root that no bytes have.
     let error = never_published(|source| {
         let lie = |reading: &mut Reading| {
-            if let Node::File { root, .. } = &mut reading.manifest.entries[0].node {
+            if let Node::File { root, .. } = &mut Arc::make_mut(&mut reading.manifest).entries[0].node {
                 root.0[0] ^= 1;
             }
         };
@@ -90,14 +92,15 @@ fn wrong_hashes() {
 fn paths_and_sizes_that_lead_outside() {
     for path in ["../../evil", "/etc/passwd", "a/../../evil", ""] {
         let error = never_published(|source| {
-            let lie = move |reading: &mut Reading| reading.manifest.entries[0].path = path.to_owned();
+            let lie =
+                move |reading: &mut Reading| Arc::make_mut(&mut reading.manifest).entries[0].path = path.to_owned();
             *source.bend_reading.lock().unwrap() = Some(Box::new(lie));
         });
         assert!(is_corrupt(&error), "{error}");
     }
     let error = never_published(|source| {
         let lie = |reading: &mut Reading| {
-            if let Node::File { size, .. } = &mut reading.manifest.entries[0].node {
+            if let Node::File { size, .. } = &mut Arc::make_mut(&mut reading.manifest).entries[0].node {
                 *size = ByteCount(u64::MAX);
             }
         };
