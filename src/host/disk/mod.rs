@@ -15,6 +15,8 @@ mod machine;
 mod removal;
 pub mod faulty;
 #[cfg(test)]
+pub(crate) mod volatile;
+#[cfg(test)]
 mod tests;
 
 pub use machine::HostDisk;

@@ -1,14 +1,16 @@
 //! The process is killed at every call that changes something, and at every commit; the disk is full from every call
-//! on. Each time the newest point is the old or the new one, byte for byte, before and after recovery, and the next
+//! on; the machine loses power at every call, and with it what was not synced. Each time the newest point is the old or the new one, byte for byte, before and after recovery, and the next
 //! sync converges.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::lab::{BLOCK, GROUP, Lab, Picture, assert_same, difference, noise, picture};
 use crate::host::disk::faulty::{ENOSPC, Fault};
+use crate::host::disk::volatile::{Loss, VolatileDisk};
 use crate::host::disk::{Disk, HostDisk};
 use crate::model::policy::Retention;
 use crate::replica::publish::recover;
@@ -24,6 +26,8 @@ enum Blow {
     Call(u64),
     Commit(u64),
     Full(u64),
+    /// The machine loses power at this call; one beyond the last: right after it was told that the sync is done.
+    Power(u64, Loss),
 }
 
 /// What the story's last sync does without a blow: disk calls and commits.
@@ -54,9 +58,20 @@ fn strike(story: &Story, blow: Blow) {
             lab.catalog.kill_before.store(so_far + at, Ordering::SeqCst);
             Fault::None
         }
+        Blow::Power(at, _) => Fault::Crash { at },
     };
     let first = lab.newest().is_none();
-    let (result, _) = lab.sync_with(fault);
+    let result = match blow {
+        Blow::Power(_, loss) => {
+            let region = lab.dir.path().join("region");
+            fs::create_dir_all(&region).unwrap();
+            let disk = VolatileDisk::new(region);
+            let result = lab.sync_on(Arc::new(disk.clone()), fault).0;
+            disk.lose_power(loss);
+            result
+        }
+        Blow::Call(_) | Blow::Commit(_) | Blow::Full(_) => lab.sync_with(fault).0,
+    };
     lab.catalog.revive();
 
     let intact = |when: &str| {
@@ -76,7 +91,7 @@ fn strike(story: &Story, blow: Blow) {
         }
     };
     intact("before recovery");
-    if result.is_ok() && matches!(blow, Blow::Call(_) | Blow::Commit(_)) {
+    if result.is_ok() && matches!(blow, Blow::Call(_) | Blow::Commit(_) | Blow::Power(..)) {
         // Only dropping old points is allowed to fail without saying so.
         assert_same(&new, &lab.export(lab.newest().unwrap()).unwrap(), "a sync that succeeded");
     }
@@ -88,14 +103,23 @@ fn strike(story: &Story, blow: Blow) {
     lab.assert_converged();
 }
 
-fn everywhere(story: &Story) {
+/// Kills, and a disk that fills up, at every place.
+fn kills(story: &Story) {
     let (calls, commits) = length(story);
     assert!(calls > 5 && commits > 2, "{calls} {commits}");
-    let blows = (1..=calls)
-        .map(Blow::Call)
-        .chain((1..=commits).map(Blow::Commit))
-        .chain((1..=calls).map(Blow::Full))
-        .collect::<Vec<_>>();
+    let calls_and_commits = (1..=calls).map(Blow::Call).chain((1..=commits).map(Blow::Commit));
+    strike_all(story, &calls_and_commits.chain((1..=calls).map(Blow::Full)).collect::<Vec<_>>());
+}
+
+/// The loss of power at one of so many places, and when all is done.
+fn losses_of_power(story: &Story, one_of: usize) {
+    let (calls, _) = length(story);
+    let places = |from: u64| (from..=calls).step_by(one_of).chain([calls + 1]);
+    let blow = |(from, loss)| places(from).map(move |at| Blow::Power(at, loss));
+    strike_all(story, &(1..).zip([Loss::Bytes, Loss::Names, Loss::Everything]).flat_map(blow).collect::<Vec<_>>());
+}
+
+fn strike_all(story: &Story, blows: &[Blow]) {
     let next = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -106,6 +130,31 @@ fn everywhere(story: &Story) {
             });
         }
     });
+}
+
+/// Each story under all blows; the loss of power at every place takes minutes.
+macro_rules! struck {
+    ($($story:ident),+ $(,)?) => {
+        mod killed {
+            $(#[test] fn $story() { super::kills(&super::$story()); })+
+        }
+        mod without_power {
+            $(#[test] fn $story() { super::losses_of_power(&super::$story(), 10); })+
+        }
+        mod without_power_anywhere {
+            $(#[test] #[ignore = "long"] fn $story() { super::losses_of_power(&super::$story(), 1); })+
+        }
+    };
+}
+
+struck! {
+    a_first_copy,
+    an_update,
+    files_that_go_come_and_change_their_kind,
+    what_is_dressed_anew,
+    a_disk_that_grows,
+    a_disk_that_shrinks,
+    a_sync_that_drops_a_point_in_the_middle,
 }
 
 /// Bytes of a large file: a few blocks here and there.
@@ -126,14 +175,12 @@ fn found(lab: &Lab) {
     symlink("net.conf", lab.source().join("etc/link")).unwrap();
 }
 
-#[test]
-fn a_first_copy() {
-    everywhere(&Story { before: |_| (), change: found });
+fn a_first_copy() -> Story {
+    Story { before: |_| (), change: found }
 }
 
-#[test]
-fn an_update() {
-    everywhere(&Story {
+fn an_update() -> Story {
+    Story {
         before: |lab| {
             found(lab);
             lab.sync();
@@ -146,12 +193,11 @@ fn an_update() {
             lab.patch("disk.raw", 64 * BLOCK, &noise(5, BLOCK));
             lab.write("vm.xml", b"<domain><new/></domain>");
         },
-    });
+    }
 }
 
-#[test]
-fn files_that_go_come_and_change_their_kind() {
-    everywhere(&Story {
+fn files_that_go_come_and_change_their_kind() -> Story {
+    Story {
         before: |lab| {
             // Of a machine, a disk that is gone would be suspicious.
             lab.key = "storage.web".parse().unwrap();
@@ -174,13 +220,12 @@ fn files_that_go_come_and_change_their_kind() {
             let mode = fs::Permissions::from_mode(0o600);
             fs::set_permissions(source.join("etc/net.conf"), mode).unwrap();
         },
-    });
+    }
 }
 
 /// Modes and times alone, at the source and by a hand at the replica.
-#[test]
-fn what_is_dressed_anew() {
-    everywhere(&Story {
+fn what_is_dressed_anew() -> Story {
+    Story {
         before: |lab| {
             found(lab);
             lab.write("plain", &noise(6, 10));
@@ -195,12 +240,11 @@ fn what_is_dressed_anew() {
             fs::set_permissions(replica.join("plain"), mode(0o666)).unwrap();
             fs::set_permissions(replica.join("disk.raw"), mode(0o600)).unwrap();
         },
-    });
+    }
 }
 
-#[test]
-fn a_disk_that_grows() {
-    everywhere(&Story {
+fn a_disk_that_grows() -> Story {
+    Story {
         before: |lab| {
             found(lab);
             lab.sync();
@@ -210,12 +254,11 @@ fn a_disk_that_grows() {
             lab.patch("disk.raw", 2 * GROUP + 10, &noise(9, 1000));
             lab.resize("etc/net.conf", GROUP + 1);
         },
-    });
+    }
 }
 
-#[test]
-fn a_disk_that_shrinks() {
-    everywhere(&Story {
+fn a_disk_that_shrinks() -> Story {
+    Story {
         before: |lab| {
             lab.key = "storage.web".parse().unwrap();
             found(lab);
@@ -226,12 +269,11 @@ fn a_disk_that_shrinks() {
             lab.resize("big", GROUP + 3 * BLOCK + 77);
             lab.resize("disk.raw", GROUP / 2 + 1);
         },
-    });
+    }
 }
 
-#[test]
-fn a_sync_that_drops_a_point_in_the_middle() {
-    everywhere(&Story {
+fn a_sync_that_drops_a_point_in_the_middle() -> Story {
+    Story {
         before: |lab| {
             lab.rules.retention = Retention { last: 1, hourly: 0, daily: 3 };
             found(lab);
@@ -246,5 +288,5 @@ fn a_sync_that_drops_a_point_in_the_middle() {
             lab.patch("disk.raw", BLOCK, &noise(13, BLOCK));
             lab.remove("gone");
         },
-    });
+    }
 }

@@ -259,7 +259,7 @@ pub(super) type Picture = BTreeMap<String, (String, Vec<u8>, i64)>;
 /// A source and a replica.
 #[derive(Debug)]
 pub(super) struct Lab {
-    dir: tempfile::TempDir,
+    pub(super) dir: tempfile::TempDir,
     pub(super) catalog: Arc<MemoryCatalog>,
     pub(super) clock: Arc<LabClock>,
     pub(super) key: ResourceKey,
@@ -421,7 +421,12 @@ impl Lab {
     }
 
     pub(super) fn sync_with(&self, fault: Fault) -> (Result<SyncReport, SyncFailure>, FaultyDisk) {
-        let (source, disk, target) = self.ends(fault);
+        self.sync_on(Arc::new(HostDisk), fault)
+    }
+
+    /// The same with the target on another disk.
+    pub(super) fn sync_on(&self, disk: Arc<dyn Disk>, fault: Fault) -> (Result<SyncReport, SyncFailure>, FaultyDisk) {
+        let (source, disk, target) = self.ends_on(disk, fault);
         (self.drive(&source, &target, &SyncOptions::default()), disk)
     }
 
