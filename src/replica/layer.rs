@@ -8,7 +8,7 @@
 //! Invariant: a slot is written only after its block is durable, so a block that the table shows is there. Blocks of
 //! zeros are in the table alone.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::block::{GROUP_BYTES, PRESENT_ZERO, block_len, from_slot};
@@ -218,6 +218,23 @@ pub(super) fn read_group(file: &dyn DiskFile, path: &Path, group: u64, bytes: &m
         at = to;
     }
     Ok(())
+}
+
+/// Makes a file that is still on its way durable. One that cannot be is removed: after an error its bytes read well and
+/// may be on no disk, and a second sync that succeeds proves nothing.
+///
+/// # Errors
+/// I/O errors.
+pub(super) fn sync_or_forget(
+    disk: &dyn Disk,
+    path: &Path,
+    sync: impl FnOnce() -> io::Result<()>,
+) -> Result<(), TransferError> {
+    sync().map_err(|error| {
+        // Where it cannot be removed either, the first error is the one to tell.
+        let _ = disk.remove_file(path);
+        cannot("sync", path)(error)
+    })
 }
 
 /// Makes a directory and those above it, durably.

@@ -30,7 +30,7 @@ use super::catalog::{
 use super::export::dress;
 use super::fault::{StopCheck, cannot, misuse};
 use super::hashing::{lock, on_threads};
-use super::layer::{Layer, remove_tree};
+use super::layer::{Layer, remove_tree, sync_or_forget};
 use super::losses::Losses;
 use super::manifest::{Entry, Node};
 use super::place::ReplicaPlace;
@@ -228,7 +228,7 @@ impl Receive {
                 let file = self.disk.open(&path, Open::ReadWrite).map_err(cannot("open", &path))?;
                 file.set_len(size.0).map_err(cannot("write", &path))?;
                 dress(&*self.disk, &path, kept, record.owners)?;
-                file.sync_all().map_err(cannot("sync", &path))
+                sync_or_forget(&*self.disk, &path, || file.sync_all())
             },
         )?;
         incoming.sync(&*self.disk)

@@ -21,7 +21,7 @@ use super::fault::{StopCheck, cannot, if_readable, misuse};
 use super::hashing::{lock, on_threads};
 use super::index::Index;
 use super::inspect::{Findings, inspect};
-use super::layer::{Layer, remove_if_there};
+use super::layer::{Layer, remove_if_there, sync_or_forget};
 use super::manifest::Node;
 use super::place::{ReplicaPlace, with_tables};
 use super::port::{BLOCK_BYTES, BlockAddress, GROUP_BLOCKS, Hash, Reading, Survey, TransferError, ZERO};
@@ -395,7 +395,7 @@ impl Receive {
             |at, ()| {
                 let path = incoming.data(files[at]);
                 let file = self.disk.open(&path, Open::ReadWrite).map_err(cannot("open", &path))?;
-                file.sync_data().map_err(cannot("sync", &path))
+                sync_or_forget(&*self.disk, &path, || file.sync_data())
             },
         )?;
         for (file, (id, staged)) in large {
