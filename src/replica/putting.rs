@@ -18,6 +18,7 @@ use super::block::{GROUP_BYTES, blocks_in_group, from_slot, groups_in, hash_grou
 use super::catalog::{FileId, FileIdentity, KeptEntry, KeptFile};
 use super::export::{dress, is_dressed, lies};
 use super::fault::{cannot, if_readable};
+use super::hashing::hash_file;
 use super::index::{Index, Record};
 use super::layer::{exists, make_dir, move_if_there, remove_if_there};
 use super::manifest::Node;
@@ -47,9 +48,10 @@ pub(super) fn take_out(passage: &mut Passage<'_>) -> Result<(), TransferError> {
         let path = passage.place.files.join(&kept.entry.path);
         let stat = disk.symlink_metadata(&path).ok().filter(|stat| stat.kind == FileKind::File);
         let whole = undo.whole(body.id);
-        // Somebody took it away, or wrote to it, since it was last looked at.
+        // Somebody took it away, or wrote to it, since it was last looked at. A machine that lost its power may have
+        // moved it back, with another time: nothing is called lost unread.
         let is_lost = match &stat {
-            Some(stat) => passage.expected(body) != Some(identity(stat)),
+            Some(stat) => passage.expected(body) != Some(identity(stat)) && !reads_as(passage, kept, stat, &path)?,
             None => !exists(disk, &whole)?,
         };
         if is_lost {
@@ -67,6 +69,17 @@ pub(super) fn take_out(passage: &mut Passage<'_>) -> Result<(), TransferError> {
     passage.note_damaged(damaged);
     undo.sync(disk)?;
     left.iter().try_for_each(|directory| disk.sync_dir(directory).map_err(cannot("sync", directory)))
+}
+
+/// Whether what lies there is what the entry says, read byte by byte.
+fn reads_as(passage: &Passage<'_>, kept: &KeptEntry, stat: &FileStat, path: &Path) -> Result<bool, TransferError> {
+    let Node::File { size, root } = kept.entry.node else { return Ok(false) };
+    if stat.size != size.0 {
+        return Ok(false);
+    }
+    let read = passage.disk.open(path, Open::Read).map_err(cannot("open", path));
+    let read = read.and_then(|file| hash_file(&*file, path, size.0, None, passage.stop));
+    Ok(if_readable(read)?.is_some_and(|(found, _)| found == root))
 }
 
 /// What became of a file of the new point.
