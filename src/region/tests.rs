@@ -1,5 +1,7 @@
 //! Regions in real directories, through their port.
 
+mod still;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;

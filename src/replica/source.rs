@@ -127,6 +127,10 @@ impl LocalSource {
             let detail = format!("{} {}", refused.path, refused.reason);
             return Err(TransferError::blocked(BlockReason::Unsupported, detail, Some(before.stamp()), read_at));
         }
+        if read.is_empty() && plan.copy.is_some() {
+            // Says nothing of the resource's own files.
+            return Err(TransferError::Region("the copies that were to be read are gone".to_owned()));
+        }
         if read.is_empty() {
             return Err(TransferError::Blocked(Refusal {
                 reason: BlockReason::Suspicious,

@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::bracket::Orders;
 use super::clones::{self, Copied};
 use super::held::{Held, HoldError};
+use super::likeness::difference;
 use super::mark;
 use super::runner::{RunState, placeholders, run_state};
 use crate::config::RegionConfig;
@@ -190,7 +191,12 @@ impl Quiescer {
         let held = self.begin(orders).await?;
         let prepared = async {
             let root = printed_directory(&held.printed)?;
+            let copy =
+                self.look(&Place::Directory(root.clone()), Look::Now).await.map_err(|error| error.to_string())?;
             let after = self.look(&asked.live, Look::Now).await.map_err(|error| error.to_string())?;
+            if let Some(words) = difference(&before, &after, &copy) {
+                return Err(format!("the snapshot {} {words}", root.display()));
+            }
             distrust_changed(&mut before, &after);
             Ok::<_, String>(root)
         };

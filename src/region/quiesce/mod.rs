@@ -7,6 +7,7 @@ pub mod bracket;
 mod held;
 mod mark;
 mod clones;
+mod likeness;
 mod method;
 mod runner;
 

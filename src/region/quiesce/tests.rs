@@ -399,6 +399,42 @@ async fn a_file_that_changes_while_the_snapshot_is_made_is_not_taken_for_known()
 }
 
 #[tokio::test]
+async fn a_snapshot_has_the_resources_own_files_or_it_is_none() {
+    let mut machine = Machine::new();
+    fs::write(machine.scripts.path("web/log"), "line\n").unwrap();
+    let freeze = Freeze { freeze: machine.scripts.script("f", FREEZE), thaw: machine.scripts.script("t", THAW) };
+    machine.quiesce().freeze = Some(freeze);
+    let release = machine.scripts.script("r", "echo release >> $log; chmod -R u+w $here/copy; rm -rf $here/copy");
+    for (change, words) in [
+        ("rm $here/copy/disk.raw", Some("lacks disk.raw")),
+        ("rm -r $here/copy/etc $here/copy/disk.raw", Some("lacks disk.raw and 2 more")),
+        ("echo > $here/copy/other.raw", Some("has other.raw, which the resource does not have")),
+        ("mkfifo $here/copy/pipe", Some("has pipe, which is a device, a socket or a pipe")),
+        ("printf sec > $here/copy/disk.raw", Some("has 3 bytes of disk.raw, which has 7")),
+        ("echo more >> $here/copy/disk.raw", Some("has 12 bytes of disk.raw, which has 7")),
+        ("rm $here/copy/log; mkdir $here/copy/log", Some("has log as a directory, which is a file")),
+        // What is written while the snapshot is made may be in it, or not, or half.
+        ("echo line >> $here/web/log; echo line >> $here/web/log; echo line >> $here/copy/log", None),
+        ("echo new > $here/web/new", None),
+        ("rm $here/web/log $here/copy/log", None),
+    ] {
+        let body = format!("cp -a $here/web $here/copy; {change}; echo $here/copy");
+        let snapshot = machine.scripts.script("s", &body);
+        machine.quiesce().snapshot = Some(Snapshot { snapshot, release: release.clone() });
+        let _ = fs::remove_file(machine.scripts.path("log"));
+        let (prepared, _) = machine.prepare().await;
+        assert_eq!(prepared.kind, PointKind::Frozen, "{change}");
+        let copy = machine.scripts.path("copy");
+        let told: Vec<String> =
+            words.iter().map(|words| format!("snapshot: the snapshot {} {words}", copy.display())).collect();
+        assert_eq!(prepared.trouble, told, "{change}");
+        let log = if words.is_some() { "release\nfreeze\nthaw\n" } else { "" };
+        assert_eq!(machine.scripts.log(), log, "{change}");
+        Machine::end(prepared).await;
+    }
+}
+
+#[tokio::test]
 async fn what_fails_is_remembered_and_the_next_way_is_tried() {
     let mut machine = Machine::new();
     for (body, words) in [

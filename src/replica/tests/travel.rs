@@ -290,3 +290,22 @@ fn a_coarser_clock_is_waited_for_longer() {
     let reading = source.open_reading(&frozen).unwrap();
     assert_eq!((reading.read_at, reading.stamp.is_some()), (at, true), "dated by the copy");
 }
+
+#[test]
+fn copies_that_went_away_say_nothing_of_the_files_themselves() {
+    let lab = Lab::new("config.c");
+    lab.write("a", b"one");
+    let source = LocalSource::new(Arc::new(HostDisk), crate::host::world());
+    let before = crate::replica::tree::walk(&HostDisk, &Place::Directory(lab.source())).unwrap();
+    let place = Place::Directory(lab.source().parent().unwrap().join("unmounted"));
+    let plan = ReadingPlan {
+        resource: "config.c".parse().unwrap(),
+        live: Place::Directory(lab.source()),
+        copy: Some(Still { place, before, at: crate::host::world().clock.now() }),
+        cache: lab.source().parent().unwrap().join("cache"),
+        kind: PointKind::Frozen,
+        full: false,
+    };
+    let error = source.open_reading(&plan).unwrap_err();
+    assert_eq!(error.to_string(), "the copies that were to be read are gone");
+}

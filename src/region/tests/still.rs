@@ -1,0 +1,59 @@
+//! What a source says of itself where its files, their snapshot or their whole region are not what they were.
+
+use super::*;
+
+impl Pair {
+    /// `east` takes its copies by a snapshot command whose script is `body`; `$1` are the files, `$2` is the copy.
+    async fn snapshots_by(&self, body: &str) {
+        self.east.inner.close().await;
+        let copy = self.path("copy");
+        let snapshot = self.script("snap", &format!("{body}\necho \"$2\""));
+        let release = self.script("release", &format!("chmod -R u+w {0}; rm -rf {0}", copy.display()));
+        let text = format!("[quiesce]\nsnapshot = [{snapshot:?}, \"{{dir}}\", {copy:?}]\nrelease = [{release:?}]\n");
+        self.write("east/.debvisor/config.toml", &text);
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_that_lacks_a_disk_makes_no_point() {
+    let pair = Pair::with_web().await;
+    pair.snapshots_by("cp -a \"$1\" \"$2\"; rm \"$2\"/disk.raw").await;
+    let first = pair.sync("vm.web").await.unwrap();
+    assert_eq!(first.published.point.kind, PointKind::Quiet);
+    assert_eq!(pair.read("west/resources/vm/web/disk.raw"), pair.read("east/resources/vm/web/disk.raw"));
+    let told = format!(
+        "read without holding it still, so only quiet: snapshot: the snapshot {} lacks disk.raw",
+        pair.path("copy").canonicalize().unwrap_or_else(|_| pair.path("copy")).display()
+    );
+    assert_eq!(first.notes, [told]);
+    assert_eq!(pair.read("log"), "snap\nrelease\n");
+}
+
+#[tokio::test]
+async fn a_broken_snapshot_does_not_make_the_source_look_gutted() {
+    let pair = Pair::with_web().await;
+    pair.sync("vm.web").await.unwrap();
+    pair.write("east/resources/vm/web/web.xml", "<domain id='2'/>");
+    pair.snapshots_by("mkdir \"$2\"").await;
+    let second = pair.sync("vm.web").await.unwrap();
+    assert_eq!(second.published.point.kind, PointKind::Quiet);
+    assert!(second.notes[0].ends_with("lacks disk.raw and 1 more"), "{:?}", second.notes);
+    assert_eq!(pair.read("west/resources/vm/web/web.xml"), "<domain id='2'/>");
+}
+
+#[tokio::test]
+async fn a_region_that_went_away_is_not_a_source_that_lost_its_files() {
+    for moved in ["east", "east/resources"] {
+        let pair = Pair::with_web().await;
+        pair.sync("vm.web").await.unwrap();
+        fs::rename(pair.path(moved), pair.path("elsewhere")).unwrap();
+        let error = pair.sync("vm.web").await.unwrap_err();
+        if moved == "east" {
+            let there = pair.path("east");
+            let words = format!("{} is not there any more: is a disk not mounted?", there.display());
+            assert!(matches!(&error, TransferError::Region(told) if told.ends_with(&words)), "{error}");
+        } else {
+            assert_eq!(error.to_string(), "suspicious: all of its files are gone");
+        }
+    }
+}
