@@ -1,10 +1,12 @@
 //! The region as a source: who may read, how the files hold still, and the engine's reading of them.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
+use super::layout::Layout;
 use super::local::{Inner, LocalRegion};
 use super::place::unsupported;
 use super::quiesce::{Asked, Prepared};
@@ -74,6 +76,15 @@ pub(super) fn check_epoch(kept: &KeptResource, order: &SyncOrder) -> Result<(), 
     }
 }
 
+/// Why nothing that is missing from the region's directory is missing from the region: it is another directory now.
+fn gone(disk: &dyn Disk, layout: &Layout) -> Option<TransferError> {
+    let looked = disk.symlink_metadata(&layout.identity());
+    looked.is_err_and(|error| error.kind() == ErrorKind::NotFound).then(|| {
+        let root = layout.root().display();
+        TransferError::Region(format!("the region in {root} is not there any more: is a disk not mounted?"))
+    })
+}
+
 impl Inner {
     /// Whether this region may be read from under the order.
     fn check_source(&self, kept: Option<KeptResource>, order: &SyncOrder) -> Result<KeptResource, TransferError> {
@@ -122,8 +133,17 @@ impl Inner {
             kind: prepared.kind,
             full,
         };
-        let engine = Arc::clone(self.readings.engine());
-        match transfer(move || engine.open_reading(&plan)).await {
+        let (engine, disk, layout) = (Arc::clone(self.readings.engine()), Arc::clone(&self.disk), self.layout.clone());
+        let opened = transfer(move || {
+            let opened = engine.open_reading(&plan);
+            // Asked after the files were looked at: a region that goes away takes some of them with it, or all.
+            let Some(gone) = gone(&*disk, &layout) else { return opened };
+            if let Ok(reading) = &opened {
+                engine.close_reading(reading.session)?;
+            }
+            Err(gone)
+        });
+        match opened.await {
             Ok(mut reading) => {
                 reading.notes.extend(self.remarks());
                 reading.notes.extend(prepared.note());
