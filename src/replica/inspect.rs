@@ -44,7 +44,8 @@ impl Findings {
         let undressed = undressed.map(|at| format!("{} was given another mode, time or owner", path(at)));
         let extra = self.extra.iter().map(|found| format!("{} is not of the point", found.path));
         let refused = self.refused.iter().map(|refused| format!("{} {}", refused.path, refused.reason));
-        let mut all = missing.chain(modified).chain(undressed).chain(extra).chain(refused);
+        // What is refused explains the others: all is missing where the directory is none.
+        let mut all = refused.chain(missing).chain(modified).chain(undressed).chain(extra);
         let first = all.next()?;
         Some(match all.count() {
             0 => first,

@@ -178,7 +178,8 @@ pub struct Survey {
     pub wanted: ByteCount,
     /// Bytes that differ from the base point, zeros included.
     pub changed: ByteCount,
-    /// Bytes that an interrupted sync had left and that need not travel again.
+    /// Bytes that an interrupted sync had left and that need not travel again, those of a point that it had sealed
+    /// too.
     pub resumed: ByteCount,
 }
 
@@ -187,7 +188,8 @@ pub struct Survey {
 pub struct Published {
     /// The newest complete point now.
     pub point: Point,
-    /// Whether it is a new one; false: content, modes, times and owners were the same, and only `verified_at` moved.
+    /// Whether it is a new one, also where an interrupted sync had sealed it and this one had nothing left to do but
+    /// to finish it; false: content, modes, times and owners were the same, and only `verified_at` moved.
     pub new: bool,
     /// Bytes that differed from the base point.
     pub changed: ByteCount,

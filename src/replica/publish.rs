@@ -110,7 +110,10 @@ impl Receive {
             )?;
             drop(state);
             clear_incoming(disk, self)?;
-            return Ok(Published { point, new: false, changed, set_aside: self.set_aside.clone() });
+            // The point that an earlier sync sealed came to be with this one.
+            let changed = self.finished.map_or(changed, |finished| finished.changed);
+            let (new, set_aside) = (self.finished.is_some(), self.set_aside.clone());
+            return Ok(Published { point, new, changed, set_aside });
         }
         // From here on the records say it all.
         let files = std::mem::take(&mut state.files);

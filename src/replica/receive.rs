@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use super::aside::{Replicas, SettingAside};
+use super::beside::look_in;
 use super::block::{GROUP_BYTES, block_len, hash_block, to_slot};
 use super::catalog::{
     Arriving, Catalog, CatalogChange, FileId, KeptEntry, KeptManifest, Phase, ReceivingRecord, ReplicaRecord,
@@ -20,13 +21,13 @@ use super::catalog::{
 use super::fault::{StopCheck, cannot, if_readable, misuse};
 use super::hashing::{lock, on_threads};
 use super::index::Index;
-use super::inspect::{Findings, inspect};
+use super::inspect::Findings;
 use super::layer::{Layer, remove_if_there, sync_or_forget};
 use super::manifest::Node;
 use super::place::{ReplicaPlace, with_tables};
 use super::port::{BLOCK_BYTES, BlockAddress, GROUP_BLOCKS, Hash, Reading, Survey, TransferError, ZERO};
 use super::publish::recover_unless;
-use super::survey::{Arrival, Figures, Present};
+use super::survey::{Arrival, Before, Figures, Present};
 use super::suspicion;
 use super::tree::outline;
 use crate::host::disk::{Disk, Open};
@@ -72,12 +73,23 @@ pub(super) struct Receive {
     pub(super) base: Option<u64>,
     pub(super) kept: KeptManifest,
     pub(super) set_aside: Vec<String>,
+    /// What an earlier sync had sealed, and opening this one has published.
+    pub(super) finished: Option<Finished>,
     /// Whether something of the newest point is not as it should be: then the same content makes a new point.
     pub(super) repairs: bool,
     pub(super) state: Mutex<State>,
     /// Checkpoints follow each other; blocks may arrive meanwhile.
     pub(super) checkpoints: Mutex<()>,
     pub(super) stop: StopCheck,
+}
+
+/// What had arrived of a point that another sync sealed, and was published by this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Finished {
+    /// Bytes that had arrived.
+    received: ByteCount,
+    /// Bytes that differed from the point before.
+    pub(super) changed: ByteCount,
 }
 
 /// What changes while it is open.
@@ -112,9 +124,13 @@ impl Receive {
     ) -> Result<(Self, Vec<u32>), TransferError> {
         let lie = |error: super::manifest::ManifestError| TransferError::Corrupt(format!("the source's list: {error}"));
         reading.manifest.validate().map_err(lie)?;
-        recover_unless(&*disk, &*catalog, &place, &stop)?;
         let resource = place.resource.clone();
+        let sealed = catalog.load(&resource)?.receiving.filter(|left| left.sequence.is_some());
+        recover_unless(&*disk, &*catalog, &place, &stop)?;
         let mut record = catalog.load(&resource)?;
+        let newest = record.newest().map(|newest| newest.point.sequence);
+        let finished = sealed.filter(|left| left.sequence == newest);
+        let finished = finished.map(|left| Finished { received: left.received, changed: left.changed });
         let base = record.newest().map(|newest| newest.point.sequence);
         let files = reading.manifest.files().map(|(path, size, _)| (path, size.0));
         let outline = outline(resource.kind, files);
@@ -129,7 +145,8 @@ impl Receive {
             Some(base) => catalog.manifest(&resource, base)?,
             None => KeptManifest::default(),
         };
-        let mut findings = inspect(&*disk, &place, &kept, rules.owners)?;
+        let looked = look_in(&*disk, &place, record.next_sequence.max(1), (&kept, rules.owners))?;
+        let (mut findings, moved_away) = looked;
         distrust_unsound(&*disk, &place, reading, &kept, &mut findings)?;
         let aside = SettingAside {
             disk: &*disk,
@@ -146,7 +163,8 @@ impl Receive {
             }
             error => error,
         });
-        let Replicas { modified, names, kept } = set_aside?;
+        let Replicas { modified, mut names, kept } = set_aside?;
+        names.extend(moved_away);
 
         let doubtful = record.newest().is_some_and(|newest| newest.point.state == PointState::Damaged);
         let repairs =
@@ -206,6 +224,7 @@ impl Receive {
             base,
             kept,
             set_aside: names,
+            finished,
             repairs,
             state: Mutex::new(state),
             checkpoints: Mutex::new(()),
@@ -279,7 +298,9 @@ impl Receive {
         state.surveyed = true;
         state.record.changed = ByteCount(sum.changed);
         state.record.received = ByteCount(sum.resumed);
-        Ok(Survey { wanted: ByteCount(sum.wanted), changed: ByteCount(sum.changed), resumed: ByteCount(sum.resumed) })
+        let finished = self.finished.map_or(ByteCount(0), |finished| finished.received);
+        let resumed = ByteCount(sum.resumed + finished.0);
+        Ok(Survey { wanted: ByteCount(sum.wanted), changed: ByteCount(sum.changed), resumed })
     }
 
     fn refuse(&self, reason: BlockReason, detail: String, figure: Figure) -> TransferError {
@@ -546,8 +567,7 @@ fn distrust_unsound(
         if size.0 <= GROUP_BYTES || !compared || findings.missing.contains(&at) || findings.modified.contains_key(&at) {
             continue;
         }
-        let index = if_readable(Index::open(disk, &place.index_of(body.id), Open::Read))?.flatten();
-        if index.is_none_or(|index| !index.is_sound(size.0, *root).unwrap_or(false)) {
+        if !is_told(disk, place, body.id, size.0, *root)? {
             let path = place.files.join(&kept.entry.path);
             let stat = disk.symlink_metadata(&path).map_err(cannot("look at", &path))?;
             findings.modified.insert(at, stat);
@@ -580,10 +600,27 @@ fn arrivals(
         if same && found.is_none() {
             continue;
         }
-        // Missing files have nothing to compare with.
-        let present = was.filter(|_| found != Some(&None)).map(|(was_size, _, body)| {
-            let live_size = found.and_then(Option::as_ref).map_or(was_size, |identity| identity.size);
-            let is_modified = found.is_some();
+        let told = match was {
+            None => true,
+            // What lies there is the point's, or as much of a point as this program could write.
+            Some((_, _, body)) if found.is_none() || body.torn => true,
+            Some((was_size, was_root, body)) => is_told(disk, place, body.id, was_size, was_root)?,
+        };
+        let before_it = match was {
+            Some(_) if same => Before::Same,
+            Some((_, _, body)) if !told => Before::Untold(body.data.0),
+            Some(_) | None => Before::Told,
+        };
+        // Of missing files there is nothing to compare with but what the point's hashes tell.
+        let gone = found == Some(&None);
+        let present = was.filter(|(was_size, _, _)| !gone || told && *was_size > GROUP_BYTES);
+        let present = present.map(|(was_size, _, body)| {
+            let live_size = match found {
+                Some(Some(identity)) => identity.size,
+                Some(None) => 0,
+                None => was_size,
+            };
+            let is_modified = found.is_some() && !gone;
             Box::new(Present {
                 body: body.clone(),
                 path: place.files.join(&entry.path),
@@ -592,6 +629,7 @@ fn arrivals(
                 index: (was_size > GROUP_BYTES).then(|| place.index_of(body.id)),
                 actual: (is_modified && (live_size > GROUP_BYTES || was_size > GROUP_BYTES))
                     .then(|| incoming.actual(body.id)),
+                gone,
             })
         });
         let patched = size > GROUP_BYTES
@@ -611,12 +649,24 @@ fn arrivals(
         };
         let mut arrival = Arrival::new(id, !patched, entry.path.clone(), size, root);
         arrival.resuming = old.is_some_and(|old| old.id == id);
-        arrival.present = present.filter(|present| disk.symlink_metadata(&present.path).is_ok());
+        arrival.before = before_it;
+        arrival.present = present.filter(|present| present.gone || disk.symlink_metadata(&present.path).is_ok());
         let at = u32::try_from(at).map_err(|_| misuse("the source has too many files"))?;
         files.push((at, arrival));
     }
     // Made at once, its nodes are full: entry by entry in order, half of each would stay empty.
     Ok(files.into_iter().collect())
+}
+
+/// Whether the hashes of a file as the point had it are here, and are what its root says.
+fn is_told(disk: &dyn Disk, place: &ReplicaPlace, id: FileId, size: u64, root: Digest) -> Result<bool, TransferError> {
+    if size <= GROUP_BYTES {
+        return Ok(false);
+    }
+    let Some(index) = if_readable(Index::open(disk, &place.index_of(id), Open::Read))?.flatten() else {
+        return Ok(false);
+    };
+    Ok(if_readable(index.is_sound(size, root))? == Some(true))
 }
 
 fn kept_id(kept: &KeptManifest, id: FileId) -> bool {

@@ -27,6 +27,17 @@ use super::port::{BLOCK_BYTES, GROUP_BLOCKS, Hash, TransferError, ZERO};
 use crate::host::disk::{Disk, Open};
 use crate::model::Digest;
 
+/// Of which of an arriving file's bytes it is known whether the point before had them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    /// Of all: there was no such file, or its hashes tell.
+    Told,
+    /// Of all: they are what the point had, whatever lies there now.
+    Same,
+    /// Of none: the point had so many, of which nothing is left. All of them count as replaced.
+    Untold(u64),
+}
+
 /// What the replica has at an arriving file's path.
 #[derive(Debug, Clone)]
 pub(super) struct Present {
@@ -42,6 +53,8 @@ pub(super) struct Present {
     pub(super) index: Option<PathBuf>,
     /// The hashes of the file as it lies, where it was modified and is large.
     pub(super) actual: Option<PathBuf>,
+    /// Whether nothing lies there any more: only the hashes that the point says are left.
+    pub(super) gone: bool,
 }
 
 /// What the figures of a comparison add up to.
@@ -72,6 +85,8 @@ pub(super) struct Arrival {
     pub(super) size: u64,
     pub(super) root: Digest,
     pub(super) present: Option<Box<Present>>,
+    /// What it is measured against where its change is judged.
+    pub(super) before: Before,
     /// Whether something of it may lie in `incoming` from before.
     pub(super) resuming: bool,
     /// Bytes of its blocks that are not zeros, once the comparison is through; until then, of a patched file, how
@@ -114,6 +129,7 @@ impl Arrival {
             size,
             root,
             present: None,
+            before: Before::Told,
             resuming: false,
             data: 0,
             left: Vec::new(),
@@ -233,7 +249,11 @@ impl Arrival {
         let Some(present) = &self.present else { return Ok((Record::EMPTY, Record::EMPTY)) };
         if let Some(index) = &opened.index {
             let said = index.record(group)?;
-            let live = opened.actual.as_ref().map_or(Ok(said), |actual| actual.record(group))?;
+            let live = match &opened.actual {
+                _ if present.gone => Record::EMPTY,
+                Some(actual) => actual.record(group)?,
+                None => said,
+            };
             return Ok((said, live));
         }
         if let Some(actual) = &opened.actual {
@@ -515,6 +535,17 @@ impl Arrival {
             )));
         }
         (self.small, self.left) = (None, Vec::new());
+        self.count_replaced(disk, incoming)?;
+        match self.before {
+            Before::Told => {}
+            Before::Same => (self.figures.changed, self.figures.replaced) = (0, 0),
+            Before::Untold(bytes) => self.figures.replaced = bytes,
+        }
+        Ok(())
+    }
+
+    /// Counts what the file that lies there has and the coming one does not.
+    fn count_replaced(&mut self, disk: &dyn Disk, incoming: &Layer) -> Result<(), TransferError> {
         let Some(present) = &self.present else { return Ok(()) };
         let before = present.body.data.0;
         if self.staged {

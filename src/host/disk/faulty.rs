@@ -331,6 +331,9 @@ impl Disk for FaultyDisk {
 
     fn read_dir(&self, path: &Path) -> io::Result<Vec<OsString>> {
         self.alive()?;
+        if self.script().plain_user && self.disk.symlink_metadata(path)?.mode & 0o500 != 0o500 {
+            return Err(io::Error::from_raw_os_error(EACCES));
+        }
         self.disk.read_dir(path)
     }
 

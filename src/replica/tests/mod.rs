@@ -10,5 +10,6 @@ mod lab;
 mod later;
 mod lives;
 mod odd_disk;
+mod mending;
 mod order;
 mod travel;
