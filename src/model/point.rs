@@ -120,7 +120,8 @@ pub enum BlockReason {
     SourceBusy,
     /// The replica's disk lacks room.
     NoSpace,
-    /// The source holds something that cannot be copied: a link that leads out, a device, a name not UTF-8.
+    /// The source holds something that cannot be copied: a link that leads out, a device, a name not UTF-8, another
+    /// resource's files.
     Unsupported,
     /// Nothing that both sides have to start from.
     NoCommonBase,

@@ -136,7 +136,7 @@ fn advance<'k, T: Copy>(
 pub(crate) struct Draft<'a> {
     pub(crate) view: &'a View<'a>,
     /// Resources that nothing may touch, with the reason. Written by `safety`, before any step decides to act.
-    pub(crate) untouchable: BTreeMap<Address, Held>,
+    pub(crate) untouchable: BTreeMap<Address, Untouchable>,
     pub(crate) changes: Vec<Change>,
     pub(crate) drift: Vec<Change>,
     pub(crate) held: Vec<Held>,
@@ -150,6 +150,15 @@ pub(crate) struct Draft<'a> {
     pub(crate) left: Left,
     /// Where the changes to records write: by object, the change's id and its regions.
     pub(crate) written: BTreeMap<Address, (String, BTreeSet<RegionId>)>,
+}
+
+/// Why nothing may touch a resource.
+#[derive(Debug, Clone)]
+pub(crate) enum Untouchable {
+    /// Who holds it is in doubt, or an operation is open on it.
+    Held(Held),
+    /// Its place is not its own.
+    Blocked(Blocked),
 }
 
 /// What `reconcile` leaves to others, counted.

@@ -38,7 +38,10 @@ pub struct Stale {
 
 impl std::fmt::Display for Stale {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} at {}: {}", self.address, self.region, self.difference)
+        match &self.address {
+            Address::Region(region) if *region == self.region => write!(f, "{}: {}", self.address, self.difference),
+            address => write!(f, "{address} at {}: {}", self.region, self.difference),
+        }
     }
 }
 
@@ -118,7 +121,9 @@ pub fn recheck(plan: &Plan, fresh: &PlanInput<'_>) -> Result<Vec<Verdict>, Reche
                 of_records(&view, plan.mode, change)
             }
         };
-        if let Standing::Stale(found) = &standing {
+        if let Standing::Stale(found) = &standing
+            && !stale.contains(found)
+        {
             stale.push(found.clone());
         }
         verdicts.push(Verdict { id: change.id.clone(), standing });
@@ -130,12 +135,14 @@ fn stale(change: &Change, region: &RegionId, difference: impl Into<String>) -> S
     Standing::Stale(Stale { address: change.address.clone(), region: region.clone(), difference: difference.into() })
 }
 
-fn out_of_sight(view: &View<'_>, change: &Change, region: &RegionId) -> Option<Standing> {
+/// A region that cannot be seen is told as such, and not with each change that needs it.
+fn out_of_sight(view: &View<'_>, region: &RegionId) -> Option<Standing> {
     if view.sight.sees(region) {
         return None;
     }
     let reason = view.sight.unseen(region).map_or("it was not asked", |why| why.reason.as_str());
-    Some(stale(change, region, format!("the region cannot be seen any more: {reason}")))
+    let difference = format!("cannot be seen any more: {reason}");
+    Some(Standing::Stale(Stale { address: Address::Region(region.clone()), region: region.clone(), difference }))
 }
 
 fn of_records(view: &View<'_>, mode: Mode, change: &Change) -> Standing {
@@ -148,7 +155,7 @@ fn of_records(view: &View<'_>, mode: Mode, change: &Change) -> Standing {
     };
     let mut done = writes;
     for region in &change.regions {
-        if let Some(standing) = out_of_sight(view, change, region) {
+        if let Some(standing) = out_of_sight(view, region) {
             return standing;
         }
         let found = sightings.iter().find(|sighting| sighting.region == region);
@@ -210,7 +217,7 @@ fn of_copy(view: &View<'_>, change: &Change) -> Standing {
         let region = change.regions.first().or(change.source.as_ref()).cloned();
         return region.map_or(Standing::Ready, |region| stale(change, &region, "the copy has no source or no target"));
     };
-    if let Some(standing) = out_of_sight(view, change, source).or_else(|| out_of_sight(view, change, target)) {
+    if let Some(standing) = out_of_sight(view, source).or_else(|| out_of_sight(view, target)) {
         return standing;
     }
     let planned = change.precondition.holder.as_ref();

@@ -80,7 +80,8 @@ impl Work {
         let (action, before, reason) = match (sightings.first(), foreign) {
             (None, _) => (Action::Create, None, "declared, and not recorded yet".to_owned()),
             (Some(met), None) => {
-                (Action::Create, None, format!("recorded at {} by an apply that did not finish", met.region))
+                let by = "by an apply that did not finish, or by another state of this lineage";
+                (Action::Create, None, format!("recorded at {} and not in this state: {by}", met.region))
             }
             (Some(_), Some(foreign)) => {
                 let owner = owner(foreign.record.managed_by());

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::input::PlanInput;
 use crate::model::observed::{Observation, RegionStatus, Unobserved};
 use crate::model::policy::HealthPolicy;
-use crate::model::region::RegionSnapshot;
+use crate::model::region::{Identity, RegionSnapshot};
 use crate::model::{Address, RegionId, StoreId};
 
 /// What can be said of one region.
@@ -45,11 +45,13 @@ impl<'a> Sight<'a> {
         let registered = registered(&regions);
         for (id, standing) in &mut regions {
             let doubt = match standing {
-                Standing::Vacant(_) if met.contains(id) => {
-                    Some(unmounted(id, "a region was founded there before".to_owned()))
-                }
-                Standing::Vacant(_) => {
-                    registered.get(id).map(|(_, peer)| unmounted(id, format!("{peer} has met a region of that name")))
+                Standing::Vacant(snapshot) => {
+                    let peer = registered.get(id);
+                    let store = input.recorded.stores.get(id).copied().or(peer.map(|(store, _)| *store));
+                    let before = met.contains(id).then(|| "a region was founded there before".to_owned());
+                    before
+                        .or_else(|| peer.map(|(_, peer)| format!("{peer} has met a region of that name")))
+                        .map(|why| vacated(id, snapshot, store, &why))
                 }
                 // The state's own word on a store was heard already and outweighs a peer's.
                 Standing::Seen(snapshot) if !input.recorded.stores.contains_key(id) => {
@@ -168,7 +170,19 @@ fn registered<'a>(regions: &BTreeMap<&'a RegionId, Standing<'a>>) -> BTreeMap<&'
     registered
 }
 
-fn unmounted(id: &RegionId, why: String) -> Unobserved {
+/// A place without an identity where a region was: without its disk, or without that one file.
+fn vacated(id: &RegionId, snapshot: &RegionSnapshot, store: Option<StoreId>, why: &str) -> Unobserved {
+    if !snapshot.contents.is_empty() {
+        let identity = store.and_then(|store| serde_json::to_string(&Identity { region_id: id.clone(), store }).ok());
+        let back = identity.map_or_else(|| "from a backup".to_owned(), |text| format!("it says {text}"));
+        return Unobserved {
+            status: RegionStatus::Unknown,
+            reason: format!("its `.debvisor/region.json` is missing: resources' files are there, and {why}"),
+            help: Some(format!(
+                "put that file back: {back}. If a disk should be mounted over these files, mount it instead"
+            )),
+        };
+    }
     Unobserved {
         status: RegionStatus::Unknown,
         reason: format!("its place is empty, but {why}: is a disk not mounted?"),

@@ -1,17 +1,21 @@
 //! Lists what an emergency decided: resources that another region holds than the files say, and those that nothing
-//! may touch now. Cron never fights either.
+//! may touch now, with the reason. Cron never fights either.
 
 use crate::model::region::Epoch;
 use crate::plan::document::Held;
-use crate::plan::draft::{Draft, KnownResource};
+use crate::plan::draft::{Draft, KnownResource, Untouchable};
 use crate::plan::live::Holding;
 use crate::plan::refusal::PlanRefusal;
 
 pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
     let view = draft.view;
     for KnownResource { address, spec, holding, .. } in &view.resources {
-        if let Some(held) = draft.untouchable.get(address) {
-            draft.held.push(held.clone());
+        match draft.untouchable.get(address) {
+            Some(Untouchable::Held(held)) => draft.held.push(held.clone()),
+            Some(Untouchable::Blocked(blocked)) => draft.blocked.push(blocked.clone()),
+            None => {}
+        }
+        if draft.untouchable.contains_key(address) {
             continue;
         }
         let Holding::Held(holder) = holding else { continue };

@@ -101,7 +101,7 @@ fn every_other_difference_is_named() {
     let silent = after(&|world| {
         world.silent.insert(region("c"));
     });
-    assert!(silent.contains("vm.web-1 at c: the region cannot be seen any more: connection refused"), "{silent}");
+    assert!(silent.contains("region.c: cannot be seen any more: connection refused"), "{silent}");
     let fenced = after(&|world| world.record("a", "vm.web-1").role = Role::Fenced);
     assert!(fenced.contains("vm.web-1 at a"), "{fenced}");
 }
@@ -231,4 +231,20 @@ fn real_plans_are_valid_by_the_schema() {
         }
     }
     assert!(!validator.is_valid(&serde_json::json!({"format_version": "1.0"})));
+}
+
+#[test]
+fn a_region_that_is_gone_is_one_refusal() {
+    let mut world = World::small();
+    for vm in ["vm.web-1", "vm.web-2"] {
+        world.write_files("a", vm, 1);
+    }
+    let plan = world.plan();
+    assert!(plan.effects().filter(|change| change.regions.contains(&region("b"))).count() > 2);
+    world.silent.insert(region("b"));
+    let refusal = world.with_input(|fresh| recheck(&plan, fresh)).unwrap_err();
+    let RecheckRefusal::Stale(stale) = refusal else { panic!("{refusal}") };
+    let [only] = stale.as_slice() else { panic!("{stale:#?}") };
+    assert_eq!(only.address, address("region.b"));
+    assert!(only.to_string().starts_with("region.b: cannot be seen"), "{only}");
 }
