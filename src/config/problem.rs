@@ -123,6 +123,22 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// In running text, where no lines of the file can be drawn: `line 3: message: reason (help)`.
+    fn told(&self) -> String {
+        let Self { code: _, message, reason, help, labels } = self;
+        let mut text = labels.first().map_or_else(String::new, |label| format!("line {}: ", label.line));
+        text.push_str(message);
+        if let Some(reason) = reason {
+            text.push_str(&format!(": {reason}"));
+        }
+        if let Some(help) = help {
+            text.push_str(&format!(" ({help})"));
+        }
+        text
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -164,6 +180,13 @@ impl Diagnostic for Problem {
 /// All that is wrong, file by file and from top to bottom; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems(pub Vec<Problem>);
+
+impl Problems {
+    /// All of them in running text, a line each.
+    pub fn told(&self) -> String {
+        self.0.iter().map(Problem::told).collect::<Vec<_>>().join(";\n")
+    }
+}
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -166,7 +166,7 @@ impl Inner {
 
     pub(super) fn config(&self) -> Result<RegionConfig, PortError> {
         config::region::load_if_present(&self.layout.config()).map_err(|problems| PortError::Refused {
-            reason: format!("the region's own configuration {}: {problems}", self.layout.config().display()),
+            reason: format!("the region's own configuration {}: {}", self.layout.config().display(), problems.told()),
             help: Some("mend the file; nothing was changed".to_owned()),
         })
     }
