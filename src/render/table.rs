@@ -199,7 +199,18 @@ impl Table {
             for (cell, column) in cells.filter(|(cell, _)| !cell.text.is_empty()) {
                 let title = look.paint(Tone::Faint, &text::padded(column.title, titles));
                 let room = look.width.unwrap_or(usize::MAX).saturating_sub(self.indent + 4 + titles).max(12);
-                for (number, line) in text::wrap(&cell.text, room).iter().enumerate() {
+                let lines = text::wrap(&cell.text, room);
+                // A name that is too long for its title's side has the next line for itself.
+                if lines.iter().any(|line| text::width(line) > room) {
+                    if !column.title.is_empty() {
+                        out.push_str(&format!("{pad}  {}\n", look.paint(Tone::Faint, column.title)));
+                    }
+                    for line in text::wrap(&cell.text, room + titles + 2) {
+                        out.push_str(&format!("{pad}  {}\n", look.paint(cell.tone, &line)));
+                    }
+                    continue;
+                }
+                for (number, line) in lines.iter().enumerate() {
                     let before = if number == 0 { title.clone() } else { " ".repeat(titles) };
                     out.push_str(&format!("{pad}  {before}  {}\n", look.paint(cell.tone, line)));
                 }
@@ -308,6 +319,14 @@ a-region-with-a-long-name
   Detail   no route to host
 ";
         assert_eq!(sample().render(&look(Some(40))), expected);
+    }
+
+    #[test]
+    fn a_name_too_long_for_its_titles_side_stands_below_it() {
+        let mut table = Table::new([Column::name("Region"), Column::name("Store")]).indented(2);
+        table.row(["b", "0192f1d4-5a51-7c3e-9d2b-3f1c5e6a7b8c"].map(Cell::from));
+        let expected = "  b\n    Store\n    0192f1d4-5a51-7c3e-9d2b-3f1c5e6a7b8c\n";
+        assert_eq!(table.render(&look(Some(40))), expected);
     }
 
     #[test]

@@ -307,3 +307,12 @@ fn a_plan_in_yaml_keeps_a_region_called_no() {
     let text = document::json(&plan).unwrap();
     assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
 }
+
+#[test]
+fn renames_are_named_where_something_else_cannot_be_done() {
+    let moved = json!([{ "from": "vm.mail", "to": "vm.mail-1", "regions": ["us-east-1"] }]);
+    let away = json!([{ "region_id": "us-west-1", "reason": "no answer", "help": null, "deferred": ["vm.mail-1"] }]);
+    let plan = plan(Vec::new(), Vec::new(), json!({ "moved": moved, "unobserved": away }));
+    assert_eq!(words::verdict(&plan), "1 rename to record");
+    assert_eq!(words::asides(&plan), "1 unobserved, 1 deferred");
+}

@@ -30,7 +30,7 @@ pub(super) fn asides(plan: &Plan) -> String {
         (plan.waiting.len(), "waiting"),
         (plan.unmanaged.len(), "unmanaged"),
         // The verdict names renames where there is nothing else to name.
-        (if plan.summary.total() > 0 || !plan.is_settled() { plan.moved.len() } else { 0 }, "renamed"),
+        (if plan.summary.total() > 0 { plan.moved.len() } else { 0 }, "renamed"),
     ];
     let parts = parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{} {word}", grouped(*n as u64)));
     parts.collect::<Vec<_>>().join(", ")
@@ -50,6 +50,8 @@ pub fn verdict(plan: &Plan) -> String {
         "nothing to do: the state's record is as the regions are".to_owned()
     } else if plan.summary.total() > 0 {
         format!("{}{drift}", counts(&plan.summary))
+    } else if !plan.is_settled() && !plan.moved.is_empty() {
+        format!("{} to record", count(plan.moved.len(), "rename", "renames"))
     } else if !plan.is_settled() {
         "nothing can be done now".to_owned()
     } else if plan.moved.is_empty() {
