@@ -239,12 +239,11 @@ fn fleet(error: &FleetError, loaded: Option<&Loaded>) -> Vec<Report> {
         FleetError::Unfit { reason, help: _ } => told("unfit", reason.clone()),
         FleetError::Io { action: _, path: _, source } => file(error.to_string(), source),
         FleetError::Region { region, address, source } => {
-            let (code, advice) = port(source);
             let message = match address {
                 Address::Region(_) => format!("region {region}: {source}"),
                 address => format!("{address} at {region}: {source}"),
             };
-            Report { help: help.clone().or(advice), ..Report::new(code, message) }
+            told(port(source), message)
         }
     };
     match error.address() {
@@ -274,22 +273,15 @@ fn unknown(code: &str, error: &FleetError, id: &str, known: &[String]) -> Report
     Report::new(code, error.to_string()).with_help(help)
 }
 
-fn port(error: &PortError) -> (&'static str, Option<String>) {
+const fn port(error: &PortError) -> &'static str {
     match error {
-        PortError::Unreachable { .. } => ("unreachable", None),
-        PortError::Busy(_) => {
-            ("region_busy", Some("Another program has the region's directory; wait for it to end.".to_owned()))
-        }
-        PortError::Conflict { .. } => {
-            ("conflict", Some("Somebody changed it meanwhile. Plan again, and look at the difference.".to_owned()))
-        }
-        PortError::NotController { place, .. } => (
-            "not_controller",
-            Some(format!("Change it from {place}: only one state may change roles and the registry.")),
-        ),
-        PortError::NotFound(_) => ("not_found", None),
-        PortError::Refused { .. } => ("refused", None),
-        PortError::Failed(_) => ("region_failed", Some("Look at the region's disk and its own log.".to_owned())),
+        PortError::Unreachable { .. } => "unreachable",
+        PortError::Busy(_) => "region_busy",
+        PortError::Conflict { .. } => "conflict",
+        PortError::NotController { .. } => "not_controller",
+        PortError::NotFound(_) => "not_found",
+        PortError::Refused { .. } => "refused",
+        PortError::Failed(_) => "region_failed",
     }
 }
 

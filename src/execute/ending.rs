@@ -2,7 +2,7 @@
 
 use super::event::{Event, Outcome};
 use super::outcome::ChangeOutcome;
-use crate::live::port::PortError;
+use crate::live::port::{OCCUPIED, PortError};
 use crate::model::point::{BlockReason, Loss, Refusal};
 use crate::model::{Address, RegionId, Timestamp};
 use crate::plan::document::{Action, Change};
@@ -38,18 +38,6 @@ pub(super) fn finished(outcome: &ChangeOutcome, at: Timestamp) -> Event {
     }
 }
 
-/// What a region says to do next.
-fn help_of(error: &PortError) -> Option<String> {
-    match error {
-        PortError::Unreachable { help, .. } | PortError::Refused { help, .. } => help.clone(),
-        PortError::Busy(_)
-        | PortError::Conflict { .. }
-        | PortError::NotController { .. }
-        | PortError::NotFound(_)
-        | PortError::Failed(_) => None,
-    }
-}
-
 /// How a change of records ended: done where every region took it. One that only some took says which.
 pub(super) fn record_outcome(change: &Change, refused: &[(RegionId, PortError)]) -> ChangeOutcome {
     let Some((region, error)) = refused.first() else { return ChangeOutcome::new(change, Outcome::Done) };
@@ -65,7 +53,7 @@ pub(super) fn record_outcome(change: &Change, refused: &[(RegionId, PortError)])
         });
     }
     let failed = ChangeOutcome::new(change, Outcome::Failed).saying(words.join("; "));
-    ChangeOutcome { help: help_of(error), region: Some(region.clone()), done_at, ..failed }
+    ChangeOutcome { help: error.help(), region: Some(region.clone()), done_at, ..failed }
 }
 
 /// How a copy ended. What safety stops is not a failure.
@@ -95,15 +83,26 @@ pub(super) fn copy_outcome(change: &Change, end: &Result<SyncReport, SyncFailure
                 TransferError::Stale { .. }
                 | TransferError::Io { .. }
                 | TransferError::Corrupt(_)
+                | TransferError::Busy(_)
                 | TransferError::Region(_) => Outcome::Failed,
             };
             let help = match error {
                 TransferError::Blocked(refusal) => way_on(refusal, change),
-                TransferError::Interrupted
-                | TransferError::Stale { .. }
-                | TransferError::Io { .. }
-                | TransferError::Corrupt(_)
-                | TransferError::Region(_) => None,
+                TransferError::Interrupted => None,
+                TransferError::Stale { .. } => Some("plan again: another holder was recorded since".to_owned()),
+                TransferError::Io { bad_file: true, .. } => Some(
+                    "check who may use that file, and the disk that it lies on; then `apply` goes on from here"
+                        .to_owned(),
+                ),
+                TransferError::Io { bad_file: false, .. } => Some(
+                    "check the room, the permissions and the disk there; then `apply` goes on from here".to_owned(),
+                ),
+                TransferError::Corrupt(_) => Some(
+                    "`apply` again; if it stays so, check memory and disks of both ends, and `replication verify` it"
+                        .to_owned(),
+                ),
+                TransferError::Busy(_) => Some(OCCUPIED.to_owned()),
+                TransferError::Region(_) => Some("`apply` tries it again, and goes on from here".to_owned()),
             };
             let words: Vec<String> = std::iter::once(error.to_string()).chain(notes.iter().cloned()).collect();
             let region = change.regions.first().cloned();
@@ -148,11 +147,10 @@ mod tests {
     use crate::model::{ByteCount, Timestamp};
     use crate::plan::document::{Kind, Precondition};
 
-    #[test]
-    fn the_way_on_fits_what_was_lost() {
-        let change = |address: &str| Change {
+    fn copy() -> Change {
+        Change {
             id: "x".to_owned(),
-            address: address.parse().unwrap(),
+            address: "vm.x".parse().unwrap(),
             kind: Kind::Sync,
             action: Action::Sync,
             regions: vec!["b".parse().unwrap()],
@@ -163,7 +161,12 @@ mod tests {
             reason: String::new(),
             depends_on: Vec::new(),
             precondition: Precondition::default(),
-        };
+        }
+    }
+
+    #[test]
+    fn the_way_on_fits_what_was_lost() {
+        let change = |address: &str| Change { address: address.parse().unwrap(), ..copy() };
         let help = |address: &str, reason, lost| {
             let at = Timestamp::from_micros(0);
             let refusal = Refusal { reason, detail: "it is".to_owned(), source_stamp: None, needed: None, lost, at };
@@ -181,5 +184,29 @@ mod tests {
         let rewritten = help("vm.web", BlockReason::Suspicious, None);
         assert_eq!(rewritten, format!("look at its files at a; {accept}"));
         assert!(help("config.web", BlockReason::Suspicious, Some(Loss::Everything)).starts_with("put its files back"));
+    }
+
+    #[test]
+    fn every_failure_of_a_copy_says_what_to_do() {
+        let change = Change { address: "vm.web".parse().unwrap(), ..copy() };
+        let io = |bad_file| TransferError::Io {
+            action: "cannot read".to_owned(),
+            path: "disk.raw".to_owned(),
+            detail: "Permission denied (os error 13)".to_owned(),
+            bad_file,
+        };
+        let errors = [
+            io(true),
+            io(false),
+            TransferError::Busy("region b is in use by another program".to_owned()),
+            TransferError::Region("the reading is not open any more".to_owned()),
+            TransferError::Corrupt("bytes are not what their hash says".to_owned()),
+        ];
+        for error in errors {
+            let end = Err(SyncFailure { error, bytes: ByteCount(0), notes: Vec::new() });
+            let outcome = copy_outcome(&change, &end);
+            assert_eq!(outcome.outcome, Outcome::Failed);
+            assert!(outcome.help.is_some(), "{outcome:?}");
+        }
     }
 }

@@ -134,14 +134,7 @@ impl FleetError {
             Self::TakeOver { .. } => {
                 Some("look at that region, then run this again: it takes over above what stands".to_owned())
             }
-            Self::Region { source, .. } => match source.as_ref() {
-                PortError::Unreachable { help, .. } | PortError::Refused { help, .. } => help.clone(),
-                PortError::Busy(_)
-                | PortError::Conflict { .. }
-                | PortError::NotController { .. }
-                | PortError::NotFound(_)
-                | PortError::Failed(_) => None,
-            },
+            Self::Region { source, .. } => source.help(),
         }
     }
 

@@ -67,6 +67,27 @@ pub enum PortError {
     Failed(String),
 }
 
+/// What to do about a region that another program has.
+pub const OCCUPIED: &str = "another program has the region's directory; wait for it to end, and try again";
+
+impl PortError {
+    /// What to do about it.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Unreachable { help, .. } | Self::Refused { help, .. } => help.clone(),
+            Self::Busy(_) => Some(OCCUPIED.to_owned()),
+            Self::Conflict { .. } => {
+                Some("somebody changed it meanwhile; plan again, and look at the difference".to_owned())
+            }
+            Self::NotController { place, .. } => {
+                Some(format!("change it from {place}: only one state may change roles and the registry"))
+            }
+            Self::NotFound(_) => None,
+            Self::Failed(_) => Some("look at the region's disk and its own log".to_owned()),
+        }
+    }
+}
+
 /// How a file of a replica or a source compares with the newest point.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -60,7 +60,10 @@ pub(super) async fn transfer<T: Send + 'static>(
 
 /// A port's error at a transfer's end.
 pub(super) fn in_transfer(error: PortError) -> TransferError {
-    TransferError::Region(error.to_string())
+    match error {
+        PortError::Busy(who) => TransferError::Busy(who),
+        error => TransferError::Region(error.to_string()),
+    }
 }
 
 /// Refuses an order that is older than the region's record, or that knows more than it.

@@ -103,6 +103,9 @@ pub enum TransferError {
     /// Bytes that are not what their hash says.
     #[error("{0}")]
     Corrupt(String),
+    /// Another program has the region's directory.
+    #[error("{0}")]
+    Busy(String),
     /// The region behind the port could not be used.
     #[error("{0}")]
     Region(String),

@@ -294,7 +294,11 @@ pub(super) fn recover_unless(
         // Put off: a full disk that keeps an old point from being dropped does not keep the next one from coming.
         Ok(())
         | Err(
-            TransferError::Blocked(_) | TransferError::Io { .. } | TransferError::Corrupt(_) | TransferError::Region(_),
+            TransferError::Blocked(_)
+            | TransferError::Io { .. }
+            | TransferError::Corrupt(_)
+            | TransferError::Busy(_)
+            | TransferError::Region(_),
         ) => Ok(()),
     }
 }

@@ -410,6 +410,7 @@ fn explains(changed: &[String], error: &TransferError) -> bool {
         TransferError::Blocked(_)
         | TransferError::Stale { .. }
         | TransferError::Interrupted
+        | TransferError::Busy(_)
         | TransferError::Region(_) => false,
     }
 }
