@@ -127,7 +127,14 @@ impl MultiRegionManager {
         };
         let resources: Vec<ReplicationStatus> =
             self.desired.topology.resources.iter().map(|(key, spec)| view.resource(key, spec)).collect();
-        let mut troubles = view.troubles(&resources, plan.as_ref());
+        let reader = StateFile::new(&self.settings.state).read()?;
+        let mut tries = Vec::new();
+        if let (Some(reader), Some(plan)) = (&reader, &plan) {
+            for change in plan.effects() {
+                tries.extend(reader.last_try(&change.address, &change.id)?);
+            }
+        }
+        let mut troubles = view.troubles(&resources, plan.as_ref(), &tries);
         if let Some(refusal @ FleetError::Refused(_)) = refusal {
             let address = refusal.address().cloned();
             let gates = match &refusal {
@@ -143,7 +150,6 @@ impl MultiRegionManager {
                 help: gates,
             }));
         }
-        let reader = StateFile::new(&self.settings.state).read()?;
         let last_run = match &reader {
             Some(reader) => reader.history(&HistoryFilter { limit: Some(1), ..HistoryFilter::default() })?.pop(),
             None => None,
@@ -278,8 +284,11 @@ impl MultiRegionManager {
         }
     }
 
-    /// The region that a point is taken from.
-    pub(super) async fn region_with(
+    /// The region that a point is taken from: the one named, or else the replica whose newest point is the latest.
+    ///
+    /// # Errors
+    /// Ids that are not declared; unknown points; several regions that have a point of that number.
+    pub async fn region_with(
         &self,
         resource: &ResourceId,
         region: Option<&RegionId>,

@@ -136,7 +136,7 @@ pub enum TroubleKind {
     Blocked,
     /// A replica has no point.
     Pending,
-    /// The last run did not succeed.
+    /// What is to be done was tried, and did not succeed; or no plan can be made.
     Run,
 }
 

@@ -12,6 +12,7 @@ use crate::model::topology::{PairSpec, ResourceSpec, Topology};
 use crate::model::{Address, RegionId, ResourceKey, ResourceType, Timestamp};
 use crate::plan::document::{Action, Plan};
 use crate::plan::health_of;
+use crate::state::{ActionOutcome, ActionRecord};
 
 /// What the reading commands look at.
 #[derive(Debug, Clone, Copy)]
@@ -179,7 +180,13 @@ impl View<'_> {
     }
 
     /// What is wrong, the worst first, and within one kind by object.
-    pub(super) fn troubles(&self, resources: &[ReplicationStatus], plan: Option<&Plan>) -> Vec<Trouble> {
+    /// `tries` are the last ones of what the plan would do now.
+    pub(super) fn troubles(
+        &self,
+        resources: &[ReplicationStatus],
+        plan: Option<&Plan>,
+        tries: &[ActionRecord],
+    ) -> Vec<Trouble> {
         let mut troubles = Vec::new();
         for state in self.regions().into_iter().filter(|state| self.observed.snapshot(&state.region_id).is_none()) {
             troubles.push(Trouble {
@@ -239,6 +246,33 @@ impl View<'_> {
                 reason: format!("{}: {}", blocked.reason.as_str(), blocked.detail),
                 help: help.map(str::to_owned),
             });
+        }
+        for tried in tries {
+            let word = match tried.outcome {
+                ActionOutcome::Failed => "failed",
+                ActionOutcome::Blocked => "was blocked",
+                ActionOutcome::Running
+                | ActionOutcome::Done
+                | ActionOutcome::Unchanged
+                | ActionOutcome::Skipped
+                | ActionOutcome::Interrupted
+                | ActionOutcome::Unknown => continue,
+            };
+            let ActionRecord { address, action, regions, message, .. } = tried;
+            let region_id = regions.first().filter(|_| regions.len() == 1).cloned();
+            let detail = message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+            let reason = format!("its last {} {word}{detail}", action.as_str());
+            let known = troubles.iter_mut().find(|known| (&known.address, &known.region_id) == (address, &region_id));
+            match known {
+                Some(known) => known.reason = format!("{}; {reason}", known.reason),
+                None => troubles.push(Trouble {
+                    kind: TroubleKind::Run,
+                    address: address.clone(),
+                    region_id,
+                    reason,
+                    help: Some("`apply` tries it again; `history --verbose` shows every try".to_owned()),
+                }),
+            }
         }
         troubles.sort_by(|a, b| (a.kind, &a.address, &a.region_id).cmp(&(b.kind, &b.address, &b.region_id)));
         troubles

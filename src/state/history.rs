@@ -46,6 +46,7 @@ const RUN: &str = "runs.id, command, who, host, pid, runs.started_at, runs.finis
                    (SELECT count(*) FROM actions WHERE run = runs.position), \
                    (SELECT coalesce(sum(bytes), 0) FROM actions WHERE run = runs.position), \
                    runs.position";
+const ACTION: &str = "id, address, kind, action, regions, started_at, finished_at, duration, outcome, bytes, message";
 /// `?2` is a list of addresses, each with the run before which it counts.
 const MATCHING_ACTION: &str = "(?2 IS NULL OR EXISTS (SELECT 1 FROM json_each(?2) AS name WHERE \
                                actions.address = name.value ->> 0 AND actions.run < name.value ->> 1)) AND (?3 IS NULL OR EXISTS (SELECT 1 FROM \
@@ -97,6 +98,20 @@ impl StateReader {
         Ok(column::to_json(&names))
     }
 
+    /// The last try of an action, by its object and its id in the plan, that came to an end of its own: what was
+    /// skipped, stopped or killed says nothing.
+    ///
+    /// # Errors
+    /// [`StateError::Database`]
+    pub fn last_try(&self, address: &Address, id: &str) -> Result<Option<ActionRecord>, StateError> {
+        let sql = format!(
+            "SELECT {ACTION} FROM actions WHERE address = ?1 AND id = ?2 AND outcome NOT IN ('skipped', 'interrupted') \
+             ORDER BY run DESC LIMIT 1"
+        );
+        let read = |row: &Row<'_>| read_action(row, ActionOutcome::Unknown);
+        Ok(self.rows(&sql, (address.to_string(), id), read)?.pop())
+    }
+
     /// The run that began last.
     ///
     /// # Errors
@@ -144,26 +159,25 @@ impl StateReader {
             | RunOutcome::Interrupted
             | RunOutcome::Abandoned => ActionOutcome::Unknown,
         };
-        let sql = format!(
-            "SELECT id, address, kind, action, regions, started_at, finished_at, duration, outcome, bytes, message \
-             FROM actions WHERE run = ?1 AND {MATCHING_ACTION} ORDER BY position"
-        );
-        self.rows(&sql, (run, address, region), |row| {
-            Ok(ActionRecord {
-                id: row.get(0)?,
-                address: column::parsed(row, 1)?,
-                kind: column::word(row, 2)?,
-                action: column::word(row, 3)?,
-                regions: column::regions(row, 4)?,
-                started_at: column::optional_time(row, 5)?,
-                finished_at: column::optional_time(row, 6)?,
-                duration: column::optional_duration(row, 7)?,
-                outcome: column::optional_word(row, 8)?.unwrap_or(without_end),
-                bytes: ByteCount(column::number(row, 9)?),
-                message: row.get(10)?,
-            })
-        })
+        let sql = format!("SELECT {ACTION} FROM actions WHERE run = ?1 AND {MATCHING_ACTION} ORDER BY position");
+        self.rows(&sql, (run, address, region), |row| read_action(row, without_end))
     }
+}
+
+fn read_action(row: &Row<'_>, without_end: ActionOutcome) -> rusqlite::Result<ActionRecord> {
+    Ok(ActionRecord {
+        id: row.get(0)?,
+        address: column::parsed(row, 1)?,
+        kind: column::word(row, 2)?,
+        action: column::word(row, 3)?,
+        regions: column::regions(row, 4)?,
+        started_at: column::optional_time(row, 5)?,
+        finished_at: column::optional_time(row, 6)?,
+        duration: column::optional_duration(row, 7)?,
+        outcome: column::optional_word(row, 8)?.unwrap_or(without_end),
+        bytes: ByteCount(column::number(row, 9)?),
+        message: row.get(10)?,
+    })
 }
 
 #[cfg(test)]

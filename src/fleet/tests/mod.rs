@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 mod control;
+mod told;
 
 use super::*;
 use crate::config;
