@@ -562,3 +562,56 @@ fn a_saved_plan_is_shown_and_its_damage_seen() {
         assert!(error.contains("plan.json") && error.contains("changed after it was made"), "{error}");
     }
 }
+
+#[test]
+fn what_cannot_be_restored_is_said_before_anybody_is_asked() {
+    let (_dir, topology) = small_world();
+    assert_eq!(run(&["apply", "--topology", &topology, "--auto-approve"]).0, code(0));
+    for (args, word) in
+        [(&["nope"][..], "nope"), (&["web", "--from", "zz"], "zz"), (&["web", "--point", "99"], "no region")]
+    {
+        let args: Vec<&str> =
+            ["vm", "restore", "--topology", &topology].into_iter().chain(args.iter().copied()).collect();
+        let (exit, _, error) = run(&args);
+        assert_eq!(exit, code(1), "{error}");
+        assert!(error.contains(word) && !error.contains("--auto-approve"), "{error}");
+    }
+    let (exit, _, error) = run(&["vm", "restore", "web", "--topology", &topology]);
+    assert_eq!(exit, code(5));
+    assert!(error.contains("--auto-approve"), "{error}");
+}
+
+#[test]
+fn a_state_that_was_named_must_be_a_file_that_is_there() {
+    let (dir, topology) = small_world();
+    let typo = dir.path().join("typo.db");
+    let (exit, output, error) = run(&["history", "--state", typo.to_str().unwrap()]);
+    assert_eq!((exit, output), (code(1), String::new()));
+    assert!(error.contains("typo.db"), "{error}");
+    let directory = dir.path().to_str().unwrap();
+    for command in [&["plan", "--topology", &topology][..], &["history"], &["state", "show"]] {
+        let args: Vec<&str> = command.iter().copied().chain(["--state", directory]).collect();
+        let (exit, _, error) = run(&args);
+        assert_eq!(exit, code(1), "{command:?}");
+        assert!(error.contains("is not a file") && !error.contains("266"), "{error}");
+    }
+}
+
+#[test]
+fn every_mistake_in_a_regions_own_file_is_told_with_its_line() {
+    let (dir, topology) = small_world();
+    assert_eq!(run(&["apply", "--topology", &topology, "--auto-approve"]).0, code(0));
+    let file = dir.path().join("b/.debvisor/config.toml");
+    let told = || {
+        let (_, output, _) = run(&["plan", "--topology", &topology, "--format", "json"]);
+        let plan: serde_json::Value = serde_json::from_str(&output).unwrap();
+        plan["unobserved"][0]["reason"].as_str().unwrap().to_owned()
+    };
+    std::fs::write(&file, "[quiesce]\nsnapshto = [\"x\"]\ntimeout = \"soon\"\n\n[runer]\n").unwrap();
+    let reason = told();
+    for part in ["config.toml", "line 2", "snapshto", "line 3", "soon", "line 5", "runer", "did you mean"] {
+        assert!(reason.contains(part), "{part}: {reason}");
+    }
+    std::fs::write(&file, "[quiesce]\ntimeout = \"soon\"\n").unwrap();
+    assert!(told().contains("line 2"), "{}", told());
+}

@@ -8,6 +8,7 @@ use super::super::args::duration;
 use super::super::error::CliError;
 use super::super::exit::Exit;
 use super::super::session::Session;
+use super::state::none_at;
 use crate::model::{Address, RegionId, RunId, Timestamp};
 use crate::render::history;
 use crate::state::{HistoryFilter, RunOutcome};
@@ -92,8 +93,11 @@ impl History {
             command,
             since: since.map(|age| earlier(now, age)),
         };
-        let entries = match session.state_file()?.read()? {
+        let file = session.state_file()?;
+        let entries = match file.read()? {
             Some(state) => state.history(&filter)?,
+            // A file that was named is expected to be there; beside a topology nothing may have been applied yet.
+            None if session.globals.state.is_some() => return Err(none_at(&file)),
             None => Vec::new(),
         };
         if let (Some(run), true) = (run, entries.is_empty()) {

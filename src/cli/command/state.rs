@@ -88,13 +88,18 @@ impl Backup {
 fn open(session: &Session) -> Result<(StateFile, StateReader), CliError> {
     let file = session.state_file()?;
     let state = file.read()?;
-    state.map(|state| (file.clone(), state)).ok_or_else(|| CliError::Unfit {
+    state.map(|state| (file.clone(), state)).ok_or_else(|| none_at(&file))
+}
+
+/// The error of a command that needs a state where there is none.
+pub(super) fn none_at(file: &StateFile) -> CliError {
+    CliError::Unfit {
         message: format!("there is no state at {}", file.path().display()),
         help: Some(
             "`apply` begins one. Where there was one and it is lost, `state rebuild` makes it anew from the regions."
                 .to_owned(),
         ),
-    })
+    }
 }
 
 /// Make a lost state file anew from what the regions remember

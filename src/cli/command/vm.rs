@@ -69,12 +69,14 @@ pub(crate) struct Restore {
 impl Restore {
     async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
         let Self { id, from, point, auto_approve } = self;
-        let fleet = session.fleet()?;
+        let (fleet, point) = (session.fleet()?, selector(point));
         if !auto_approve {
+            // Nobody is asked about what cannot be done.
+            fleet.region_with(&id, from.as_ref(), &point).await?;
             approve(session, &id).await?;
         }
         let (watch, feed) = session.watch_for_people();
-        let restored = fleet.restore_vm(&id, from.as_ref(), &selector(point), &watch).await;
+        let restored = fleet.restore_vm(&id, from.as_ref(), &point, &watch).await;
         feed.end();
         let restored = restored?;
         session.print(&restored, |look| points::restored(&restored, look))?;

@@ -14,6 +14,12 @@ pub enum DatabaseError {
         /// The file.
         path: PathBuf,
     },
+    /// A directory, or whatever else is no file.
+    #[error("{} is not a file", .path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
     /// The file is something else.
     #[error("{} is not an SQLite database", .path.display())]
     NotADatabase {
@@ -139,6 +145,8 @@ impl DatabaseError {
     pub fn help(&self) -> String {
         match self {
             Self::Missing { .. } => "check the path".to_owned(),
+            Self::NotAFile { path } if path.is_dir() => "name the file in it".to_owned(),
+            Self::NotAFile { .. } => "name another path".to_owned(),
             Self::NotADatabase { .. } | Self::Foreign { .. } => {
                 "name the right file, or move this one away; it was not touched".to_owned()
             }

@@ -56,6 +56,9 @@ fn open_as(path: &Path, application_id: i32, migrations: &[&str], mode: Mode) ->
     if mode != Mode::Create && matches!(path.try_exists(), Ok(false)) {
         return Err(DatabaseError::Missing { path: path.to_owned() });
     }
+    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Err(DatabaseError::NotAFile { path: path.to_owned() });
+    }
     let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX
         | match mode {
             Mode::ReadOnly => OpenFlags::SQLITE_OPEN_READ_ONLY,
