@@ -197,10 +197,12 @@ pub trait RegionPort: Source + Target + std::fmt::Debug {
     async fn export(&self, resource: &ResourceKey, point: &PointSelector, into: &Path) -> Result<Point, PortError>;
 
     /// Puts the files of `from` (an exported point of this resource) in place of the holder's own, which are set
-    /// aside under a name that is returned; none where there were no files.
+    /// aside under a name that is returned; none where there were no files. Files below the region's own `.debvisor`
+    /// are moved, others copied.
     ///
     /// # Errors
-    /// [`PortError::Refused`] where the resource runs, or may run, here.
+    /// [`PortError::Refused`] where the resource runs, or may run, here, where there is no room, and where the region
+    /// keeps the resource's files at places of which these are not the files.
     async fn replace_files(
         &self,
         authority: &Authority,

@@ -115,7 +115,7 @@ impl Inner {
         }
         let inner = Arc::clone(self);
         let open = blocking(move || inner.open()).await?;
-        self.thaw_left().await;
+        self.take_back(&open).await;
         Ok(Arc::clone(writing.insert(Arc::new(open))))
     }
 
@@ -143,7 +143,7 @@ impl Inner {
             inner.open()
         })
         .await?;
-        self.thaw_left().await;
+        self.take_back(&open).await;
         Ok(writing.insert(Arc::new(open)).identity.clone())
     }
 
@@ -226,10 +226,13 @@ impl Inner {
         self.remarks.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
     }
 
-    /// Takes back what programs that are gone left frozen, or snapshotted.
-    async fn thaw_left(&self) {
+    /// Takes back what programs that are gone left frozen, or snapshotted, and ends what they were putting in the
+    /// place of adopted files.
+    async fn take_back(self: &Arc<Self>, writing: &Writing) {
         let left = quiesce::settle_all(&*self.disk, &self.layout.marks()).await;
         self.remark(left.into_iter().map(|failure| format!("{}: {failure}", self.region)));
+        let left = self.end_exchanges(writing, None).await;
+        self.remark(left.iter().map(|error| format!("{}: {error}; it is tried again later", self.region)));
     }
 
     /// Finishes what a killed program left. What resists is left to the next writer: it is in nobody's way.

@@ -7,6 +7,8 @@ pub mod store;
 pub mod place;
 pub mod quiesce;
 mod restore;
+mod adopted;
+mod replacement;
 mod observe;
 pub mod local;
 mod source;

@@ -44,18 +44,37 @@ impl Places<'_> {
     /// # Errors
     /// Where adopted files cannot be told apart, or some of them are not there.
     pub fn own_files(&self, resource: &ResourceKey, kept: Option<&KeptResource>) -> Result<Place, FileRefusal> {
-        let adopted = || {
-            let former = kept.and_then(|kept| kept.former_id.as_ref());
-            let ids = std::iter::once(&resource.id).chain(former);
-            ids.filter_map(|id| self.config.files.get(id)).find(|files| !files.is_empty())
+        let Some(named) = self.adopted(resource, kept)? else {
+            return Ok(Place::Directory(self.directory(resource, kept)));
         };
-        match adopted() {
-            Some(files) if kept.is_none_or(|kept| kept.record.role != Role::Replica) => self.adopted(files),
-            Some(_) | None => Ok(Place::Directory(self.directory(resource, kept))),
+        let there = named.values().filter(|path| self.is_there(path)).count();
+        match named.values().find(|path| !self.is_there(path)) {
+            Some(missing) if there > 0 => Err(FileRefusal {
+                path: missing.display().to_string(),
+                reason: "is not there, though the region's configuration names it".to_owned(),
+            }),
+            Some(_) | None => Ok(Place::Adopted(named)),
         }
     }
 
-    fn adopted(&self, files: &[PathBuf]) -> Result<Place, FileRefusal> {
+    /// The files that the configuration names for a resource that is no replica, there or not, each under the name
+    /// that it has in the resource; none where it names none.
+    ///
+    /// # Errors
+    /// Where they cannot be told apart.
+    pub fn adopted(
+        &self,
+        resource: &ResourceKey,
+        kept: Option<&KeptResource>,
+    ) -> Result<Option<BTreeMap<String, PathBuf>>, FileRefusal> {
+        if kept.is_some_and(|kept| kept.record.role == Role::Replica) {
+            return Ok(None);
+        }
+        let former = kept.and_then(|kept| kept.former_id.as_ref());
+        let mut ids = std::iter::once(&resource.id).chain(former);
+        let Some(files) = ids.find_map(|id| self.config.files.get(id).filter(|files| !files.is_empty())) else {
+            return Ok(None);
+        };
         let mut named: BTreeMap<String, PathBuf> = BTreeMap::new();
         for path in files {
             let refuse = |reason: &str| FileRefusal { path: path.display().to_string(), reason: reason.to_owned() };
@@ -65,14 +84,7 @@ impl Places<'_> {
                 return Err(refuse("has the same name as another file of the resource"));
             }
         }
-        let there = named.values().filter(|path| self.is_there(path)).count();
-        match named.values().find(|path| !self.is_there(path)) {
-            Some(missing) if there > 0 => Err(FileRefusal {
-                path: missing.display().to_string(),
-                reason: "is not there, though the region's configuration names it".to_owned(),
-            }),
-            Some(_) | None => Ok(Place::Adopted(named)),
-        }
+        Ok(Some(named))
     }
 
     /// Where a replica's files and the engine's own are.

@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::local::{Inner, LocalRegion, Writing, blocking};
+use super::local::{Inner, LocalRegion, blocking};
 use super::observe;
-use super::quiesce::{RunState, run_state};
 use super::restore;
-use super::store::{Ground, KeptResource, RegionCatalog, Store};
+use super::store::{Ground, RegionCatalog, Store};
 use crate::live::port::{ContentCheck, PointSelector, PortError, RegionPort};
 use crate::model::point::Point;
-use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot, Role};
-use crate::model::{RegionId, ResourceKey, ResourceType};
+use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot};
+use crate::model::{RegionId, ResourceKey};
 use crate::replica::catalog::Catalog;
 use crate::replica::export::{ExportOrder, export};
 use crate::replica::points::{self, PointChoice};
@@ -51,75 +50,6 @@ impl Inner {
             Ok(())
         })
         .await
-    }
-
-    async fn replace_files(self: &Arc<Self>, resource: &ResourceKey, from: &Path) -> Result<Option<String>, PortError> {
-        let writing = self.writing().await?;
-        let kept = self.held(&writing, resource)?;
-        if writing.config.files.contains_key(&resource.id) {
-            return Err(PortError::Refused {
-                reason: format!("the files of {resource} lie where the region's configuration says"),
-                help: Some("export the point, and put its files there by hand".to_owned()),
-            });
-        }
-        let live = self.places(&writing.config).directory(resource, Some(&kept));
-        self.expect_stopped(&writing, resource, &kept, &live).await?;
-        let (inner, key, from) = (Arc::clone(self), resource.clone(), from.to_owned());
-        let staged = blocking(move || {
-            let at = inner.world.clock.now();
-            restore::stage(&*inner.disk, &inner.layout, &key, &from, at)
-        })
-        .await?;
-        // Copying takes its time, in which somebody may have started it, or given it away.
-        let still = match self.held(&writing, resource) {
-            Ok(kept) => self.expect_stopped(&writing, resource, &kept, &live).await,
-            Err(error) => Err(error),
-        };
-        let (inner, resource) = (Arc::clone(self), resource.clone());
-        blocking(move || match still {
-            Ok(()) => restore::replace(&*inner.disk, &inner.layout, &resource, &live, staged),
-            Err(error) => {
-                // The next writer removes what cannot be removed now.
-                let _ = restore::unstage(&*inner.disk, &staged);
-                Err(error)
-            }
-        })
-        .await
-    }
-
-    fn held(&self, writing: &Writing, resource: &ResourceKey) -> Result<KeptResource, PortError> {
-        let kept = writing.resource(resource).map_err(|error| self.of(error))?;
-        let kept = kept.ok_or_else(|| PortError::NotFound(format!("{} has no record of {resource}", self.region)))?;
-        if kept.record.role == Role::Holder && kept.record.operation.is_none() {
-            return Ok(kept);
-        }
-        Err(PortError::Refused {
-            reason: match kept.record.operation {
-                Some(operation) => format!("operation {operation} is open on {resource}"),
-                None => format!("{} is {} of {resource}, not its holder", self.region, kept.record.role.as_str()),
-            },
-            help: Some(format!("its holder is {}", kept.record.holder)),
-        })
-    }
-
-    /// Refuses a machine that runs or may run. Where the region has no runner, nobody here starts or stops it, and
-    /// whoever asks answers for it.
-    async fn expect_stopped(
-        &self,
-        writing: &Writing,
-        resource: &ResourceKey,
-        kept: &KeptResource,
-        dir: &Path,
-    ) -> Result<(), PortError> {
-        let Some(runner) = writing.config.runner.as_ref().filter(|_| resource.kind == ResourceType::Vm) else {
-            return Ok(());
-        };
-        let reason = match run_state(Some(runner), resource, dir, &self.region, kept.record.epoch).await {
-            RunState::Stopped => return Ok(()),
-            RunState::Running => format!("{resource} runs at {}", self.region),
-            RunState::Unknown(why) => format!("{resource} may run at {}: {why}", self.region),
-        };
-        Err(PortError::Refused { reason, help: Some("stop it first".to_owned()) })
     }
 }
 

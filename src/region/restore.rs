@@ -1,7 +1,8 @@
-//! Putting a point's files in place of the holder's own.
+//! Putting a point's files in place of the holder's own, where those are in the resource's directory; what is common
+//! with [`adopted`](super::adopted) files too.
 //!
 //! The present files are moved aside under a name, the new ones moved in. Both moves are renames within the region's
-//! file system, after the new files were copied there and synced.
+//! file system, after the new files were brought there and synced.
 //!
 //! - **Guarantee**: the resource's directory shows the present files or the new ones, or for the moment between the
 //!   two renames nothing; the present ones are kept, at their place or aside.
@@ -14,22 +15,23 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use super::adopted::{Exchange, PLACES};
 use super::layout::Layout;
 use super::quiesce::copy_all;
 use crate::host::{Disk, FileKind, Open, remove_tree};
 use crate::live::port::PortError;
-use crate::model::point::{Point, PointKind, PointState};
+use crate::model::point::{BlockReason, FileRefusal, Point, PointKind, PointState};
 use crate::model::region::Epoch;
-use crate::model::{Digest, RegionId, ResourceKey, ResourceType, Timestamp};
+use crate::model::{ByteCount, Digest, RegionId, ResourceKey, ResourceType, Timestamp};
 use crate::replica::place::{Place, ReplicaPlace};
 use crate::replica::tree::{self, FoundNode, Tree, walk};
 
 /// New files, being copied.
 const PARTIAL: &str = ".partial";
 /// New files, complete: from here on they are moved in, by whoever comes next if need be.
-const READY: &str = ".ready";
+pub(super) const READY: &str = ".ready";
 
-fn failed<'a>(action: &'a str, path: &'a Path) -> impl Fn(io::Error) -> PortError + 'a {
+pub(super) fn failed<'a>(action: &'a str, path: &'a Path) -> impl Fn(io::Error) -> PortError + 'a {
     move |error| PortError::Failed(format!("cannot {action} {}: {error}", path.display()))
 }
 
@@ -42,25 +44,56 @@ fn name(at: Timestamp) -> String {
 /// New files beside the holder's own, complete and durable.
 #[derive(Debug)]
 pub(super) struct Staged {
-    partial: PathBuf,
-    name: String,
+    pub(super) partial: PathBuf,
+    pub(super) name: String,
 }
 
-/// Copies the files of `from` to where they can be moved in, however long that takes.
+/// What there is at a place, all of which can be copied.
+pub(super) fn look(disk: &dyn Disk, place: &Place) -> Result<Tree, PortError> {
+    let tree = walk(disk, place).map_err(|error| PortError::Failed(error.to_string()))?;
+    match &tree.refused {
+        Some(FileRefusal { path, reason }) => {
+            Err(PortError::Refused { reason: format!("{path} {reason}"), help: None })
+        }
+        None => Ok(tree),
+    }
+}
+
+/// The files of `from`, which must be some.
+pub(super) fn look_into(disk: &dyn Disk, from: &Path) -> Result<Tree, PortError> {
+    let tree = look(disk, &Place::Directory(from.to_owned()))?;
+    if tree.is_empty() {
+        return Err(PortError::NotFound(format!("there are no files in {}", from.display())));
+    }
+    Ok(tree)
+}
+
+/// Refuses where so many bytes find no room on the file system of `path`.
+pub(super) fn expect_room(disk: &dyn Disk, path: &Path, needed: u64) -> Result<(), PortError> {
+    let free = disk.free_space(path).map_err(failed("look for room on", path))?;
+    if needed <= free {
+        return Ok(());
+    }
+    let (needed, free) = (ByteCount(needed), ByteCount(free));
+    let why = BlockReason::NoSpace.as_str();
+    let reason = format!("{why}: {needed} are needed, {free} are free on the file system of {}", path.display());
+    Err(PortError::Refused { reason, help: None })
+}
+
+/// The bytes that a copy of `tree` takes.
+pub(super) fn allocated(tree: &Tree) -> u64 {
+    tree.found.iter().map(|found| found.stat.allocated).sum()
+}
+
+/// Brings `tree`, the files of `from`, to where they can be moved in, however long that takes. What lies below the
+/// region's own directory is there for this alone and is moved; anything else is copied.
 pub(super) fn stage(
     disk: &dyn Disk,
     layout: &Layout,
     resource: &ResourceKey,
-    from: &Path,
+    (from, tree): (&Path, &Tree),
     at: Timestamp,
 ) -> Result<Staged, PortError> {
-    let tree = walk(disk, &Place::Directory(from.to_owned())).map_err(|error| PortError::Failed(error.to_string()))?;
-    if let Some(refused) = &tree.refused {
-        return Err(PortError::Refused { reason: format!("{} {}", refused.path, refused.reason), help: None });
-    }
-    if tree.is_empty() {
-        return Err(PortError::NotFound(format!("there are no files in {}", from.display())));
-    }
     let base = layout.replaced(resource);
     let name = name(at);
     let (partial, aside) = (base.join(format!("{name}{PARTIAL}")), base.join(&name));
@@ -68,9 +101,17 @@ pub(super) fn stage(
         return Err(PortError::Busy(format!("{} is there already: try again", aside.display())));
     }
     remove(disk, &partial)?;
-    copy_all(disk, &tree, &partial, &AtomicBool::new(false)).map_err(failed("copy to", &partial))?;
-    sync(disk, &tree, &partial)?;
+    disk.create_dir_all(&base).map_err(failed("make", &base))?;
+    let moved = from.starts_with(layout.own()) && disk.rename(from, &partial).is_ok();
+    if !moved {
+        expect_room(disk, &base, allocated(tree))?;
+        copy_all(disk, tree, &partial, &AtomicBool::new(false)).map_err(failed("copy to", &partial))?;
+    }
+    sync(disk, tree, &partial)?;
     make_durable(disk, layout.root(), &base)?;
+    if let Some(above) = from.parent().filter(|_| moved) {
+        disk.sync_dir(above).map_err(failed("sync", above))?;
+    }
     Ok(Staged { partial, name })
 }
 
@@ -112,36 +153,52 @@ fn exchange(disk: &dyn Disk, live: &Path, aside: &Path, ready: &Path, new: &Path
     disk.sync_dir(base).map_err(failed("sync", base))
 }
 
-/// Ends what a killed program left: partial copies are removed, complete ones moved in. Gives what it could not end,
-/// which stays for the next writer and stands in nobody's way.
-pub(super) fn recover(disk: &dyn Disk, layout: &Layout) -> Vec<PortError> {
-    let mut left = Vec::new();
+/// Whatever lies below a region's `replaced`, by resource; what cannot be read is added to `left`.
+pub(super) fn each(disk: &dyn Disk, layout: &Layout, left: &mut Vec<PortError>) -> Vec<(ResourceKey, PathBuf)> {
+    let mut found = Vec::new();
     for kind in ResourceType::ALL {
         let replaced = layout.own().join("replaced").join(kind.as_str());
-        for id in noted(&mut left, names(disk, &replaced)).unwrap_or_default() {
+        for id in noted(left, names(disk, &replaced)).unwrap_or_default() {
             let Ok(id) = id.parse() else { continue };
             let resource = ResourceKey::new(kind, id);
             let base = layout.replaced(&resource);
-            for name in noted(&mut left, names(disk, &base)).unwrap_or_default() {
-                noted(&mut left, recover_one(disk, layout, &resource, &base.join(name)));
-            }
+            let names = noted(left, names(disk, &base)).unwrap_or_default();
+            found.extend(names.iter().map(|name| (resource.clone(), base.join(name))));
         }
+    }
+    found
+}
+
+/// Ends what a killed program left: partial copies are removed, complete ones moved in. Gives what it could not end,
+/// which stays for the next writer and stands in nobody's way. An exchange of adopted files that has begun is not
+/// ended here: something may run from them by now.
+pub(super) fn recover(disk: &dyn Disk, layout: &Layout) -> Vec<PortError> {
+    let mut left = Vec::new();
+    for (resource, path) in each(disk, layout, &mut left) {
+        noted(&mut left, recover_one(disk, layout, &resource, &path));
     }
     left
 }
 
-fn noted<T>(left: &mut Vec<PortError>, done: Result<T, PortError>) -> Option<T> {
+pub(super) fn noted<T>(left: &mut Vec<PortError>, done: Result<T, PortError>) -> Option<T> {
     done.map_err(|error| left.push(error)).ok()
 }
 
 /// Ends the restore that the copy at `path` was made for, where it is one that did not end.
 fn recover_one(disk: &dyn Disk, layout: &Layout, resource: &ResourceKey, path: &Path) -> Result<(), PortError> {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Ok(()) };
-    if name.ends_with(PARTIAL) {
-        return remove(disk, path);
+    if name.ends_with(PARTIAL) || name.ends_with(".new") {
+        return clear(disk, path);
     }
-    let Some(aside) = name.strip_suffix(READY) else { return Ok(()) };
-    let (live, aside) = (layout.files(resource), path.with_file_name(aside));
+    if name.ends_with(PLACES) {
+        let exchange = Exchange::read(disk, path)?;
+        return if exchange.has_begun(disk)? { Ok(()) } else { exchange.give_up(disk) };
+    }
+    let Some(name) = name.strip_suffix(READY) else { return Ok(()) };
+    if disk.symlink_metadata(&path.with_file_name(format!("{name}{PLACES}"))).is_ok() {
+        return Ok(());
+    }
+    let (live, aside) = (layout.files(resource), path.with_file_name(name));
     let began = disk.symlink_metadata(&aside).is_ok();
     if began && disk.symlink_metadata(&live).is_err() {
         return exchange(disk, &live, &aside, path, &live);
@@ -153,6 +210,12 @@ fn recover_one(disk: &dyn Disk, layout: &Layout, resource: &ResourceKey, path: &
 /// Removes what was set aside under `name`; false where there is nothing of that name.
 pub(super) fn discard(disk: &dyn Disk, layout: &Layout, resource: &ResourceKey, name: &str) -> Result<bool, PortError> {
     let Some(path) = named(disk, layout, resource, name)? else { return Ok(false) };
+    if disk.symlink_metadata(&path.with_file_name(format!("{name}{READY}"))).is_ok() {
+        return Err(PortError::Refused {
+            reason: format!("the restore that set {name} aside was cut off, and its files may be needed"),
+            help: Some(format!("stop {resource}, so that it can be ended")),
+        });
+    }
     remove(disk, &path)?;
     if let Some(base) = path.parent() {
         disk.sync_dir(base).map_err(failed("sync", base))?;
@@ -260,6 +323,8 @@ pub(super) fn export(
         Err(error) => return Err(failed("read", into)(error)),
     }
     let tree = walk(disk, &Place::Directory(path)).map_err(|error| PortError::Failed(error.to_string()))?;
+    disk.create_dir_all(into).map_err(failed("make", into))?;
+    expect_room(disk, into, allocated(&tree))?;
     copy_all(disk, &tree, into, &AtomicBool::new(false)).map_err(failed("copy to", into))?;
     sync(disk, &tree, into)?;
     Ok(true)
@@ -278,8 +343,18 @@ fn remove(disk: &dyn Disk, path: &Path) -> Result<(), PortError> {
     remove_tree(disk, path).map_err(failed("remove", path))
 }
 
+/// Removes whatever stands at `path`; done where nothing does.
+pub(super) fn clear(disk: &dyn Disk, path: &Path) -> Result<(), PortError> {
+    match disk.symlink_metadata(path) {
+        Ok(stat) if stat.kind == FileKind::Directory => remove(disk, path),
+        Ok(_) => disk.remove_file(path).map_err(failed("remove", path)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(()),
+        Err(error) => Err(failed("look at", path)(error)),
+    }
+}
+
 /// Makes a copied tree durable, files first, then the directories from the bottom up.
-fn sync(disk: &dyn Disk, tree: &Tree, copy: &Path) -> Result<(), PortError> {
+pub(super) fn sync(disk: &dyn Disk, tree: &Tree, copy: &Path) -> Result<(), PortError> {
     for found in tree.found.iter().rev() {
         let path = copy.join(&found.path);
         match &found.node {

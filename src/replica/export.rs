@@ -17,8 +17,8 @@ use super::place::ReplicaPlace;
 use super::points::PointReader;
 use super::port::{BLOCK_BYTES, TransferError, ZERO};
 use crate::host::disk::{Disk, FileKind, FileStat, Open};
-use crate::model::Digest;
-use crate::model::point::{Point, PointState};
+use crate::model::point::{BlockReason, Point, PointState};
+use crate::model::{ByteCount, Digest};
 
 /// How to export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +34,8 @@ pub struct ExportOrder<'a> {
 /// Writes one point's files out.
 ///
 /// # Errors
-/// [`TransferError::Corrupt`] for a point that is damaged; [`TransferError::Region`] for one that is not there or a
-/// directory that is not empty; I/O errors.
+/// [`TransferError::Corrupt`] for a point that is damaged; [`TransferError::Region`] for one that is not there, a
+/// directory that is not empty or has no room; I/O errors.
 pub fn export(
     disk: &dyn Disk,
     catalog: &dyn Catalog,
@@ -62,6 +62,7 @@ pub fn export(
     if manifest.data_hash() != reader.record.point.data_hash {
         return Err(TransferError::Corrupt(format!("the record of point {} is damaged", order.sequence)));
     }
+    look_for_room(disk, &reader, order.into)?;
     let mut directories: Vec<(PathBuf, &KeptEntry)> = Vec::new();
     for kept in &reader.manifest.entries {
         let path = order.into.join(&kept.entry.path);
@@ -83,6 +84,18 @@ pub fn export(
     }
     disk.sync_dir(order.into).map_err(cannot("sync", order.into))?;
     Ok(reader.record.point)
+}
+
+fn look_for_room(disk: &dyn Disk, reader: &PointReader<'_>, into: &Path) -> Result<(), TransferError> {
+    // Zeros are not written.
+    let needed: ByteCount =
+        reader.manifest.entries.iter().filter_map(|kept| kept.file.as_ref()).map(|file| file.data).sum();
+    let free = ByteCount(disk.free_space(into).map_err(cannot("look for room on", into))?);
+    if needed <= free {
+        return Ok(());
+    }
+    let (why, at) = (BlockReason::NoSpace.as_str(), into.display());
+    Err(TransferError::Region(format!("{why}: {needed} are needed, {free} are free on the file system of {at}")))
 }
 
 fn write_file(

@@ -7,7 +7,7 @@
 //! syncs is checked with [`FaultyDisk::calls`] instead.
 //!
 //! Beside faults that come with time it has some that lie in the disk: single files that fail, whatever they are
-//! renamed to, and a user to whom modes apply.
+//! renamed to, a user to whom modes apply, file systems within it, and little room.
 
 use std::ffi::OsString;
 use std::io;
@@ -57,6 +57,9 @@ pub const ENOSPC: i32 = 28;
 pub const EIO: i32 = 5;
 /// The error number of a file that may not be opened.
 pub const EACCES: i32 = 13;
+
+/// The error number of a rename from one file system to another.
+const EXDEV: i32 = 18;
 
 /// A call that changes something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,6 +128,9 @@ struct Script {
     crashed: bool,
     bad: Vec<BadFile>,
     plain_user: bool,
+    /// Below these, other file systems.
+    apart: Vec<PathBuf>,
+    free: Option<u64>,
 }
 
 /// What becomes of a changing call.
@@ -174,7 +180,15 @@ impl Script {
 impl FaultyDisk {
     /// Wraps `disk`.
     pub fn new(disk: Arc<dyn Disk>, fault: Fault) -> Self {
-        let script = Script { fault, calls: Vec::new(), crashed: false, bad: Vec::new(), plain_user: false };
+        let script = Script {
+            fault,
+            calls: Vec::new(),
+            crashed: false,
+            bad: Vec::new(),
+            plain_user: false,
+            apart: Vec::new(),
+            free: None,
+        };
         Self { disk, script: Arc::new(Mutex::new(script)) }
     }
 
@@ -191,6 +205,20 @@ impl FaultyDisk {
     /// From now on a file's own bits say who may open it, as they do for its owner who is not root.
     pub fn obey_modes(&self) {
         self.script().plain_user = true;
+    }
+
+    /// From now on what lies below `root` is on a file system of its own.
+    pub fn mount(&self, root: &Path) {
+        self.script().apart.push(root.to_owned());
+    }
+
+    /// From now on so many bytes are said to be free.
+    pub fn leave_free(&self, bytes: u64) {
+        self.script().free = Some(bytes);
+    }
+
+    fn is_one_file_system(&self, one: &Path, other: &Path) -> bool {
+        self.script().apart.iter().all(|root| one.starts_with(root) == other.starts_with(root))
     }
 
     fn bad(&self, ino: u64, fails: impl Fn(&Bad) -> bool) -> io::Result<()> {
@@ -342,7 +370,13 @@ impl Disk for FaultyDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.change(Op::Rename, to, || self.disk.rename(from, to))
+        self.change(Op::Rename, to, || {
+            if self.is_one_file_system(from, to) {
+                self.disk.rename(from, to)
+            } else {
+                Err(io::Error::from_raw_os_error(EXDEV))
+            }
+        })
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
@@ -401,7 +435,8 @@ impl Disk for FaultyDisk {
 
     fn free_space(&self, path: &Path) -> io::Result<u64> {
         self.alive()?;
-        self.disk.free_space(path)
+        let free = self.script().free;
+        free.map_or_else(|| self.disk.free_space(path), Ok)
     }
 
     fn grain(&self, path: &Path) -> Duration {
@@ -409,6 +444,8 @@ impl Disk for FaultyDisk {
     }
 
     fn clone_file(&self, from: &Path, to: &Path) -> io::Result<bool> {
-        self.change(Op::Clone, to, || self.disk.clone_file(from, to))
+        self.change(Op::Clone, to, || {
+            if self.is_one_file_system(from, to) { self.disk.clone_file(from, to) } else { Ok(false) }
+        })
     }
 }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::machine::HostDisk;
-use super::port::{Disk, DiskFile, FileStat, Open};
+use super::port::{Disk, DiskFile, FileKind, FileStat, Open};
 
 /// What of it the loss of power takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,6 +199,12 @@ fn restore_names(root: &Path, directories: &BTreeMap<u64, Listing>) {
     fs::remove_dir_all(limbo).unwrap();
 }
 
+fn stands(limbo: &Path, directory: u64) -> bool {
+    let mut standing = Vec::new();
+    walk(parent(limbo), &mut standing);
+    standing.iter().any(|(ino, path)| *ino == directory && !path.starts_with(limbo))
+}
+
 fn fill(dir: &Path, ino: u64, directories: &BTreeMap<u64, Listing>, limbo: &Path, open: &mut Vec<u64>) {
     for (name, node) in &directories[&ino].names {
         let path = dir.join(name);
@@ -213,6 +219,8 @@ fn fill(dir: &Path, ino: u64, directories: &BTreeMap<u64, Listing>, limbo: &Path
                 let anew = File::options().write(true).open(&path).unwrap();
                 anew.set_modified(file.metadata().unwrap().modified().unwrap()).unwrap();
             }
+            // A directory has one place: where its move was made durable, it stays there.
+            Node::Directory(moved) if stands(limbo, *moved) => {}
             Node::Directory(gone) => {
                 fs::create_dir(&path).unwrap();
                 if let Some(at) = open.iter().position(|ino| ino == gone) {
@@ -286,7 +294,14 @@ impl Disk for VolatileDisk {
         }
         let file = HostDisk.open(path, how)?;
         if how == Open::Read {
-            return Ok(file);
+            let stat = file.stat()?;
+            // What was written through another handle is made durable through this one too.
+            return Ok(match stat.kind {
+                FileKind::File => {
+                    Box::new(VolatileFile { file, ino: stat.ino, own: File::open(path)?, disk: self.clone() })
+                }
+                FileKind::Directory | FileKind::Link | FileKind::Other => file,
+            });
         }
         let own = File::options().read(true).write(true).open(path)?;
         if new {

@@ -24,7 +24,7 @@ use crate::model::{ByteCount, Lineage, OperationId, RegionId, ResourceKey, Seat,
 use crate::replica::port::{Source, Target, TransferError};
 use crate::replica::transfer::{SyncOptions, SyncReport, sync};
 
-fn opening(world: &World) -> Opening {
+pub(super) fn opening(world: &World) -> Opening {
     let holder = Holder {
         who: "ops@host".to_owned(),
         pid: std::process::id(),
@@ -34,24 +34,24 @@ fn opening(world: &World) -> Opening {
     Opening { world: world.clone(), disk: Arc::new(HostDisk), holder, guard: None }
 }
 
-fn id(text: &str) -> RegionId {
+pub(super) fn id(text: &str) -> RegionId {
     text.parse().unwrap()
 }
 
-fn key(text: &str) -> ResourceKey {
+pub(super) fn key(text: &str) -> ResourceKey {
     text.parse().unwrap()
 }
 
 /// Two regions below one directory: `east` holds what is born, `west` keeps copies.
-struct Pair {
-    dir: tempfile::TempDir,
-    world: World,
-    east: LocalRegion,
-    west: LocalRegion,
+pub(super) struct Pair {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) world: World,
+    pub(super) east: LocalRegion,
+    pub(super) west: LocalRegion,
 }
 
 impl Pair {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let world = host::world();
         let open = |name: &str| LocalRegion::new(id(name), dir.path().join(name), opening(&world));
@@ -59,21 +59,21 @@ impl Pair {
         Self { dir, world, east, west }
     }
 
-    fn path(&self, below: &str) -> PathBuf {
+    pub(super) fn path(&self, below: &str) -> PathBuf {
         self.dir.path().join(below)
     }
 
-    fn write(&self, path: &str, text: &str) {
+    pub(super) fn write(&self, path: &str, text: &str) {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
-    fn read(&self, path: &str) -> String {
+    pub(super) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.path(path)).unwrap()
     }
 
-    fn authority(&self) -> Authority {
+    pub(super) fn authority(&self) -> Authority {
         Authority {
             lineage: Lineage(Uuid::from_u128(1)),
             term: 1,
@@ -84,7 +84,7 @@ impl Pair {
     }
 
     /// A program of the test's own, which writes down that it ran.
-    fn script(&self, name: &str, body: &str) -> PathBuf {
+    pub(super) fn script(&self, name: &str, body: &str) -> PathBuf {
         use std::os::unix::fs::PermissionsExt;
         let path = self.path(name);
         let log = self.path("log");
@@ -93,7 +93,7 @@ impl Pair {
         path
     }
 
-    fn reopened(&self, name: &str) -> LocalRegion {
+    pub(super) fn reopened(&self, name: &str) -> LocalRegion {
         LocalRegion::new(id(name), self.path(name), opening(&self.world))
     }
 
@@ -106,7 +106,7 @@ impl Pair {
         pair
     }
 
-    async fn born(&self, resource: &str) {
+    pub(super) async fn born(&self, resource: &str) {
         for port in [&self.east, &self.west] {
             port.found(&self.authority()).await.unwrap();
             port.record(&self.authority(), &[create(resource)]).await.unwrap();
@@ -125,7 +125,7 @@ impl Pair {
         }
     }
 
-    async fn sync(&self, resource: &str) -> Result<SyncReport, TransferError> {
+    pub(super) async fn sync(&self, resource: &str) -> Result<SyncReport, TransferError> {
         self.sync_by(&self.order(resource)).await
     }
 
@@ -149,7 +149,7 @@ fn spec() -> ResourceSpec {
     }
 }
 
-fn create(resource: &str) -> RecordChange {
+pub(super) fn create(resource: &str) -> RecordChange {
     let write = RecordWrite {
         spec: Spec::Resource(spec()),
         managed_by: Some(Lineage(Uuid::from_u128(1))),

@@ -10,6 +10,7 @@ use super::odd_disk::OddDisk;
 use crate::host::disk::faulty::Fault;
 use crate::host::disk::{Disk, HostDisk};
 use crate::model::point::{BlockReason, PointKind};
+use crate::replica::export::{ExportOrder, export};
 use crate::replica::place::Place;
 use crate::replica::port::TransferError;
 use crate::replica::source::{LocalSource, ReadingPlan, Still, look_when_settled};
@@ -191,6 +192,25 @@ fn a_sync_that_lacks_room_is_refused_before_it_takes_any() {
         lab.ends_on(Arc::new(OddDisk { free: Some(needed * 11 / 10), ..OddDisk::default() }), Fault::None);
     lab.drive(&source, &target, &SyncOptions::default()).unwrap();
     lab.assert_converged();
+}
+
+#[test]
+fn an_export_that_lacks_room_is_refused_before_it_takes_any() {
+    let lab = Lab::new("storage.s");
+    lab.write("small", &noise(1, 100));
+    // Only what is not zeros takes room.
+    let mut disk = vec![0; 2 * GROUP];
+    disk[..BLOCK].copy_from_slice(&noise(2, BLOCK));
+    lab.write("disk", &disk);
+    lab.sync();
+    let (into, needed) = (lab.dir.path().join("out"), BLOCK as u64 + 100);
+    let order = ExportOrder { sequence: 1, into: &into, owners: false };
+    let export =
+        |free| export(&OddDisk { free: Some(free), ..OddDisk::default() }, &*lab.catalog, &lab.place(), &order);
+    let error = export(needed - 1).unwrap_err();
+    assert!(error.to_string().starts_with("no_space: 64.1 KiB are needed, 64.1 KiB are free"), "{error}");
+    assert_eq!(fs::read_dir(&into).unwrap().count(), 0);
+    export(needed).unwrap();
 }
 
 #[test]
