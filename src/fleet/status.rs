@@ -126,6 +126,8 @@ pub struct ReplicationStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TroubleKind {
+    /// What a run began to hold still may still be held.
+    StillHeld,
     /// A region does not answer.
     Unobserved,
     /// A replica's files are damaged.

@@ -7,7 +7,7 @@ use super::status::{RegionState, ReplicaHealth, ReplicaState, ReplicationStatus,
 use crate::execute::records;
 use crate::model::observed::{Observation, Observed, RegionStatus};
 use crate::model::point::{BlockReason, Replica};
-use crate::model::region::Role;
+use crate::model::region::{Role, StillHeld};
 use crate::model::topology::{PairSpec, ResourceSpec, Topology};
 use crate::model::{Address, RegionId, ResourceKey, ResourceType, Timestamp};
 use crate::plan::document::{Action, Plan};
@@ -179,6 +179,17 @@ impl View<'_> {
         }
     }
 
+    /// What earlier runs may have left held, and where.
+    pub(super) fn still_held(&self) -> impl Iterator<Item = (&RegionId, (&ResourceKey, &StillHeld))> {
+        self.observed.regions.iter().flat_map(|(region, observation)| {
+            let snapshot = match observation {
+                Observation::Answered { snapshot, .. } => Some(snapshot),
+                Observation::Silent(_) => None,
+            };
+            snapshot.into_iter().flat_map(|snapshot| &snapshot.still_held).map(move |held| (region, held))
+        })
+    }
+
     /// What is wrong, the worst first, and within one kind by object.
     /// `tries` are the last ones of what the plan would do now.
     pub(super) fn troubles(
@@ -188,6 +199,22 @@ impl View<'_> {
         tries: &[ActionRecord],
     ) -> Vec<Trouble> {
         let mut troubles = Vec::new();
+        for (region, (key, held)) in self.still_held() {
+            let by_hand = held.release.as_ref().map_or_else(
+                || format!("look at {} there, and remove it when the writers go on", held.remembered),
+                |release| format!("the next copy tries again; by hand: `{release}`, then remove {}", held.remembered),
+            );
+            troubles.push(Trouble {
+                kind: TroubleKind::StillHeld,
+                address: Address::Resource(key.clone()),
+                region_id: Some(region.clone()),
+                reason: format!(
+                    "may still be frozen or snapshotted, since {}: its writers may stand still",
+                    held.since
+                ),
+                help: Some(by_hand),
+            });
+        }
         for state in self.regions().into_iter().filter(|state| self.observed.snapshot(&state.region_id).is_none()) {
             troubles.push(Trouble {
                 kind: TroubleKind::Unobserved,

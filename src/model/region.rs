@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::digest::Digest;
 use super::id::{Lineage, OperationId, PairId, RegionId, ResourceId, ResourceKey, Seat, StoreId};
 use super::point::{Content, Replica};
+use super::time::Timestamp;
 use super::topology::{PairSpec, RegionSpec, ResourceSpec, Spec};
 use super::units::ByteCount;
 
@@ -163,6 +164,17 @@ impl Record {
     }
 }
 
+/// What a run began to hold still, and nobody is known to have let go: whoever writes its files may be standing still.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StillHeld {
+    /// Since when.
+    pub since: Timestamp,
+    /// The command that lets it go; none where that cannot be read any more.
+    pub release: Option<String>,
+    /// The file there that remembers it, to be removed by whoever has let it go by hand.
+    pub remembered: String,
+}
+
 /// All that planning needs of one region, in one call. Taken without a lock and without writing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RegionSnapshot {
@@ -197,6 +209,9 @@ pub struct RegionSnapshot {
     /// Whether it has a way to hold a running machine still while it is copied.
     #[serde(default)]
     pub freezes: bool,
+    /// What an earlier run may have left frozen or snapshotted.
+    #[serde(default)]
+    pub still_held: BTreeMap<ResourceKey, StillHeld>,
 }
 
 impl RegionSnapshot {
@@ -216,6 +231,7 @@ impl RegionSnapshot {
             former_ids: BTreeMap::new(),
             free,
             freezes: false,
+            still_held: BTreeMap::new(),
         }
     }
 }

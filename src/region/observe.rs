@@ -1,6 +1,6 @@
 //! The region's snapshot: all that planning needs, in one pass.
 //!
-//! Takes no lock, writes nothing, reads no file of a resource beyond the headers of disk images, and does with a
+//! Takes no lock of the region, writes nothing, reads no file of a resource beyond the headers of disk images, and does with a
 //! directory that is missing, empty or read-only. What cannot be said of one resource does not hide the others.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +10,7 @@ use std::path::Path;
 use super::identity;
 use super::layout::Layout;
 use super::place::Places;
+use super::quiesce;
 use super::restore;
 use super::store::{KeptResource, Ledger, Records, Store};
 use crate::config::RegionConfig;
@@ -67,6 +68,7 @@ pub(super) fn snapshot(disk: &dyn Disk, layout: &Layout, config: &RegionConfig) 
         former_ids,
         free,
         freezes,
+        still_held: quiesce::still_held(disk, &layout.marks()),
     })
 }
 

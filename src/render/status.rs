@@ -130,9 +130,9 @@ fn troubles(troubles: &[Trouble], look: &Look, every: bool) -> String {
     let all = groups.len();
     let shown = if every { all } else { all.min(SHOWN) };
     for (Trouble { kind, reason, help, .. }, names) in groups.into_iter().take(shown) {
-        use crate::fleet::TroubleKind::{Blocked, Damaged, Late, Pending, Run, Unobserved};
+        use crate::fleet::TroubleKind::{Blocked, Damaged, Late, Pending, Run, StillHeld, Unobserved};
         let (glyph, tone) = match kind {
-            Unobserved | Damaged | Late => (Glyph::Cross, Tone::Bad),
+            StillHeld | Unobserved | Damaged | Late => (Glyph::Cross, Tone::Bad),
             Blocked | Pending | Run => (Glyph::Stop, Tone::Warn),
         };
         let named = if every { names.len() } else { names.len().min(NAMES) };

@@ -1,4 +1,4 @@
-//! What a reader of the plan should know besides: regions over their capacity, resources kept in one place only, what
+//! What a reader of the plan should know besides: what an earlier run may have left frozen, regions over their capacity, resources kept in one place only, what
 //! `reconcile` leaves to others.
 
 use std::collections::BTreeMap;
@@ -10,10 +10,23 @@ use crate::plan::live::Holding;
 use crate::plan::refusal::PlanRefusal;
 
 pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
+    still_held(draft);
     over_capacity(draft);
     one_place_only(draft);
     left_to_others(draft);
     Ok(())
+}
+
+fn still_held(draft: &mut Draft<'_>) {
+    for (region, snapshot) in draft.view.sight.seen() {
+        for (key, held) in &snapshot.still_held {
+            let since = held.since;
+            let message = format!(
+                "may still be frozen or snapshotted at {region}, since {since}: `status` says how to let it go"
+            );
+            draft.warnings.push(Warning { address: Some(Address::Resource(key.clone())), message });
+        }
+    }
 }
 
 fn over_capacity(draft: &mut Draft<'_>) {

@@ -59,6 +59,11 @@ impl Orders {
         self.enter.first().map_or("the command", String::as_str)
     }
 
+    /// The second command, as it can be typed.
+    pub(super) fn leaving(&self) -> String {
+        self.command(&self.leave, LEAVING).display()
+    }
+
     fn command(&self, argv: &[String], deadline: Duration) -> Command {
         let command = Command::new(argv, deadline);
         self.variables.iter().fold(command, |command, (name, value)| command.variable(name, value))

@@ -6,6 +6,7 @@
 //! - **A crash here** leaves the mark; whoever opens the region for writing next takes back what it names, and nothing
 //!   of that resource is held while somebody else still takes it back.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,11 +18,18 @@ use rustix::io::Errno;
 use super::bracket::{Orders, leave};
 use crate::host::disk::replace_file;
 use crate::host::{Disk, HostDisk};
+use crate::model::region::StillHeld;
+use crate::model::{ResourceKey, Timestamp};
 
 /// How often a mark that somebody is at is looked at again.
 const POLL: Duration = Duration::from_millis(100);
 /// How long the second command may take where others wait for its end.
 const SETTLING: Duration = Duration::from_secs(10);
+
+/// How long a program takes at most from writing a mark to being at it.
+const STARTING: Duration = Duration::from_millis(250);
+/// Until whoever only looks has let the lock go.
+const LOOKING: Duration = Duration::from_millis(2);
 
 /// Writes the mark that `orders` name.
 pub(super) fn write(disk: &dyn Disk, orders: &Orders) -> io::Result<()> {
@@ -46,7 +54,7 @@ impl Claim {
     /// Claims the mark of `orders`. What holds still is taken back all the same where that cannot be done.
     pub(super) fn of(orders: &Orders) -> Self {
         let file = orders.mark.as_deref().and_then(|path| open(path).ok());
-        Self { _locked: file.filter(|file| flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()) }
+        Self { _locked: file.filter(|file| claim(file).is_ok()) }
     }
 }
 
@@ -71,6 +79,15 @@ fn open(path: &Path) -> io::Result<File> {
     File::options().read(true).write(true).open(path)
 }
 
+/// Takes the lock, unless somebody is at the mark.
+fn claim(file: &File) -> Result<(), Errno> {
+    let claimed = || flock(file, FlockOperation::NonBlockingLockExclusive);
+    claimed().or_else(|_| {
+        std::thread::sleep(LOOKING);
+        claimed()
+    })
+}
+
 fn look(path: &Path) -> Result<Found, String> {
     let unreadable = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let file = match open(path) {
@@ -78,7 +95,7 @@ fn look(path: &Path) -> Result<Found, String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(error) => return Err(unreadable(&error)),
     };
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    match claim(&file) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => return Ok(Found::Claimed),
         Err(error) => return Err(unreadable(&error)),
@@ -128,11 +145,49 @@ pub(super) async fn is_free(path: &Path, patience: Duration) -> bool {
 
 /// Takes back, all at once, what the marks in `directory` name and nobody is at; why some may still be held.
 pub async fn settle_all(disk: &dyn Disk, directory: &Path) -> Vec<String> {
-    let marks = disk.read_dir(directory).unwrap_or_default().into_iter().map(|name| directory.join(name));
-    let marks: Vec<PathBuf> = marks.filter(|path| path.extension().is_some_and(|suffix| suffix == "json")).collect();
+    let marks = marks(disk, directory);
     let settling = marks.iter().map(|path| async move {
         let resource = path.file_stem().unwrap_or_default().to_string_lossy();
         settle(path).await.err().map(|failure| format!("{resource} {failure}"))
     });
     futures_util::future::join_all(settling).await.into_iter().flatten().collect()
+}
+
+fn marks(disk: &dyn Disk, directory: &Path) -> Vec<PathBuf> {
+    let marks = disk.read_dir(directory).unwrap_or_default().into_iter().map(|name| directory.join(name));
+    marks.filter(|path| path.extension().is_some_and(|suffix| suffix == "json")).collect()
+}
+
+/// What the marks in `directory` name and nobody is at. Writes nothing, and is in nobody's way.
+pub(in crate::region) fn still_held(disk: &dyn Disk, directory: &Path) -> BTreeMap<ResourceKey, StillHeld> {
+    let abandoned = || -> BTreeSet<(PathBuf, i64)> {
+        let marks = marks(disk, directory).into_iter().filter(|path| is_abandoned(path));
+        marks.filter_map(|path| Some((path.clone(), disk.symlink_metadata(&path).ok()?.mtime_ns))).collect()
+    };
+    let found = abandoned();
+    if found.is_empty() {
+        return BTreeMap::new();
+    }
+    // A mark is written before anybody is at it.
+    std::thread::sleep(STARTING);
+    let still = abandoned().into_iter().filter(|mark| found.contains(mark));
+    let held = still.filter_map(|(path, written_ns)| {
+        let resource = path.file_stem()?.to_str()?.parse().ok()?;
+        let orders = File::open(&path).ok().and_then(|file| serde_json::from_reader(io::BufReader::new(file)).ok());
+        let held = StillHeld {
+            since: Timestamp::from_micros(written_ns / 1000),
+            release: orders.map(|orders: Orders| orders.leaving()),
+            remembered: path.display().to_string(),
+        };
+        Some((resource, held))
+    });
+    held.collect()
+}
+
+/// Whether the mark is there and nobody is at it, as far as can be seen.
+fn is_abandoned(path: &Path) -> bool {
+    match File::open(path) {
+        Ok(file) => flock(&file, FlockOperation::NonBlockingLockShared) != Err(Errno::WOULDBLOCK),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
 }

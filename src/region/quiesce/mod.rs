@@ -15,6 +15,7 @@ pub use bracket::{Left, Orders, thaw_guard};
 pub(super) use clones::copy_all;
 pub use held::{Held, HoldError};
 pub use mark::settle_all;
+pub(super) use mark::still_held;
 pub use method::{Asked, Prepared, Quiescer};
 pub use runner::{RunState, run_state};
 

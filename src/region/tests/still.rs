@@ -57,3 +57,25 @@ async fn a_region_that_went_away_is_not_a_source_that_lost_its_files() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_may_still_be_held_is_in_the_snapshot_and_what_somebody_is_at_is_not() {
+    let pair = Pair::with_web().await;
+    let orders = r#"{"enter": [], "leave": ["/bin/thaw", "it's web"], "variables": {}, "entering": "1s", "longest": null, "mark": null}"#;
+    let mark = pair.path("east/.debvisor/held/vm.web.json");
+    pair.write("east/.debvisor/held/vm.web.json", orders);
+    pair.write("east/.debvisor/held/vm.db.json", "half of it");
+    pair.write("east/.debvisor/held/vm.web.json.tmp", orders);
+    let before = pair.world.clock.now();
+    let held = pair.east.snapshot().await.unwrap().still_held;
+    assert_eq!(held.keys().map(ToString::to_string).collect::<Vec<_>>(), ["vm.db", "vm.web"]);
+    let web = &held[&key("vm.web")];
+    assert_eq!(web.release.as_deref(), Some("/bin/thaw \"it's web\""));
+    assert_eq!((Path::new(&web.remembered), web.since <= before), (&*mark, true));
+    assert_eq!(held[&key("vm.db")].release, None);
+
+    let at_it = fs::File::options().read(true).write(true).open(&mark).unwrap();
+    rustix::fs::flock(&at_it, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let held = pair.east.snapshot().await.unwrap().still_held;
+    assert_eq!(held.keys().map(ToString::to_string).collect::<Vec<_>>(), ["vm.db"]);
+}
