@@ -174,7 +174,7 @@ pub(super) struct Road<'a> {
 }
 
 impl Road<'_> {
-    /// Looks at all regions, and notes what their health is.
+    /// Looks at all regions, and notes what their health is and how far their memory goes.
     pub(super) async fn look(&mut self) -> Result<Sight, FleetError> {
         let superseded = superseded(self.state.reader())?;
         let sight = self.manager.look_with(self.state.recorded()?, superseded, self.state.seating()?).await;
@@ -190,6 +190,11 @@ impl Road<'_> {
             HealthObservation { region_id: region.clone(), at, status, latency, detail }
         });
         self.state.observe_health(&seen.collect::<Vec<_>>())?;
+        let serials = sight.observed.regions.keys().filter_map(|region| {
+            let seen = sight.observed.snapshot(region)?;
+            Some((region.clone(), seen.identity.as_ref()?.store, seen.serial))
+        });
+        self.state.record_serials(&serials.collect::<Vec<_>>())?;
         Ok(sight)
     }
 

@@ -28,6 +28,8 @@ pub struct Recorded {
     pub objects: BTreeMap<Address, Applied>,
     /// The stores of the regions that were met.
     pub stores: BTreeMap<RegionId, StoreId>,
+    /// The highest serial that each of them was seen with.
+    pub serials: BTreeMap<RegionId, u64>,
     /// The digest of the topology that was applied last.
     pub topology: Option<Digest>,
 }
@@ -35,6 +37,14 @@ pub struct Recorded {
 impl Recorded {
     /// The memory of a state file that does not exist yet.
     pub const fn new(lineage: Lineage) -> Self {
-        Self { lineage, serial: 0, existed: false, objects: BTreeMap::new(), stores: BTreeMap::new(), topology: None }
+        Self {
+            lineage,
+            serial: 0,
+            existed: false,
+            objects: BTreeMap::new(),
+            stores: BTreeMap::new(),
+            serials: BTreeMap::new(),
+            topology: None,
+        }
     }
 }

@@ -150,7 +150,10 @@ fn by_itself<'a>(input: &PlanInput<'a>, id: &'a RegionId) -> Standing<'a> {
         Some(store) if *store != identity.store => {
             Standing::Unseen(another_store(id, &format!("the state has recorded {store}")))
         }
-        Some(_) | None => Standing::Seen(snapshot),
+        Some(_) | None => match input.recorded.serials.get(id) {
+            Some(serial) if snapshot.serial < *serial => Standing::Unseen(went_back(id, snapshot.serial, *serial)),
+            Some(_) | None => Standing::Seen(snapshot),
+        },
     }
 }
 
@@ -204,8 +207,21 @@ fn another_store(id: &RegionId, expected: &str) -> Unobserved {
     }
 }
 
-/// The answers that cannot be relied on, with the reason: those of another region, of another store than before, and of
-/// an empty place where a region was. They are worth as much as silence.
+/// A region whose memory is older than what it said before: what it forgot may be who holds what.
+fn went_back(id: &RegionId, now: u64, before: u64) -> Unobserved {
+    Unobserved {
+        status: RegionStatus::Unknown,
+        reason: format!("its memory went back, from serial {before} to {now}: was `region.db` of {id} restored from a backup?"),
+        help: Some(
+            "bring its newer `region.db` back, or the disk that it is on; if that is lost, move the state file away and \
+             take the regions as they are: `state rebuild --take-over`"
+                .to_owned(),
+        ),
+    }
+}
+
+/// The answers that cannot be relied on, with the reason: those of another region, of another store or an older
+/// memory than before, and of an empty place where a region was. They are worth as much as silence.
 pub fn doubts(input: &PlanInput<'_>) -> BTreeMap<RegionId, Unobserved> {
     let sight = Sight::of(input);
     sight.all_unseen().map(|(id, why)| (id.clone(), why.clone())).collect()

@@ -114,6 +114,28 @@ impl State {
         })
     }
 
+    /// Remembers the highest serials that known stores were seen with.
+    ///
+    /// # Errors
+    /// [`StateError::Database`]
+    pub fn record_serials(&mut self, seen: &[(RegionId, StoreId, u64)]) -> Result<(), StateError> {
+        let known = self.reader.recorded()?;
+        let higher = |(region, store, serial): &&(RegionId, StoreId, u64)| {
+            known.stores.get(region) == Some(store) && known.serials.get(region).is_none_or(|known| known < serial)
+        };
+        let higher: Vec<_> = seen.iter().filter(higher).collect();
+        if higher.is_empty() {
+            return Ok(());
+        }
+        self.change(|transaction| {
+            for (region, _, serial) in higher {
+                let sql = "UPDATE stores SET serial = ?2 WHERE region = ?1";
+                transaction.execute(sql, (region.as_str(), column::count(*serial)))?;
+            }
+            Ok(())
+        })
+    }
+
     /// Remembers that a topology was applied: it is the last one now.
     ///
     /// # Errors
@@ -137,7 +159,8 @@ pub(super) fn write_store(
     now: i64,
 ) -> rusqlite::Result<()> {
     let sql = "INSERT INTO stores (region, store, origin, met_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (region) DO UPDATE \
-               SET store = excluded.store, origin = coalesce(excluded.origin, origin), met_at = excluded.met_at";
+               SET serial = CASE store WHEN excluded.store THEN serial ELSE 0 END, store = excluded.store, \
+               origin = coalesce(excluded.origin, origin), met_at = excluded.met_at";
     connection.execute(sql, (region.as_str(), store.to_string(), origin, now)).map(|_| ())
 }
 

@@ -93,10 +93,14 @@ impl StateReader {
         let objects: BTreeMap<Address, Applied> =
             self.rows("SELECT address, spec, regions FROM objects", [], read_object)?.into_iter().collect();
         let stores: BTreeMap<_, _> = self.stores()?.into_iter().map(|known| (known.region_id, known.store)).collect();
+        let serials = self.rows("SELECT region, serial FROM stores", [], |row| {
+            Ok((column::parsed(row, 0)?, column::number(row, 1)?))
+        })?;
         let topology = self.last_topology()?;
         moment.finish().map_err(|error| self.of(error))?;
         let existed = serial > 0 || !stores.is_empty() || topology.is_some();
-        Ok(Recorded { lineage, serial, existed, objects, stores, topology })
+        let serials = serials.into_iter().collect();
+        Ok(Recorded { lineage, serial, existed, objects, stores, serials, topology })
     }
 
     /// The managed objects, by address.

@@ -7,7 +7,12 @@
 pub(super) const APPLICATION_ID: i32 = 0x6476_5253;
 
 /// The way from nothing to the present version.
-pub(super) const MIGRATIONS: &[&str] = &[FIRST, RENAMES];
+pub(super) const MIGRATIONS: &[&str] = &[FIRST, RENAMES, SERIALS];
+
+/// The highest serial that each store was seen with: one that comes back with a lower one lost what it knew.
+const SERIALS: &str = "
+ALTER TABLE stores ADD COLUMN serial INTEGER NOT NULL DEFAULT 0;
+";
 
 /// The past of a renamed object stands under its former address, up to the run that renamed it.
 const RENAMES: &str = "

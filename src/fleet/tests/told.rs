@@ -94,3 +94,34 @@ async fn what_another_state_made_is_not_called_unfinished() {
     let [change] = plan.changes.as_slice() else { panic!("{:#?}", plan.changes) };
     assert!(change.reason.contains("another state"), "{}", change.reason);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_whose_memory_went_back_is_unobserved_until_it_is_taken_as_it_is() {
+    let place = Place::new();
+    place.apply().await;
+    let (memory, backup, newer) = (place.path("west/region.db"), place.path("backup"), place.path("newer"));
+    fs::copy(&memory, &backup).unwrap();
+    let changed = TOPOLOGY.replace("\"file:west\"", "\"file:west\"\ncapacity_vms = 7");
+    place.write_topology(&changed);
+    assert_eq!(place.apply().await.class, ExitClass::Done);
+    place.apply().await;
+    fs::copy(&memory, &newer).unwrap();
+
+    fs::copy(&backup, &memory).unwrap();
+    place.write("east", "db", "disk.raw", &noise(7, 300_000));
+    let plan = place.plan().await;
+    assert_eq!(plan.effects().count(), 0, "{plan:#?}");
+    let told = &plan.unobserved[0];
+    assert!(told.region_id == id("west") && told.reason.contains("went back"), "{told:?}");
+    assert!(told.help.as_ref().unwrap().contains("state rebuild --take-over"), "{told:?}");
+
+    fs::copy(&newer, &memory).unwrap();
+    assert_eq!(place.plan().await.effects().count(), 1);
+    // The other way that it says.
+    fs::copy(&backup, &memory).unwrap();
+    fs::rename(place.path("state.db"), place.path("former.db")).unwrap();
+    place.fleet().state_rebuild(true, &quiet()).await.unwrap();
+    assert_eq!(place.apply().await.class, ExitClass::Done);
+    place.assert_settled().await;
+    place.assert_equal("db");
+}
