@@ -26,6 +26,7 @@ use super::layer::{Layer, make_dir, move_if_there, remove_if_there, remove_tree}
 use super::manifest::{Entry, Node};
 use super::place::{ReplicaPlace, with_tables};
 use super::port::{BLOCK_BYTES, GROUP_BLOCKS, Hash, TransferError, ZERO};
+use super::room::Room;
 use super::tree::{Found, FoundNode, identity};
 use crate::host::disk::{Disk, DiskFile, FileStat, Open};
 use crate::model::point::{BlockReason, Outline, Point, PointKind, PointState, Refusal};
@@ -52,6 +53,7 @@ pub(super) struct SettingAside<'a> {
     pub(super) place: &'a ReplicaPlace,
     pub(super) order: &'a SyncOrder,
     pub(super) now: Timestamp,
+    pub(super) room: &'a Room,
     pub(super) stop: &'a StopCheck,
 }
 
@@ -348,18 +350,14 @@ impl SettingAside<'_> {
         }
         let needed = with_tables(needed);
         let files = &self.place.files;
-        let free = self.disk.free_space(files).map_err(cannot("look for room on", files))?;
-        if free < needed {
-            let detail = format!(
-                "{} are needed to set aside what was modified at the replica, {} are free",
-                ByteCount(needed),
-                ByteCount(free)
-            );
+        if let Err(too_small) = self.room.has(self.disk, files, needed)? {
+            let needed = ByteCount(needed);
+            let detail = format!("{needed} are needed to set aside what was modified at the replica, {too_small}");
             return Err(TransferError::Blocked(Refusal {
                 reason: BlockReason::NoSpace,
                 detail,
                 source_stamp: None,
-                needed: Some(ByteCount(needed)),
+                needed: Some(needed),
                 lost: None,
                 at: self.now,
             }));

@@ -14,13 +14,20 @@ use super::port::TransferError;
 const BAD_FILE: [Errno; 7] =
     [Errno::ACCESS, Errno::PERM, Errno::IO, Errno::NODATA, Errno::BADMSG, Errno::UCLEAN, Errno::REMOTEIO];
 
+/// What it says where room lacks, on the disk or in the quota of whoever writes.
+const NO_SPACE: [Errno; 2] = [Errno::NOSPC, Errno::DQUOT];
+
 /// Turns the system's error into the engine's.
 pub(super) fn cannot<'a>(action: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> TransferError + 'a {
-    move |error| TransferError::Io {
-        action: format!("cannot {action}"),
-        path: path.display().to_string(),
-        detail: error.to_string(),
-        bad_file: Errno::from_io_error(&error).is_some_and(|error| BAD_FILE.contains(&error)),
+    move |error| {
+        let errno = Errno::from_io_error(&error);
+        TransferError::Io {
+            action: format!("cannot {action}"),
+            path: path.display().to_string(),
+            detail: error.to_string(),
+            bad_file: errno.is_some_and(|errno| BAD_FILE.contains(&errno)),
+            no_space: errno.is_some_and(|errno| NO_SPACE.contains(&errno)),
+        }
     }
 }
 

@@ -68,6 +68,8 @@ pub mod source;
 pub mod retention;
 pub mod inspect;
 mod beside;
+mod room;
+mod refusing;
 mod aside;
 mod survey;
 pub mod receive;

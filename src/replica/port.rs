@@ -99,6 +99,8 @@ pub enum TransferError {
         /// Whether it is this file that fails, by its permissions or its medium, and not the machine that lacks
         /// something: trying again changes nothing.
         bad_file: bool,
+        /// Whether it is room that lacks.
+        no_space: bool,
     },
     /// Bytes that are not what their hash says.
     #[error("{0}")]

@@ -27,6 +27,8 @@ use super::manifest::Node;
 use super::place::{ReplicaPlace, with_tables};
 use super::port::{BLOCK_BYTES, BlockAddress, GROUP_BLOCKS, Hash, Reading, Survey, TransferError, ZERO};
 use super::publish::recover_unless;
+use super::refusing::{Figure, Refusing};
+use super::room::{Reserved, Room};
 use super::survey::{Arrival, Before, Figures, Present};
 use super::suspicion;
 use super::tree::outline;
@@ -67,6 +69,7 @@ pub(super) struct Receive {
     pub(super) reading: Reading,
     pub(super) rules: ReceiveRules,
     pub(super) world: World,
+    room: Room,
     /// What the source has, by its manifest rather than by its word.
     pub(super) outline: Outline,
     /// The newest point when it began, and its manifest.
@@ -111,12 +114,28 @@ pub(super) struct State {
     /// Small files that are written and not yet durable.
     unsynced: BTreeSet<u32>,
     unsynced_bytes: u64,
+    /// What it was promised, once it is known what it needs.
+    reserved: Option<Reserved>,
 }
 
 impl Receive {
     /// Opens a receiving; answers also with the files whose groups must be compared.
     pub(super) fn open(
-        disk: Arc<dyn Disk>,
+        (disk, room): (Arc<dyn Disk>, Room),
+        catalog: Arc<dyn Catalog>,
+        world: World,
+        what: (ReplicaPlace, &SyncOrder, &Reading, &ReceiveRules),
+        stop: StopCheck,
+    ) -> Result<(Self, Vec<u32>), TransferError> {
+        let (resource, reading) = (what.0.resource.clone(), what.2);
+        Self::begin((disk, room), Arc::clone(&catalog), world.clone(), what, stop).map_err(|error| {
+            let refusing = Refusing { catalog: &*catalog, resource: &resource, world: &world, reading };
+            refusing.unless_full(error, None)
+        })
+    }
+
+    fn begin(
+        (disk, room): (Arc<dyn Disk>, Room),
         catalog: Arc<dyn Catalog>,
         world: World,
         (place, order, reading, rules): (ReplicaPlace, &SyncOrder, &Reading, &ReceiveRules),
@@ -125,6 +144,7 @@ impl Receive {
         let lie = |error: super::manifest::ManifestError| TransferError::Corrupt(format!("the source's list: {error}"));
         reading.manifest.validate().map_err(lie)?;
         let resource = place.resource.clone();
+        let refusing = Refusing { catalog: &*catalog, resource: &resource, world: &world, reading };
         let sealed = catalog.load(&resource)?.receiving.filter(|left| left.sequence.is_some());
         recover_unless(&*disk, &*catalog, &place, &stop)?;
         let mut record = catalog.load(&resource)?;
@@ -139,7 +159,7 @@ impl Receive {
         if let Some(newest) = record.newest().filter(|_| !rules.accept_change || lost == Loss::Everything)
             && let Some((reason, detail)) = suspicion::judge(resource.kind, &newest.outline, &outline)
         {
-            return Err(refuse(&*catalog, &resource, &world, reading, (reason, detail, Figure::Lost(lost))));
+            return Err(refusing.refuse(reason, detail, Figure::Lost(lost)));
         }
         let kept = match base {
             Some(base) => catalog.manifest(&resource, base)?,
@@ -154,12 +174,13 @@ impl Receive {
             place: &place,
             order,
             now: world.clock.now(),
+            room: &room,
             stop: &stop,
         };
         let set_aside = aside.run(&mut record, base, kept, &findings).map_err(|error| match error {
             TransferError::Blocked(Refusal { reason, detail, source_stamp: _, needed, lost: _, at: _ }) => {
                 let figure = needed.map_or(Figure::None, Figure::Needed);
-                refuse(&*catalog, &resource, &world, reading, (reason, detail, figure))
+                refusing.refuse(reason, detail, figure)
             }
             error => error,
         });
@@ -211,6 +232,7 @@ impl Receive {
             pending: BTreeMap::new(),
             unsynced: BTreeSet::new(),
             unsynced_bytes: 0,
+            reserved: None,
         };
         let receive = Self {
             disk,
@@ -220,6 +242,7 @@ impl Receive {
             reading: reading.clone(),
             rules: rules.clone(),
             world,
+            room,
             outline,
             base,
             kept,
@@ -284,14 +307,17 @@ impl Receive {
             && self.base.is_some()
             && let Some(detail) = suspicion::judge_change(ByteCount(sum.replaced), held, self.rules.max_change)
         {
-            return Err(self.refuse(BlockReason::Suspicious, detail, Figure::None));
+            return Err(self.refusing().refuse(BlockReason::Suspicious, detail, Figure::None));
         }
         let needed = sum.wanted + sum.undo + sum.grown;
         let needed = with_tables(needed);
-        let free = self.disk.free_space(&incoming.0).map_err(cannot("look for room on", &incoming.0))?;
-        if free < needed {
-            let detail = format!("{} are needed, {} are free", ByteCount(needed), ByteCount(free));
-            return Err(self.refuse(BlockReason::NoSpace, detail, Figure::Needed(ByteCount(needed))));
+        match self.room.reserve(&*self.disk, &incoming.0, needed)? {
+            Ok(reserved) => state.reserved = Some(reserved),
+            Err(too_small) => {
+                let needed = ByteCount(needed);
+                let detail = format!("{needed} are needed, {too_small}");
+                return Err(self.refusing().refuse(BlockReason::NoSpace, detail, Figure::Needed(needed)));
+            }
         }
         state.figures = sum;
         state.missing = sum.blocks;
@@ -303,8 +329,17 @@ impl Receive {
         Ok(Survey { wanted: ByteCount(sum.wanted), changed: ByteCount(sum.changed), resumed })
     }
 
-    fn refuse(&self, reason: BlockReason, detail: String, figure: Figure) -> TransferError {
-        refuse(&*self.catalog, &self.place.resource, &self.world, &self.reading, (reason, detail, figure))
+    fn refusing(&self) -> Refusing<'_> {
+        let (catalog, resource) = (&*self.catalog, &self.place.resource);
+        Refusing { catalog, resource, world: &self.world, reading: &self.reading }
+    }
+
+    /// What is told of how a step ended: that its disk is full is what safety could not foresee.
+    pub(super) fn told<T>(&self, result: Result<T, TransferError>) -> Result<T, TransferError> {
+        result.map_err(|error| {
+            let needed = lock(&self.state).reserved.as_ref().map(Reserved::left);
+            self.refusing().unless_full(error, needed)
+        })
     }
 
     /// The next blocks that are missing.
@@ -507,6 +542,9 @@ impl State {
         }
         self.missing -= run.len() as u64;
         self.unsynced_bytes += written;
+        if let Some(reserved) = &self.reserved {
+            reserved.used(written);
+        }
         Ok(())
     }
 }
@@ -521,33 +559,6 @@ impl Figures {
         self.undo += undo;
         self.grown += grown;
         self.blocks += blocks;
-    }
-}
-
-/// What a refusal says beside its reason and its words.
-enum Figure {
-    None,
-    Needed(ByteCount),
-    Lost(Loss),
-}
-
-/// Records a refusal and turns it into the error that says so.
-fn refuse(
-    catalog: &dyn Catalog,
-    resource: &crate::model::ResourceKey,
-    world: &World,
-    reading: &Reading,
-    (reason, detail, figure): (BlockReason, String, Figure),
-) -> TransferError {
-    let (needed, lost) = match figure {
-        Figure::None => (None, None),
-        Figure::Needed(bytes) => (Some(bytes), None),
-        Figure::Lost(lost) => (None, Some(lost)),
-    };
-    let refusal = Refusal { reason, detail, source_stamp: reading.stamp, needed, lost, at: world.clock.now() };
-    match catalog.commit(resource, &[CatalogChange::Refusal(Some(refusal.clone()))]) {
-        Ok(()) => TransferError::Blocked(refusal),
-        Err(error) => error.into(),
     }
 }
 

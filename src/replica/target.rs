@@ -12,6 +12,7 @@ use super::hashing::lock;
 use super::place::ReplicaPlace;
 use super::port::{BlockAddress, Hash, Published, Reading, Receiving, SessionId, Survey, TransferError};
 use super::receive::{Receive, ReceiveRules};
+use super::room::Room;
 use crate::host::disk::Disk;
 use crate::model::region::SyncOrder;
 use crate::model::{Timestamp, World};
@@ -22,13 +23,15 @@ pub struct LocalTarget {
     disk: Arc<dyn Disk>,
     world: World,
     stop: Stop,
+    /// What open receivings were promised of the disk.
+    room: Room,
     sessions: Mutex<BTreeMap<SessionId, Arc<Receive>>>,
 }
 
 impl LocalTarget {
     /// Writes through `disk`.
     pub fn new(disk: Arc<dyn Disk>, world: World) -> Self {
-        Self { disk, world, stop: Stop::default(), sessions: Mutex::new(BTreeMap::new()) }
+        Self { disk, world, stop: Stop::default(), room: Room::default(), sessions: Mutex::new(BTreeMap::new()) }
     }
 
     /// Opens a receiving: finishes what an earlier one left, refuses a source that looks lost, sets aside what was
@@ -46,8 +49,13 @@ impl LocalTarget {
         rules: &ReceiveRules,
     ) -> Result<Receiving, TransferError> {
         let what = (place, order, reading, rules);
-        let (receive, compare) =
-            Receive::open(Arc::clone(&self.disk), catalog, self.world.clone(), what, self.stop.check())?;
+        let (receive, compare) = Receive::open(
+            (Arc::clone(&self.disk), self.room.clone()),
+            catalog,
+            self.world.clone(),
+            what,
+            self.stop.check(),
+        )?;
         let session = self.world.ids.random();
         let resumed = receive.received();
         lock(&self.sessions).insert(session, Arc::new(receive));
@@ -70,7 +78,8 @@ impl LocalTarget {
         first: u64,
         hashes: &[Hash],
     ) -> Result<Vec<u64>, TransferError> {
-        self.session(session)?.differing(file, first, hashes)
+        let receive = self.session(session)?;
+        receive.told(receive.differing(file, first, hashes))
     }
 
     /// Takes the block hashes of differing groups.
@@ -84,7 +93,8 @@ impl LocalTarget {
         groups: &[u64],
         hashes: &[Hash],
     ) -> Result<(), TransferError> {
-        self.session(session)?.expect(file, groups, hashes)
+        let receive = self.session(session)?;
+        receive.told(receive.expect(file, groups, hashes))
     }
 
     /// Ends the comparison.
@@ -92,7 +102,8 @@ impl LocalTarget {
     /// # Errors
     /// [`TransferError::Blocked`] for `suspicious` and `no_space`; [`TransferError::Corrupt`] for a lying source.
     pub fn end_survey(&self, session: SessionId) -> Result<Survey, TransferError> {
-        self.session(session)?.end_survey()
+        let receive = self.session(session)?;
+        receive.told(receive.end_survey())
     }
 
     /// The next blocks that are missing, at most 64; empty when none is.
@@ -100,7 +111,8 @@ impl LocalTarget {
     /// # Errors
     /// Where the session is gone.
     pub fn next_wanted(&self, session: SessionId) -> Result<Vec<BlockAddress>, TransferError> {
-        self.session(session)?.next_wanted()
+        let receive = self.session(session)?;
+        receive.told(receive.next_wanted())
     }
 
     /// Takes blocks, hashes each one and keeps those that are what was expected.
@@ -108,7 +120,8 @@ impl LocalTarget {
     /// # Errors
     /// [`TransferError::Corrupt`] for one that is not; I/O errors.
     pub fn write_blocks(&self, session: SessionId, blocks: &[(BlockAddress, Vec<u8>)]) -> Result<(), TransferError> {
-        self.session(session)?.write(blocks)
+        let receive = self.session(session)?;
+        receive.told(receive.write(blocks))
     }
 
     /// Makes what was written durable. It may be called while blocks are written.
@@ -116,7 +129,8 @@ impl LocalTarget {
     /// # Errors
     /// I/O errors.
     pub fn checkpoint(&self, session: SessionId) -> Result<(), TransferError> {
-        self.session(session)?.checkpoint()
+        let receive = self.session(session)?;
+        receive.told(receive.checkpoint())
     }
 
     /// Publishes what was received.
@@ -125,7 +139,7 @@ impl LocalTarget {
     /// I/O errors; the newest complete point is then as it was, or the new one.
     pub fn publish(&self, session: SessionId, verified_at: Timestamp) -> Result<Published, TransferError> {
         let receive = self.session(session)?;
-        let published = receive.publish(verified_at)?;
+        let published = receive.told(receive.publish(verified_at))?;
         lock(&self.sessions).remove(&session);
         Ok(published)
     }
@@ -138,7 +152,7 @@ impl LocalTarget {
     pub fn close_receiving(&self, session: SessionId) -> Result<(), TransferError> {
         let open = lock(&self.sessions).remove(&session);
         match open {
-            Some(receive) => receive.checkpoint(),
+            Some(receive) => receive.told(receive.checkpoint()),
             None => Ok(()),
         }
     }

@@ -12,4 +12,5 @@ mod lives;
 mod odd_disk;
 mod mending;
 mod order;
+mod room;
 mod travel;
