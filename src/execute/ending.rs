@@ -194,6 +194,7 @@ mod tests {
             path: "disk.raw".to_owned(),
             detail: "Permission denied (os error 13)".to_owned(),
             bad_file,
+            no_space: false,
         };
         let errors = [
             io(true),

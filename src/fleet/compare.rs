@@ -29,7 +29,7 @@ pub(super) fn compare(source: &ContentCheck, target: &ContentCheck) -> Vec<FileC
 /// What one side's file is, compared with the newest point (or with what its holder remembered of it).
 fn side(file: Option<&FileCheck>) -> Side {
     match file {
-        None => Side { verdict: FileVerdict::Missing, blocks: 0, reason: None },
+        None => Side { verdict: FileVerdict::Missing, blocks: Some(0), reason: None },
         Some(file) => Side { verdict: file.verdict.clone(), blocks: file.blocks, reason: file.reason.clone() },
     }
 }

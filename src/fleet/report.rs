@@ -169,8 +169,8 @@ pub struct SyncReport {
 pub struct Side {
     /// How it compares.
     pub verdict: FileVerdict,
-    /// How many blocks differ.
-    pub blocks: u64,
+    /// How many blocks differ; none: that cannot be told.
+    pub blocks: Option<u64>,
     /// Why it could not be read.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,

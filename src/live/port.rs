@@ -110,8 +110,8 @@ pub struct FileCheck {
     pub path: String,
     /// The verdict.
     pub verdict: FileVerdict,
-    /// How many blocks differ.
-    pub blocks: u64,
+    /// How many blocks differ; none: that cannot be told.
+    pub blocks: Option<u64>,
     /// Bytes read.
     pub read: ByteCount,
     /// The content's root hash as read now.

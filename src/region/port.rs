@@ -16,6 +16,8 @@ use crate::model::{RegionId, ResourceKey};
 use crate::replica::catalog::Catalog;
 use crate::replica::export::{ExportOrder, export};
 use crate::replica::points::{self, PointChoice};
+use crate::replica::port::TransferError;
+use crate::replica::verify::note_damage;
 
 impl Inner {
     /// The store for looking: no lock, nothing written.
@@ -106,6 +108,7 @@ impl RegionPort for LocalRegion {
 
     async fn export(&self, resource: &ResourceKey, point: &PointSelector, into: &Path) -> Result<Point, PortError> {
         let store = self.inner.undisturbed().await?;
+        let writable = self.inner.is_open_for_writing().await;
         let (inner, resource, point, into) =
             (Arc::clone(&self.inner), resource.clone(), point.clone(), into.to_owned());
         blocking(move || {
@@ -140,8 +143,13 @@ impl RegionPort for LocalRegion {
             let owners = rustix::process::geteuid().is_root();
             let lane = inner.receivings.lane(&resource);
             let _alone = lane.alone();
-            export(&*inner.disk, &catalog, &place, &ExportOrder { sequence, into: &into, owners })
-                .map_err(|error| PortError::Refused { reason: error.to_string(), help: None })
+            export(&*inner.disk, &catalog, &place, &ExportOrder { sequence, into: &into, owners }).map_err(|error| {
+                if writable && matches!(error, TransferError::Corrupt(_)) {
+                    // The damage is what there is to tell; noting it is tried again by the next export.
+                    let _ = note_damage(&*inner.disk, &catalog, &place, sequence);
+                }
+                PortError::Refused { reason: error.to_string(), help: None }
+            })
         })
         .await
     }

@@ -126,11 +126,12 @@ fn side(side: &Side) -> Cell {
     if let Some(reason) = reason {
         return Cell::toned(Tone::Bad, reason.clone());
     }
-    let blocks = count(usize::try_from(*blocks).unwrap_or(usize::MAX), "block", "blocks");
+    let blocks = blocks.map(|blocks| count(usize::try_from(blocks).unwrap_or(usize::MAX), "block", "blocks"));
+    let blocks = blocks.map_or(String::new(), |blocks| format!(", {blocks}"));
     match verdict {
         FileVerdict::Identical => Cell::from("unchanged"),
-        FileVerdict::Changed => Cell::toned(Tone::Warn, format!("changed, {blocks}")),
-        FileVerdict::Mismatch => Cell::toned(Tone::Bad, format!("silently changed, {blocks}")),
+        FileVerdict::Changed => Cell::toned(Tone::Warn, format!("changed{blocks}")),
+        FileVerdict::Mismatch => Cell::toned(Tone::Bad, format!("silently changed{blocks}")),
         FileVerdict::Missing => Cell::toned(Tone::Bad, "missing"),
     }
 }

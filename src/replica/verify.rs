@@ -4,18 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::block::{GROUP_BYTES, blocks_in};
-use super::catalog::{Catalog, CatalogChange, FileIdentity, KeptEntry};
+use super::catalog::{Catalog, CatalogChange, FileId, FileIdentity, KeptEntry};
 use super::fault::{StopCheck, cannot, if_readable};
 use super::hashing::hash_with;
 use super::index::{Index, Record};
 use super::layer::read_group;
 use super::manifest::{Entry, Manifest, Node};
 use super::place::{Place, ReplicaPlace};
-use super::points::PointReader;
+use super::points::{FileReader, PointReader};
 use super::port::TransferError;
+use super::prune;
 use super::scan::remembered;
 use super::tree::{Found, FoundNode, identity, walk};
 use crate::host::disk::{Disk, Open};
+use crate::model::point::PointState;
 use crate::model::{ByteCount, Digest};
 
 /// How a file compares with what was said of it.
@@ -38,8 +40,9 @@ pub struct CheckedFile {
     pub path: String,
     /// The verdict.
     pub check: Check,
-    /// How many blocks differ; of a small file all of them count.
-    pub blocks: u64,
+    /// How many blocks differ; none: nobody can tell, because only the root is kept of a small file, or because the
+    /// others cannot be read.
+    pub blocks: Option<u64>,
     /// Bytes read.
     pub read: ByteCount,
     /// Its root as read now.
@@ -59,12 +62,12 @@ pub struct Verified {
 
 impl CheckedFile {
     /// One that cannot be read; other errors than a file's are returned.
-    fn unreadable(path: &str, size: u64, error: TransferError) -> Result<Self, TransferError> {
+    fn unreadable(path: &str, error: TransferError) -> Result<Self, TransferError> {
         match error {
             TransferError::Io { .. } => Ok(Self {
                 path: path.to_owned(),
                 check: Check::Mismatch,
-                blocks: blocks_in(size).max(1),
+                blocks: None,
                 read: ByteCount(0),
                 root: None,
                 reason: Some(error.to_string()),
@@ -117,7 +120,7 @@ pub fn verify_replica(disk: &dyn Disk, catalog: &dyn Catalog, place: &ReplicaPla
         let file = match reader.file(kept) {
             Ok(file) => file,
             Err(error) => {
-                files.push(CheckedFile::unreadable(&kept.entry.path, size.0, error)?);
+                files.push(CheckedFile::unreadable(&kept.entry.path, error)?);
                 whole = false;
                 continue;
             }
@@ -128,7 +131,7 @@ pub fn verify_replica(disk: &dyn Disk, catalog: &dyn Catalog, place: &ReplicaPla
             files.push(CheckedFile {
                 path: kept.entry.path.clone(),
                 check: Check::Missing,
-                blocks: blocks_in(size.0),
+                blocks: Some(blocks_in(size.0)),
                 read: ByteCount(0),
                 root: None,
                 reason: None,
@@ -145,17 +148,13 @@ pub fn verify_replica(disk: &dyn Disk, catalog: &dyn Catalog, place: &ReplicaPla
         let found = match reread(size.0, index.as_ref(), |group, bytes| file.read(group, bytes)) {
             Ok(found) => found,
             Err(error) => {
-                files.push(CheckedFile::unreadable(&kept.entry.path, size.0, error)?);
+                files.push(CheckedFile::unreadable(&kept.entry.path, error)?);
                 whole = false;
                 continue;
             }
         };
         let same = found.root == *root && now_size == size.0;
-        let blocks = match (same, &index) {
-            (true, _) => 0,
-            (false, Some(_)) => found.differing.max(1),
-            (false, None) => blocks_in(size.0).max(1),
-        };
+        let blocks = if same { Some(0) } else { differing(size.0, index.is_some(), &found) };
         entry.node = Node::File { size: ByteCount(now_size), root: found.root };
         files.push(CheckedFile {
             path: kept.entry.path.clone(),
@@ -167,6 +166,15 @@ pub fn verify_replica(disk: &dyn Disk, catalog: &dyn Catalog, place: &ReplicaPla
         });
     }
     Ok(Verified { data_hash: whole.then(|| now.data_hash()), files })
+}
+
+/// How many blocks of a file of `size` bytes differ, where that can be told.
+fn differing(size: u64, has_index: bool, found: &Reread) -> Option<u64> {
+    match (has_index, blocks_in(size)) {
+        (true, _) => Some(found.differing.max(1)),
+        (false, 0 | 1) => Some(1),
+        (false, _) => None,
+    }
 }
 
 const fn verdict(same: bool, looks_same: bool) -> Check {
@@ -194,6 +202,54 @@ pub fn distrust(catalog: &dyn Catalog, place: &ReplicaPlace, paths: &BTreeSet<St
     Ok(catalog.commit(&place.resource, &[change])?)
 }
 
+/// Reads again the point `sequence`, which an export found damaged, and notes what is lost. Files of the newest point
+/// are not trusted from then on: the next sync mends them, and with them the older points that share their bytes. An
+/// older point that has lost others is damaged. Nothing is noted of what only cannot be read now.
+///
+/// # Errors
+/// Where the records cannot be read or written.
+pub fn note_damage(
+    disk: &dyn Disk,
+    catalog: &dyn Catalog,
+    place: &ReplicaPlace,
+    sequence: u64,
+) -> Result<(), TransferError> {
+    let record = catalog.load(&place.resource)?;
+    let Some(newest) = record.newest().map(|newest| newest.point.sequence) else { return Ok(()) };
+    let mut reader = PointReader::open(disk, catalog, place, &record, sequence)?;
+    let lost = wrong_files(&reader, |_| true)?;
+    let mut mendable = BTreeMap::new();
+    if sequence <= newest && !lost.is_empty() {
+        reader = PointReader::open(disk, catalog, place, &record, newest)?;
+        mendable = wrong_files(&reader, |id| lost.contains_key(&id))?;
+        distrust(catalog, place, &mendable.values().cloned().collect())?;
+    }
+    let complete = record.points.get(&sequence).filter(|point| point.point.state == PointState::Complete);
+    if complete.is_some() && lost.keys().any(|id| !mendable.contains_key(id)) {
+        catalog.commit(&place.resource, &prune::damage(&record, &BTreeSet::from([sequence])))?;
+    }
+    Ok(())
+}
+
+/// Those of a point's files that can be read and are not what it says.
+fn wrong_files(
+    reader: &PointReader<'_>,
+    concerned: impl Fn(FileId) -> bool,
+) -> Result<BTreeMap<FileId, String>, TransferError> {
+    let mut wrong = BTreeMap::new();
+    for kept in &reader.manifest.entries {
+        let (Node::File { size, root }, Some(body)) = (&kept.entry.node, &kept.file) else { continue };
+        if !concerned(body.id) {
+            continue;
+        }
+        let read = |file: FileReader| reread(size.0, None, |group, bytes| file.read(group, bytes));
+        if if_readable(reader.file(kept).and_then(read))?.is_some_and(|found| found.root != *root) {
+            wrong.insert(body.id, kept.entry.path.clone());
+        }
+    }
+    Ok(wrong)
+}
+
 /// Reads a holder's files and compares them with what was remembered of the last reading.
 ///
 /// # Errors
@@ -218,7 +274,7 @@ pub fn verify_source(disk: &dyn Disk, live: &Place, cache: &std::path::Path) -> 
                 let now = match reread_found(disk, found, index.as_ref()) {
                     Ok(now) => now,
                     Err(error) => {
-                        files.push(CheckedFile::unreadable(&found.path, size, error)?);
+                        files.push(CheckedFile::unreadable(&found.path, error)?);
                         whole = false;
                         continue;
                     }
@@ -228,11 +284,7 @@ pub fn verify_source(disk: &dyn Disk, live: &Place, cache: &std::path::Path) -> 
                 files.push(CheckedFile {
                     path: found.path.clone(),
                     check: verdict(same, looks_same),
-                    blocks: match (same, &index) {
-                        (true, _) => 0,
-                        (false, Some(_)) => now.differing.max(1),
-                        (false, None) => blocks_in(size).max(1),
-                    },
+                    blocks: if same { Some(0) } else { differing(size, index.is_some(), &now) },
                     read: ByteCount(now.read),
                     root: Some(now.root),
                     reason: None,
@@ -251,7 +303,7 @@ pub fn verify_source(disk: &dyn Disk, live: &Place, cache: &std::path::Path) -> 
     files.extend(known.into_iter().map(|(path, (was, _, _))| CheckedFile {
         path,
         check: Check::Missing,
-        blocks: blocks_in(was.size),
+        blocks: Some(blocks_in(was.size)),
         read: ByteCount(0),
         root: None,
         reason: None,

@@ -1,5 +1,6 @@
 //! Regions in real directories, through their port.
 
+mod damaged;
 mod still;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -538,7 +539,9 @@ async fn verification_finds_what_metadata_hides() {
     fs::File::options().write(true).open(&disk).unwrap().set_modified(mtime).unwrap();
     let west = pair.west.verify(&key("vm.web")).await.unwrap();
     let file = west.files.iter().find(|file| file.path == "disk.raw").unwrap();
-    assert_eq!((file.verdict.clone(), file.blocks > 0), (FileVerdict::Changed, true));
+    let told = serde_json::to_value(file).unwrap();
+    // Of a small file only the root is kept: how many of its blocks differ cannot be told.
+    assert_eq!((file.verdict.clone(), &told["blocks"]), (FileVerdict::Changed, &serde_json::Value::Null));
     assert_ne!(west.data_hash, east.data_hash);
 }
 

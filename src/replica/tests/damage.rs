@@ -164,7 +164,7 @@ fn a_flipped_bit_is_found_by_reading_and_healed() {
     let verified = verify_replica(&HostDisk, &*lab.catalog, &lab.place()).unwrap();
     let bad: Vec<_> = verified.files.iter().filter(|file| file.check != Check::Identical).collect();
     assert_eq!(bad.len(), 1);
-    assert_eq!((bad[0].path.as_str(), bad[0].check, bad[0].blocks), ("disk.raw", Check::Mismatch, 1));
+    assert_eq!((bad[0].path.as_str(), bad[0].check, bad[0].blocks), ("disk.raw", Check::Mismatch, Some(1)));
     distrust(&*lab.catalog, &lab.place(), &BTreeSet::from(["disk.raw".to_owned()])).unwrap();
     assert!(damage(&lab).is_some());
     let report = lab.sync();
