@@ -164,7 +164,8 @@ impl Record {
     }
 }
 
-/// What a run began to hold still, and nobody is known to have let go: whoever writes its files may be standing still.
+/// What a run began to hold still, and nobody let go in time, as far as the region can tell: whoever writes its files
+/// may be standing still.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StillHeld {
     /// Since when.

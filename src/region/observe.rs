@@ -19,7 +19,7 @@ use crate::live::port::PortError;
 use crate::model::observed::RegionStatus;
 use crate::model::point::{Content, FileRefusal, NewestPoint, Outline, Replica};
 use crate::model::region::{Identity, RegionSnapshot, Role};
-use crate::model::{ByteCount, Digest, ResourceId, ResourceKey, ResourceType};
+use crate::model::{ByteCount, Digest, ResourceId, ResourceKey, ResourceType, Timestamp};
 use crate::replica::catalog::{Catalog, CatalogChange, CatalogError, KeptManifest, ReplicaRecord};
 use crate::replica::inspect;
 use crate::replica::tree;
@@ -30,7 +30,12 @@ pub(super) fn unknown(reason: String, help: Option<String>) -> PortError {
 }
 
 /// All that is known of the region in `layout`.
-pub(super) fn snapshot(disk: &dyn Disk, layout: &Layout, config: &RegionConfig) -> Result<RegionSnapshot, PortError> {
+pub(super) fn snapshot(
+    disk: &dyn Disk,
+    layout: &Layout,
+    config: &RegionConfig,
+    now: Timestamp,
+) -> Result<RegionSnapshot, PortError> {
     let identity = identity::read(disk, layout).map_err(|error| {
         let help = error.help();
         unknown(error.to_string(), help)
@@ -68,7 +73,7 @@ pub(super) fn snapshot(disk: &dyn Disk, layout: &Layout, config: &RegionConfig) 
         former_ids,
         free,
         freezes,
-        still_held: quiesce::still_held(disk, &layout.marks()),
+        still_held: quiesce::still_held(disk, &layout.marks(), now),
     })
 }
 

@@ -65,7 +65,7 @@ impl RegionPort for LocalRegion {
         let inner = Arc::clone(&self.inner);
         blocking(move || {
             let config = inner.config().map_err(|error| observe::unknown(error.to_string(), None))?;
-            observe::snapshot(&*inner.disk, &inner.layout, &config)
+            observe::snapshot(&*inner.disk, &inner.layout, &config, inner.world.clock.now())
         })
         .await
     }

@@ -6,7 +6,7 @@
 //! - **A crash here** leaves the mark; whoever opens the region for writing next takes back what it names, and nothing
 //!   of that resource is held while somebody else still takes it back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,8 @@ const SETTLING: Duration = Duration::from_secs(10);
 
 /// How long a program takes at most from writing a mark to being at it.
 const STARTING: Duration = Duration::from_millis(250);
+/// How much longer than it may a freeze takes with a thaw that is well.
+const OVERDUE: Duration = Duration::from_secs(5);
 /// Until whoever only looks has let the lock go.
 const LOOKING: Duration = Duration::from_millis(2);
 
@@ -158,30 +160,42 @@ fn marks(disk: &dyn Disk, directory: &Path) -> Vec<PathBuf> {
     marks.filter(|path| path.extension().is_some_and(|suffix| suffix == "json")).collect()
 }
 
-/// What the marks in `directory` name and nobody is at. Writes nothing, and is in nobody's way.
-pub(in crate::region) fn still_held(disk: &dyn Disk, directory: &Path) -> BTreeMap<ResourceKey, StillHeld> {
-    let abandoned = || -> BTreeSet<(PathBuf, i64)> {
-        let marks = marks(disk, directory).into_iter().filter(|path| is_abandoned(path));
-        marks.filter_map(|path| Some((path.clone(), disk.symlink_metadata(&path).ok()?.mtime_ns))).collect()
+/// What the marks in `directory` name and nobody is at, and what is frozen for longer than it may be: somebody is at it,
+/// but its thaw hangs or fails. Writes nothing, and is in nobody's way.
+pub(in crate::region) fn still_held(
+    disk: &dyn Disk,
+    directory: &Path,
+    now: Timestamp,
+) -> BTreeMap<ResourceKey, StillHeld> {
+    let suspect = || -> BTreeMap<PathBuf, i64> {
+        let written = |path: &Path| disk.symlink_metadata(path).map(|stat| stat.mtime_ns).ok();
+        let marks = marks(disk, directory).into_iter().filter_map(|path| written(&path).map(|at| (path, at)));
+        marks.filter(|(path, at)| is_abandoned(path) || is_overdue(path, since(*at), now)).collect()
     };
-    let found = abandoned();
+    let found = suspect();
     if found.is_empty() {
         return BTreeMap::new();
     }
     // A mark is written before anybody is at it.
     std::thread::sleep(STARTING);
-    let still = abandoned().into_iter().filter(|mark| found.contains(mark));
-    let held = still.filter_map(|(path, written_ns)| {
-        let resource = path.file_stem()?.to_str()?.parse().ok()?;
-        let orders = File::open(&path).ok().and_then(|file| serde_json::from_reader(io::BufReader::new(file)).ok());
+    let still = suspect().into_iter().filter(|(path, written)| found.get(path) == Some(written));
+    let held = still.filter_map(|(path, written)| {
         let held = StillHeld {
-            since: Timestamp::from_micros(written_ns / 1000),
-            release: orders.map(|orders: Orders| orders.leaving()),
+            since: since(written),
+            release: read(&path).map(|orders| orders.leaving()),
             remembered: path.display().to_string(),
         };
-        Some((resource, held))
+        Some((path.file_stem()?.to_str()?.parse().ok()?, held))
     });
     held.collect()
+}
+
+const fn since(written_ns: i64) -> Timestamp {
+    Timestamp::from_micros(written_ns / 1000)
+}
+
+fn read(path: &Path) -> Option<Orders> {
+    serde_json::from_reader(io::BufReader::new(File::open(path).ok()?)).ok()
 }
 
 /// Whether the mark is there and nobody is at it, as far as can be seen.
@@ -190,4 +204,10 @@ fn is_abandoned(path: &Path) -> bool {
         Ok(file) => flock(&file, FlockOperation::NonBlockingLockShared) != Err(Errno::WOULDBLOCK),
         Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
+}
+
+/// Whether what the mark names should have been taken back by now.
+fn is_overdue(path: &Path, since: Timestamp, now: Timestamp) -> bool {
+    let longest = read(path).and_then(|orders| orders.longest);
+    longest.is_some_and(|longest| now.since(since) > longest.saturating_add(OVERDUE))
 }

@@ -79,3 +79,25 @@ async fn what_may_still_be_held_is_in_the_snapshot_and_what_somebody_is_at_is_no
     let held = pair.east.snapshot().await.unwrap().still_held;
     assert_eq!(held.keys().map(ToString::to_string).collect::<Vec<_>>(), ["vm.db"]);
 }
+
+#[tokio::test]
+async fn a_freeze_that_outlasts_its_time_is_told_though_somebody_is_at_it() {
+    let pair = Pair::with_web().await;
+    let orders = |longest: &str| {
+        format!(
+            r#"{{"enter": [], "leave": ["/bin/thaw"], "variables": {{}}, "entering": "1s", "longest": {longest}, "mark": null}}"#
+        )
+    };
+    let cases = [("vm.web", "\"10s\"", 60), ("vm.young", "\"10s\"", 5), ("vm.snapshot", "null", 3600)];
+    let _at_them = cases.map(|(resource, longest, age)| {
+        let path = format!("east/.debvisor/held/{resource}.json");
+        pair.write(&path, &orders(longest));
+        let mark = fs::File::options().read(true).write(true).open(pair.path(&path)).unwrap();
+        let written = u64::try_from(pair.world.clock.now().as_micros()).unwrap() - age * 1_000_000;
+        mark.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_micros(written)).unwrap();
+        rustix::fs::flock(&mark, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        mark
+    });
+    let held = pair.east.snapshot().await.unwrap().still_held;
+    assert_eq!(held.keys().map(ToString::to_string).collect::<Vec<_>>(), ["vm.web"]);
+}
