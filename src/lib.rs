@@ -11,11 +11,11 @@
 //! Rooms, in reading order. A room imports only from rooms above it in this list; `tests/it/tidy.rs` holds it.
 
 pub mod model;
-pub mod wire;
 pub mod config;
 pub mod host;
 pub mod process;
 pub mod replica;
+pub mod wire;
 pub mod plan;
 pub mod live;
 pub mod region;

@@ -14,7 +14,8 @@ use crate::model::{ByteCount, Digest, RegionId, ResourceKey};
 use crate::replica::port::{Source, Target};
 
 /// Why a region could not do what it was asked.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "code", content = "detail", rename_all = "snake_case")]
 pub enum PortError {
     /// No answer: the region may be dead, or only out of reach.
     #[error("{reason}")]

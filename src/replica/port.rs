@@ -71,7 +71,8 @@ pub enum ReadingEnd {
 }
 
 /// Why one end of a transfer could not go on.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "code", content = "detail", rename_all = "snake_case")]
 pub enum TransferError {
     /// Safety stopped it before anything changed.
     #[error("{}: {}", .0.reason.as_str(), .0.detail)]

@@ -59,7 +59,7 @@ pub enum Stage {
 }
 
 /// How a sync is done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncOptions {
     /// Whether the source reads every byte again, whatever it remembers.
     pub full: bool,
@@ -70,7 +70,7 @@ pub struct SyncOptions {
 }
 
 /// What a sync did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncReport {
     /// What became of it.
     pub published: Published,
@@ -85,7 +85,7 @@ pub struct SyncReport {
 }
 
 /// How a sync failed.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, Serialize, Deserialize, thiserror::Error)]
 #[error("{error}")]
 pub struct SyncFailure {
     /// Why.

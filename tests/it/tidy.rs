@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, in the order of `src/lib.rs`: a room imports only from those above it.
 const ROOMS: [&str; 14] = [
-    "model", "wire", "config", "host", "process", "replica", "plan", "live", "region", "state", "execute", "fleet",
+    "model", "config", "host", "process", "replica", "wire", "plan", "live", "region", "state", "execute", "fleet",
     "render", "cli",
 ];
 

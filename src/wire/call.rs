@@ -1,0 +1,192 @@
+//! The bodies of calls between programs, as the port to a region has them. Each carries under whose authority it is
+//! made: lineage, term, resource, epoch and operation are in the [`Authority`] or the [`SyncOrder`]; what follows an
+//! open session carries the session's id, which was given for that order.
+//!
+//! | call | what |
+//! | --- | --- |
+//! | `GET snapshot` | all that planning needs |
+//! | `POST region` | founds the region |
+//! | `POST controller` | takes control |
+//! | `POST records` | writes records |
+//! | `GET resources/{type}/{id}/points` | the points |
+//! | `POST resources/{type}/{id}/verify` | reads every byte (an operation) |
+//! | `DELETE resources/{type}/{id}/set-aside/{name}` | discards a copy |
+//! | `POST readings` | opens a reading (an operation) |
+//! | `POST readings/{session}/group-hashes`, `/block-hashes`, `/blocks`, `/close` | reads; the last is an operation |
+//! | `POST receivings` | opens a receiving (an operation) |
+//! | `POST receivings/{session}/groups`, `/expect`, `/survey`, `/wanted`, `/blocks`, `/checkpoint`, `/publish`, `/close` | receives |
+//! | `POST verified` | the source was seen unchanged |
+//! | `POST syncs` | the region fetches a resource from its source (an operation with progress) |
+//! | `GET operations/{id}`, `DELETE operations/{id}` | asks after an operation, stops it |
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::record::RecordChangeBody;
+use crate::model::Timestamp;
+use crate::model::region::{Authority, SyncOrder};
+use crate::replica::port::{BlockAddress, Reading};
+use crate::replica::transfer::SyncOptions;
+
+/// An order that says nothing but who gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ordered {
+    /// Under whose authority.
+    pub authority: Authority,
+}
+
+/// Conditional writes of records, all or none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Recording {
+    /// Under whose authority.
+    pub authority: Authority,
+    /// The writes; later ones see what earlier ones wrote.
+    pub changes: Vec<RecordChangeBody>,
+}
+
+/// Opens a reading.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OpenReading {
+    /// Of what, for whom.
+    pub order: SyncOrder,
+    /// Whether nothing remembered of earlier readings is trusted.
+    pub full: bool,
+}
+
+/// Asks for the hashes of groups that follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GroupRun {
+    /// The file's place in the manifest.
+    pub file: u32,
+    /// The first group.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+}
+
+/// Asks for the hashes of all blocks of groups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Groups {
+    /// The file's place in the manifest.
+    pub file: u32,
+    /// The groups.
+    pub groups: Vec<u64>,
+}
+
+/// Asks for blocks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WantedBlocks {
+    /// Which.
+    pub wanted: Vec<BlockAddress>,
+    /// Whether they may come compressed.
+    pub compress: bool,
+}
+
+/// Opens a receiving.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OpenReceiving {
+    /// Of what, from whom.
+    pub order: SyncOrder,
+    /// What the source opened.
+    pub reading: Reading,
+    /// Whether a person has accepted that the source changed a lot.
+    pub accept_change: bool,
+}
+
+/// Hashes of groups that follow each other, for a receiving to compare.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GroupHashes {
+    /// The file's place in the manifest.
+    pub file: u32,
+    /// The first group.
+    pub first: u64,
+    /// The hashes, in hexadecimal, without anything between them.
+    pub hashes: HashList,
+}
+
+/// Hashes of all blocks of groups, for a receiving to expect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BlockHashes {
+    /// The file's place in the manifest.
+    pub file: u32,
+    /// The groups.
+    pub groups: Vec<u64>,
+    /// The hashes of their blocks, in the groups' order.
+    pub hashes: HashList,
+}
+
+/// Publishes a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Publish {
+    /// When the source was last seen as it was read.
+    pub verified_at: Timestamp,
+}
+
+/// Says that the source was seen unchanged since the newest point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Verified {
+    /// Of what, for whom.
+    pub order: SyncOrder,
+    /// When.
+    pub verified_at: Timestamp,
+}
+
+/// Has a region fetch a resource from its source, which it finds in its own registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fetch {
+    /// Of what, from whom.
+    pub order: SyncOrder,
+    /// How.
+    pub options: SyncOptions,
+}
+
+/// Hashes as one hexadecimal text: 64 digits each.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub struct HashList(pub Vec<[u8; 32]>);
+
+impl TryFrom<String> for HashList {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let digits = text.as_bytes().chunks(64);
+        let hash = |digits: &[u8]| blake3::Hash::from_hex(digits).map(|hash| *hash.as_bytes());
+        digits.map(hash).collect::<Result<_, _>>().map(Self).map_err(|_| "hashes are 64 hexadecimal digits each".to_owned())
+    }
+}
+
+impl From<HashList> for String {
+    fn from(list: HashList) -> Self {
+        list.0.iter().map(|hash| blake3::Hash::from_bytes(*hash).to_hex().to_string()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_come_back_as_they_were_and_halves_are_refused() {
+        let list = HashList(vec![[7; 32], [0xab; 32]]);
+        let text = serde_json::to_string(&list).unwrap();
+        assert_eq!(text.len(), 130);
+        assert_eq!(serde_json::from_str::<HashList>(&text).unwrap(), list);
+        assert_eq!(serde_json::from_str::<HashList>("\"\"").unwrap(), HashList::default());
+        for bad in ["\"ab\"", "\"zz\"", "7"] {
+            assert!(serde_json::from_str::<HashList>(bad).is_err(), "{bad}");
+        }
+    }
+}
