@@ -68,6 +68,11 @@ impl Copy {
         let options =
             SyncOptions { full: false, accept_change: self.accept_change, bandwidth_limit: self.bandwidth_limit };
         let clock = self.world.clock.as_ref();
+        if self.source.is_served()
+            && let Some(fetched) = self.target.fetch(&self.order, &options, &tell, &self.cancel).await
+        {
+            return fetched;
+        }
         transfer::sync(&*self.source, &*self.target, &self.order, &options, clock, &tell, &self.cancel).await
     }
 }

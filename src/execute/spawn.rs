@@ -76,6 +76,7 @@ impl Runner<'_> {
                 target: target.clone(),
                 epoch: records::epoch(change, &self.job.observed, resource),
                 operation: OperationId(self.job.world.ids.ordered()),
+                compress: pair.is_none_or(|pair| pair.compression),
             },
             source: port(source)?,
             target: port(target)?,

@@ -34,6 +34,7 @@ use crate::plan::document::{
 use crate::replica::port::{
     BlockAddress, Hash, Published, Reading, ReadingEnd, Receiving, SessionId, Source, Survey, Target, TransferError,
 };
+use crate::replica::transfer::{Progress, SyncFailure, SyncOptions, SyncReport};
 
 /// A clock that goes on by a millisecond at each look.
 #[derive(Debug, Default)]
@@ -196,6 +197,20 @@ impl RegionPort for Region {
     async fn discard(&self, _: &Authority, _: &ResourceKey, _: &str) -> Result<(), PortError> {
         Err(PortError::Failed("not in this test".to_owned()))
     }
+    fn is_served(&self) -> bool {
+        false
+    }
+
+    async fn fetch(
+        &self,
+        _: &SyncOrder,
+        _: &SyncOptions,
+        _: Progress<'_>,
+        _: &CancellationToken,
+    ) -> Option<Result<SyncReport, SyncFailure>> {
+        None
+    }
+
     fn interrupt(&self) {
         self.stop.cancel();
     }

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 
 use super::port::{ContentCheck, PointSelector, PortError, RegionPort};
 use super::silence;
@@ -17,6 +18,7 @@ use crate::model::{RegionId, ResourceKey, Timestamp};
 use crate::replica::port::{
     BlockAddress, Hash, Published, Reading, ReadingEnd, Receiving, SessionId, Source, Survey, Target, TransferError,
 };
+use crate::replica::transfer::{Progress, SyncFailure, SyncOptions, SyncReport};
 use crate::wire::Envelope;
 
 /// The largest snapshot that is read; a region with 100,000 resources stays well below.
@@ -120,6 +122,18 @@ impl RegionPort for HttpRegion {
     }
     async fn discard(&self, _: &Authority, _: &ResourceKey, _: &str) -> Result<(), PortError> {
         not_built()
+    }
+    fn is_served(&self) -> bool {
+        true
+    }
+    async fn fetch(
+        &self,
+        _: &SyncOrder,
+        _: &SyncOptions,
+        _: Progress<'_>,
+        _: &CancellationToken,
+    ) -> Option<Result<SyncReport, SyncFailure>> {
+        None
     }
     fn interrupt(&self) {}
 }

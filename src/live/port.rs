@@ -6,12 +6,14 @@ use std::path::Path;
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use crate::model::observed::RegionStatus;
 use crate::model::point::Point;
-use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot};
+use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot, SyncOrder};
 use crate::model::{ByteCount, Digest, RegionId, ResourceKey};
 use crate::replica::port::{Source, Target};
+use crate::replica::transfer::{Progress, SyncFailure, SyncOptions, SyncReport};
 
 /// Why a region could not do what it was asked.
 #[derive(Debug, Clone, Serialize, Deserialize, thiserror::Error)]
@@ -216,6 +218,20 @@ pub trait RegionPort: Source + Target + std::fmt::Debug {
     /// # Errors
     /// [`PortError::NotFound`] for an unknown name.
     async fn discard(&self, authority: &Authority, resource: &ResourceKey, name: &str) -> Result<(), PortError>;
+
+    /// Whether other regions can reach it by its endpoint, so that one that keeps a copy can fetch it there.
+    fn is_served(&self) -> bool;
+
+    /// Has this region fetch a resource from its source, which it finds in its own registry; none: it fetches
+    /// nothing by itself, and whoever asks carries the bytes. When `cancel` is, it stops at the next durable place.
+    /// Dropping the future leaves the region at work; the next fetch of the resource takes over from it.
+    async fn fetch(
+        &self,
+        order: &SyncOrder,
+        options: &SyncOptions,
+        progress: Progress<'_>,
+        cancel: &CancellationToken,
+    ) -> Option<Result<SyncReport, SyncFailure>>;
 
     /// Stops running transfers at the next durable place.
     fn interrupt(&self);

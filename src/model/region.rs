@@ -299,6 +299,8 @@ pub struct SyncOrder {
     pub epoch: Epoch,
     /// The order that this is part of.
     pub operation: OperationId,
+    /// Whether blocks may be compressed where they travel between machines.
+    pub compress: bool,
 }
 
 /// One conditional write of a record at a region.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 
 use super::local::{Inner, LocalRegion, blocking};
 use super::observe;
@@ -11,13 +12,14 @@ use super::restore;
 use super::store::{Ground, RegionCatalog, Store};
 use crate::live::port::{ContentCheck, PointSelector, PortError, RegionPort};
 use crate::model::point::Point;
-use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot};
+use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot, SyncOrder};
 use crate::model::{RegionId, ResourceKey};
 use crate::replica::catalog::Catalog;
 use crate::replica::export::{ExportOrder, export};
 use crate::replica::points::{self, PointChoice};
 use crate::replica::port::TransferError;
 use crate::replica::verify::note_damage;
+use crate::replica::transfer::{Progress, SyncFailure, SyncOptions, SyncReport};
 
 impl Inner {
     /// The store for looking: no lock, nothing written.
@@ -165,6 +167,20 @@ impl RegionPort for LocalRegion {
 
     async fn discard(&self, _: &Authority, resource: &ResourceKey, name: &str) -> Result<(), PortError> {
         self.inner.discard(resource, name).await
+    }
+
+    fn is_served(&self) -> bool {
+        false
+    }
+
+    async fn fetch(
+        &self,
+        _: &SyncOrder,
+        _: &SyncOptions,
+        _: Progress<'_>,
+        _: &CancellationToken,
+    ) -> Option<Result<SyncReport, SyncFailure>> {
+        None
     }
 
     fn interrupt(&self) {

@@ -164,7 +164,11 @@ impl TryFrom<String> for HashList {
     fn try_from(text: String) -> Result<Self, String> {
         let digits = text.as_bytes().chunks(64);
         let hash = |digits: &[u8]| blake3::Hash::from_hex(digits).map(|hash| *hash.as_bytes());
-        digits.map(hash).collect::<Result<_, _>>().map(Self).map_err(|_| "hashes are 64 hexadecimal digits each".to_owned())
+        digits
+            .map(hash)
+            .collect::<Result<_, _>>()
+            .map(Self)
+            .map_err(|_| "hashes are 64 hexadecimal digits each".to_owned())
     }
 }
 

@@ -38,13 +38,14 @@ pub struct RecordWriteBody {
 impl From<&RecordChange> for RecordChangeBody {
     fn from(change: &RecordChange) -> Self {
         let RecordChange { address, expected, record } = change;
-        let record = record.as_ref().map(|RecordWrite { spec, managed_by, store, holder, former_id }| RecordWriteBody {
-            spec: spec.to_json(),
-            managed_by: *managed_by,
-            store: *store,
-            holder: holder.clone(),
-            former_id: former_id.clone(),
-        });
+        let record =
+            record.as_ref().map(|RecordWrite { spec, managed_by, store, holder, former_id }| RecordWriteBody {
+                spec: spec.to_json(),
+                managed_by: *managed_by,
+                store: *store,
+                holder: holder.clone(),
+                former_id: former_id.clone(),
+            });
         Self { address: address.clone(), expected: *expected, record }
     }
 }

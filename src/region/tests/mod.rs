@@ -123,6 +123,7 @@ impl Pair {
             target: id("west"),
             epoch: Epoch(1),
             operation: OperationId(self.world.ids.random()),
+            compress: true,
         }
     }
 

@@ -407,6 +407,7 @@ impl Lab {
             target: "there".parse().unwrap(),
             epoch: Epoch::BIRTH,
             operation: OperationId(uuid::Uuid::nil()),
+            compress: true,
         }
     }
 
