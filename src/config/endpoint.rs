@@ -28,6 +28,14 @@ pub(super) fn parse(text: &str, base: &Path) -> Result<Endpoint, EndpointError> 
     }
 }
 
+/// Reads the origin of a served region: scheme, host and port.
+pub(super) fn origin(text: &str) -> Result<String, EndpointError> {
+    match parse(text, Path::new(""))? {
+        Endpoint::Http(origin) => Ok(origin),
+        Endpoint::Directory(_) => Err(error("it is a directory", "write `https://host[:port]`")),
+    }
+}
+
 /// Resolves the declared endpoint of a region that is only remembered; none where it is no endpoint any more.
 pub fn resolve_endpoint(text: &str, base: &Path) -> Option<Endpoint> {
     parse(text, base).ok()

@@ -27,9 +27,11 @@ mod protect;
 mod depend;
 mod moves;
 pub mod region;
+pub mod credentials;
 pub mod fmt;
 pub mod init;
 
+pub use credentials::{Credential, Credentials};
 pub use endpoint::resolve_endpoint;
 pub use load::{load, locate};
 pub use loaded::{Loaded, Origin};

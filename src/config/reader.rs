@@ -326,7 +326,9 @@ impl<'r, 'i> Fields<'r, 'i> {
             let name: &str = key.get_ref();
             let of = if self.what.is_empty() { String::new() } else { format!(" of {}", self.what) };
             let near = self.report.nearest(name, self.known.iter().copied());
-            let secret = ["token", "password", "secret", "credential"].iter().any(|word| name.contains(word));
+            // Where a token is known, this is the credentials file.
+            let secret = !self.known.contains(&"token")
+                && ["token", "password", "secret", "credential"].iter().any(|word| name.contains(word));
             let help = match near {
                 Some(near) => format!("did you mean `{near}`?"),
                 None if secret => "credentials belong in the credentials file, never in this one".to_owned(),
