@@ -108,7 +108,8 @@ mod tests {
 
     #[test]
     fn blocks_come_back_as_they_were() {
-        let (zeros, noise) = (vec![0; 65536], (0..65536_u32).map(|n| (n * n >> 7) as u8 ^ n as u8).collect::<Vec<_>>());
+        let (zeros, noise) =
+            (vec![0; 65536], (0..65536_u32).map(|n| ((n * n) >> 7) as u8 ^ n as u8).collect::<Vec<_>>());
         let given = [(AT, zeros.as_slice()), (BlockAddress { file: 0, block: 0 }, noise.as_slice()), (AT, b"x")];
         for compress in [false, true] {
             let packed = pack(given, compress).unwrap();
