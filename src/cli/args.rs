@@ -56,6 +56,12 @@ pub(crate) struct Globals {
     /// topology directory]
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) state: Option<PathBuf>,
+    /// Show regions the credentials of this file [default: /etc/debvisor/region/credentials.toml where it exists]
+    #[arg(long, global = true, value_name = "FILE", env = "DEBVISOR_REGION_CREDENTIALS", hide_env_values = true)]
+    pub(crate) credentials: Option<PathBuf>,
+    /// Send DEBVISOR_REGION_TOKEN_<REGION> to this origin though the state does not record it yet; may be repeated
+    #[arg(long, global = true, value_name = "ORIGIN")]
+    pub(crate) trust_origin: Vec<String>,
     /// Print results in this format
     #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
     pub(crate) format: Format,

@@ -288,25 +288,35 @@ const fn port(error: &PortError) -> &'static str {
 /// Actions of one run that went wrong are told together where they say the same, and at most so many times.
 const TOLD_MAX: usize = 10;
 
+/// An error's words without the names of requests, which differ where all else is the same.
+fn without_request(message: &str) -> String {
+    const NAMED: &str = "request ";
+    let is_id = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let mut parts = message.split(NAMED);
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |words, part| words + NAMED + part.trim_start_matches(is_id))
+}
+
 /// What went wrong in a run of which the rest stands, each thing at the line that asked for it.
 pub(crate) fn of_run(report: &RunReport, loaded: Option<&Loaded>) -> Vec<Report> {
-    type Key<'a> = (Outcome, &'a str, &'a Option<String>);
-    let mut groups: Vec<(Key<'_>, Vec<&crate::fleet::ChangeOutcome>)> = Vec::new();
+    type Key<'a> = (Outcome, String, &'a Option<String>);
+    type Alike<'a> = Vec<(&'a str, &'a crate::fleet::ChangeOutcome)>;
+    let mut groups: Vec<(Key<'_>, Alike<'_>)> = Vec::new();
     for outcome in &report.outcomes {
         let wrong = matches!(outcome.outcome, Outcome::Failed | Outcome::Blocked);
         let Some(message) = outcome.message.as_deref().filter(|_| wrong) else { continue };
-        let key = (outcome.outcome, message, &outcome.help);
+        let key = (outcome.outcome, without_request(message), &outcome.help);
         match groups.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, alike)) => alike.push(outcome),
-            None => groups.push((key, vec![outcome])),
+            Some((_, alike)) => alike.push((message, outcome)),
+            None => groups.push((key, vec![(message, outcome)])),
         }
     }
     let all = groups.len();
     let mut reports: Vec<Report> = groups
         .into_iter()
         .take(TOLD_MAX)
-        .map(|((outcome, message, help), alike)| {
-            let first = alike[0];
+        .map(|((outcome, _, help), alike)| {
+            let (message, first) = alike[0];
             let place = match (&first.region, first.regions.as_slice()) {
                 (Some(region), _) | (None, [region]) => format!(" at {region}"),
                 (None, _) => String::new(),
@@ -395,6 +405,13 @@ mod tests {
         let reports = CliError::from(error).reports(None);
         assert_eq!(reports[0].help.as_deref(), Some("There are: web-vm-1, db-vm-1."));
         assert!(reports[0].message.contains("nobody"));
+    }
+
+    #[test]
+    fn the_same_trouble_of_two_requests_is_the_same() {
+        let said = |id: &str| without_request(&format!("it broke (request {id}); it stands at a (request {id})"));
+        assert_eq!(said("17a"), said("9b-4"));
+        assert_ne!(said("17a"), without_request("it broke (request 17a)"));
     }
 
     #[test]

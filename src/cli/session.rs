@@ -1,5 +1,6 @@
 //! What a running command has at hand: its options, its streams, the topology, the fleet.
 
+use std::ffi::OsString;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::args::{Format, Globals};
 use super::error::CliError;
-use crate::config::{self, Loaded};
+use crate::config::{self, Credentials, Loaded, credentials};
 use crate::execute::event::EventSink;
 use crate::fleet::{Desired, MultiRegionManager, Settings, Watch};
 use crate::host::{Host, HostDisk};
 use crate::model::World;
+use crate::model::topology::Endpoint;
 use crate::render::document;
 use crate::render::event::{Bars, Feed, JsonLines, Later, Lines, Tells, View};
 use crate::render::{Look, Printer};
@@ -26,6 +28,9 @@ fn guard() -> Option<Vec<String>> {
     let program = std::env::current_exe().ok().filter(|_| !cfg!(test))?;
     Some(vec![program.into_os_string().into_string().ok()?, GUARD.to_owned()])
 }
+
+/// The credentials file where none is named.
+const CREDENTIALS: &str = "/etc/debvisor/region/credentials.toml";
 
 /// The hidden subcommand that [`guard`] starts.
 pub(super) const GUARD: &str = "thaw-guard";
@@ -84,6 +89,7 @@ impl Session {
             host: self.host.clone(),
             disk: Arc::new(HostDisk),
             guard: guard(),
+            credentials: Arc::new(self.credentials(&loaded)?),
             command: self.command_line.clone(),
         };
         let desired = Desired {
@@ -92,6 +98,30 @@ impl Session {
             base: loaded.base.clone(),
         };
         Ok(MultiRegionManager::new(self.world.clone(), settings, desired))
+    }
+
+    /// What regions may see: the credentials file, tokens of the environment, and the origins that a person named.
+    fn credentials(&self, loaded: &Loaded) -> Result<Credentials, CliError> {
+        let served = loaded.topology.endpoints.values().any(|endpoint| matches!(endpoint, Endpoint::Http(_)));
+        let usual = Path::new(CREDENTIALS);
+        let mut credentials = match &self.globals.credentials {
+            Some(path) => credentials::load(path)?,
+            None if usual.exists() => match credentials::load(usual) {
+                // Directories need none, so it may well be for others' eyes only.
+                Err(_) if !served => Credentials::default(),
+                loaded => loaded?,
+            },
+            None => Credentials::default(),
+        };
+        let text = |name: OsString| name.into_string().ok();
+        credentials.take_variables(
+            std::env::vars_os().filter_map(|(name, value)| text(name).map(|name| (name, text(value)))),
+        )?;
+        for origin in &self.globals.trust_origin {
+            let unfit = |why: String| CliError::Usage(format!("--trust-origin {origin}: {why}"));
+            credentials.trust(origin).map_err(unfit)?;
+        }
+        Ok(credentials)
     }
 
     fn state_beside(&self, topology: &Path) -> PathBuf {

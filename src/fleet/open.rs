@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::manager::MultiRegionManager;
-use crate::config::resolve_endpoint;
+use crate::config::{Credential, resolve_endpoint};
 use crate::host::Holder;
-use crate::live::HttpRegion;
 use crate::live::port::RegionPort;
+use crate::live::{Deadlines, HttpRegion};
 use crate::model::recorded::Recorded;
 use crate::model::topology::{Endpoint, Spec};
 use crate::model::{Address, RegionId};
 use crate::region::{LocalRegion, Opening};
+use crate::state::StateFile;
 
 impl MultiRegionManager {
     /// The port to a region. Nothing is asked or written yet.
@@ -34,10 +35,24 @@ impl MultiRegionManager {
                 Arc::new(LocalRegion::new(region.clone(), directory.clone(), opening))
             }
             Endpoint::Http(origin) => {
-                let deadline = self.desired.topology.policy.health.timeout;
-                Arc::new(HttpRegion::new(region.clone(), origin.clone(), deadline))
+                let deadlines = Deadlines::of(self.desired.topology.policy.health.timeout);
+                let credential = self.credential(region, origin);
+                Arc::new(HttpRegion::new(region.clone(), origin.clone(), deadlines, credential, self.world.clone()))
             }
         }
+    }
+
+    /// What the origin may see that is declared for a region.
+    fn credential(&self, region: &RegionId, origin: &str) -> Credential {
+        let credentials = &self.settings.credentials;
+        let recorded = if credentials.asks_the_state() { self.recorded_origin(region) } else { None };
+        credentials.for_region(region, origin, recorded.as_deref(), self.desired.topology.regions.keys())
+    }
+
+    /// Where the state met the region. One that cannot be read vouches for nothing.
+    fn recorded_origin(&self, region: &RegionId) -> Option<String> {
+        let reader = StateFile::new(&self.settings.state).read().ok()??;
+        reader.stores().ok()?.into_iter().find(|known| known.region_id == *region)?.origin
     }
 
     /// The ports to all declared regions, and to those that are only remembered: what they still record can be

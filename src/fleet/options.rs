@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Credentials;
 use crate::execute::event::EventSink;
 use crate::host::{Disk, Host};
 use crate::model::Address;
@@ -41,6 +42,8 @@ pub struct Settings {
     /// The argv of a process that thaws what this program froze and did not thaw (see
     /// [`Opening::guard`](crate::region::Opening)).
     pub guard: Option<Vec<String>>,
+    /// What regions elsewhere may see of this program's secrets.
+    pub credentials: Arc<Credentials>,
     /// The command line, for the lock, the history and whoever meets them.
     pub command: String,
 }

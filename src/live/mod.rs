@@ -5,7 +5,7 @@ pub mod observe;
 pub mod silence;
 pub mod http;
 
-pub use http::HttpRegion;
+pub use http::{Deadlines, HttpRegion};
 pub use observe::observe;
 pub use port::{PortError, RegionPort};
 

@@ -49,6 +49,9 @@ pub(super) fn no_answer(origin: &str, error: &reqwest::Error, deadline: Duration
         None if !error.is_connect() && innermost.contains("connection closed") => {
             unreachable(format!("{origin} closed the connection without an answer"))
         }
+        None if innermost.contains("end of file before message length") => {
+            unreachable(format!("{origin} closed the connection in the middle of its answer"))
+        }
         None if origin.starts_with("https:") && error.is_connect() => unknown(
             format!("no TLS connection to {origin}: {innermost}"),
             Some("check the region's certificate and the `ca` of its credentials"),
@@ -59,14 +62,14 @@ pub(super) fn no_answer(origin: &str, error: &reqwest::Error, deadline: Duration
     }
 }
 
-/// An answer that is not what was asked for.
-pub(super) fn senseless(origin: &str, status: reqwest::StatusCode, body: &[u8]) -> PortError {
+/// An answer that is not what was asked for: `wanted`, in words.
+pub(super) fn senseless(origin: &str, status: reqwest::StatusCode, body: &[u8], wanted: &str) -> PortError {
     let line = first_line(body);
     let said = if line.is_empty() { String::new() } else { format!(": {line}") };
     let code = status.as_u16();
     let (reason, help) = match code {
         200..=299 => (
-            format!("{origin} answered with something else than a region's snapshot{said}"),
+            format!("{origin} answered with something else than {wanted}{said}"),
             "a proxy may answer in its place, or the api_endpoint is another service's",
         ),
         300..=399 => (
@@ -78,7 +81,7 @@ pub(super) fn senseless(origin: &str, status: reqwest::StatusCode, body: &[u8]) 
             "give a token for this origin in the credentials file",
         ),
         404 => (
-            format!("{origin} knows no snapshot ({code}){said}"),
+            format!("{origin} knows no such request ({code}){said}"),
             "the api_endpoint may be another service's, or an older program's",
         ),
         _ => (format!("{origin} answered {code}{said}"), "look at the region's own log"),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::config::Credential;
 use crate::model::observed::{Observation, RegionStatus};
 use crate::model::region::RegionSnapshot;
 use crate::model::time::Clock;
@@ -41,8 +42,13 @@ fn http(status: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len()).into_bytes()
 }
 
+fn region(name: &str, origin: &str, deadline: Duration) -> HttpRegion {
+    let deadlines = Deadlines::of(deadline);
+    HttpRegion::new(name.parse().unwrap(), origin, deadlines, Credential::default(), crate::host::world())
+}
+
 async fn ask(origin: &str) -> Result<RegionSnapshot, (RegionStatus, String)> {
-    let port = HttpRegion::new("west".parse().unwrap(), origin, DEADLINE);
+    let port = region("west", origin, DEADLINE);
     port.snapshot().await.map_err(|error| match error {
         PortError::Unreachable { status, reason, .. } => (status, reason),
         other => panic!("{other:?}"),
@@ -129,7 +135,7 @@ async fn all_regions_are_asked_at_once_and_the_silent_ones_are_part_of_the_answe
     let mut ports: BTreeMap<RegionId, Arc<dyn RegionPort>> = BTreeMap::new();
     for (name, origin) in [("a", &mute), ("b", &answers), ("c", &mute), ("d", &mute)] {
         let id: RegionId = name.parse().unwrap();
-        ports.insert(id.clone(), Arc::new(HttpRegion::new(id, origin, Duration::from_secs(60))));
+        ports.insert(id.clone(), Arc::new(region(name, origin, Duration::from_secs(60))));
     }
     let observed = observe(&clock, &ports, DEADLINE).await;
     assert!(clock.since_boot() < DEADLINE * 2, "one after the other would take three deadlines");

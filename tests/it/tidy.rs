@@ -12,13 +12,15 @@ const ROOMS: [&str; 14] = [
 ];
 
 /// Outside crates with one home (or, for SQL, with the two stores and the room that opens databases).
-const HOMES: [(&str, &[&str]); 11] = [
+const HOMES: [(&str, &[&str]); 13] = [
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
     ("toml", &["config"]),
     ("toml_edit", &["config"]),
     ("reqwest", &["live"]),
+    ("backon", &["live"]),
+    ("zstd", &["wire"]),
     ("similar", &["render"]),
     ("indicatif", &["render"]),
     ("comfy_table", &["render"]),

@@ -43,7 +43,7 @@ impl Secret {
     }
 
     /// Any text, such as a key.
-    pub(super) fn text(text: String) -> Self {
+    pub(crate) fn text(text: String) -> Self {
         Self(text.into())
     }
 

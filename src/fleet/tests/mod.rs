@@ -139,6 +139,7 @@ impl Place {
             host: Host::current(),
             disk: Arc::new(HostDisk),
             guard: None,
+            credentials: Arc::default(),
             command: "a test".to_owned(),
         };
         let desired = Desired {

@@ -1,0 +1,308 @@
+//! One request and its answer: the pool of connections, the deadline of the whole, the cap on what is read, repeats.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
+use reqwest::{Certificate, Identity, Method, StatusCode};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::answer::{CallError, said};
+use super::deadlines::Deadlines;
+use crate::config::Credential;
+use crate::live::port::PortError;
+use crate::live::silence;
+use crate::model::{RegionId, World};
+use crate::wire::{API, BYTES, IDEMPOTENCY_KEY, REQUEST_ID};
+
+/// How often a lost question is asked in all.
+const TRIES: usize = 5;
+/// The longest pause between two of them.
+const PAUSE_MAX: Duration = Duration::from_secs(8);
+/// The most that is read of an answer that says why not.
+const ERROR_BYTES: usize = 1 << 20;
+/// How long a connection is kept for the next question.
+const IDLE: Duration = Duration::from_secs(5);
+/// Bodies from here on have the deadline of what carries much.
+const BULK_BYTES: usize = 64 << 10;
+
+/// What a request carries.
+#[derive(Debug, Clone)]
+pub(super) enum Body {
+    Nothing,
+    Json(Vec<u8>),
+    Bytes(Vec<u8>),
+}
+
+impl Body {
+    const fn len(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Json(bytes) | Self::Bytes(bytes) => bytes.len(),
+        }
+    }
+}
+
+/// One question.
+#[derive(Debug, Clone)]
+pub(super) struct Ask {
+    pub(super) method: Method,
+    /// Below `/api/v1`.
+    pub(super) path: String,
+    pub(super) body: Body,
+    /// The order that it gives; a repeat under the same key does nothing twice.
+    pub(super) key: Option<Uuid>,
+    /// How long the region may work before it answers that it has begun.
+    pub(super) prefer: Option<Duration>,
+    /// For the whole.
+    pub(super) deadline: Duration,
+    /// The most that is read of the answer.
+    pub(super) most: usize,
+    /// What is hoped for, in words.
+    pub(super) wanted: &'static str,
+    pub(super) repeat: Repeat,
+}
+
+/// Whether a lost question is asked again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// Asking twice is not the same as asking once.
+    Never,
+    /// A few times.
+    Few,
+    /// As long as lost questions are asked again.
+    Patiently,
+}
+
+/// What a region answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) is_bytes: bool,
+    pub(super) body: Vec<u8>,
+    /// What was asked and under which name, for errors.
+    pub(super) asked: Asked,
+}
+
+/// A question as errors name it.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) wanted: &'static str,
+    /// The request's id, as the region's log has it.
+    pub(super) request: String,
+}
+
+impl Asked {
+    /// Whether it is the one question that regions are observed by: where it fails, all that needs to be said is what
+    /// the region is like, in the same words every time.
+    pub(super) fn observes(&self) -> bool {
+        self.path == "snapshot"
+    }
+}
+
+/// The client of one region.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) region: RegionId,
+    pub(super) origin: String,
+    pub(super) deadlines: Deadlines,
+    pub(super) credential: Credential,
+    pub(super) world: World,
+    /// Nothing new is begun, and nothing lost is asked again.
+    pub(super) interrupted: CancellationToken,
+    built: OnceLock<Result<reqwest::Client, PortError>>,
+}
+
+impl Client {
+    pub(super) fn new(
+        region: RegionId,
+        origin: String,
+        deadlines: Deadlines,
+        credential: Credential,
+        world: World,
+    ) -> Self {
+        let interrupted = CancellationToken::new();
+        Self { region, origin, deadlines, credential, world, interrupted, built: OnceLock::new() }
+    }
+
+    /// Asks, once more where that is safe and the answer was lost. Only an answer that is a success comes back as one.
+    pub(super) async fn ask(&self, ask: &Ask) -> Result<Answer, CallError> {
+        let request = self.world.ids.random().simple().to_string();
+        let began = self.world.clock.since_boot();
+        let times = match ask.repeat {
+            Repeat::Never => 0,
+            Repeat::Few => TRIES - 1,
+            // Time ends it.
+            Repeat::Patiently => usize::MAX,
+        };
+        let schedule = ExponentialBuilder::default()
+            .with_min_delay(self.deadlines.pause)
+            .with_max_delay(PAUSE_MAX)
+            .with_max_times(times)
+            .with_jitter();
+        (|| self.once(ask, &request))
+            .retry(schedule)
+            .when(|error| {
+                let waited = self.world.clock.since_boot().saturating_sub(began);
+                error.was_lost() && waited < self.deadlines.lost && !self.interrupted.is_cancelled()
+            })
+            .await
+    }
+
+    async fn once(&self, ask: &Ask, request: &str) -> Result<Answer, CallError> {
+        let mut asked = Asked {
+            method: ask.method.clone(),
+            path: ask.path.clone(),
+            wanted: ask.wanted,
+            request: request.to_owned(),
+        };
+        let deadline = if ask.body.len() >= BULK_BYTES { ask.deadline.max(self.deadlines.bulk) } else { ask.deadline };
+        let lost = |error: reqwest::Error, asked: &Asked| {
+            CallError::lost(silence::no_answer(&self.origin, &error, deadline), asked)
+        };
+        let client = self.client().map_err(|error| CallError::unclear(error, None))?;
+        let mut sent = client.request(ask.method.clone(), self.address(&ask.path)).timeout(deadline);
+        sent = sent.header(REQUEST_ID, request);
+        if let Some(key) = ask.key {
+            sent = sent.header(IDEMPOTENCY_KEY, key.to_string());
+        }
+        if let Some(wait) = ask.prefer {
+            sent = sent.header("prefer", format!("respond-async, wait={}", wait.as_secs()));
+        }
+        sent = match &ask.body {
+            Body::Nothing => sent,
+            Body::Json(json) => sent.header(CONTENT_TYPE, "application/json").body(json.clone()),
+            Body::Bytes(bytes) => sent.header(CONTENT_TYPE, BYTES).body(bytes.clone()),
+        };
+        let mut response = sent.send().await.map_err(|error| lost(error, &asked))?;
+        if let Some(named) = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_id(id)) {
+            named.clone_into(&mut asked.request);
+        }
+        let status = response.status();
+        let is_bytes = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == BYTES);
+        let most = if status.is_success() { ask.most } else { ERROR_BYTES };
+        let announced = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let mut body = Vec::new();
+        if announced.is_none_or(|length: u64| length <= most as u64) {
+            loop {
+                match response.chunk().await {
+                    Ok(Some(chunk)) if body.len() + chunk.len() <= most => body.extend_from_slice(&chunk),
+                    Ok(Some(_)) => return Err(self.endless(status, &body, asked)),
+                    Ok(None) => break,
+                    // An error that was cut is an error all the same.
+                    Err(_) if !status.is_success() => break,
+                    Err(error) => return Err(lost(error, &asked)),
+                }
+            }
+        } else if status.is_success() {
+            return Err(self.endless(status, &body, asked));
+        }
+        if status.is_success() {
+            return Ok(Answer { status, is_bytes, body, asked });
+        }
+        Err(said(self, status, &body, asked))
+    }
+
+    /// More than the call can need.
+    fn endless(&self, status: StatusCode, body: &[u8], asked: Asked) -> CallError {
+        if !status.is_success() {
+            return said(self, status, body, asked);
+        }
+        CallError::unclear(silence::unknown(format!("{} answers without end", self.origin), None), Some(&asked))
+    }
+
+    /// Where `path` is asked: at the origin, or where its name is reached from here.
+    fn address(&self, path: &str) -> String {
+        match self.credential.connect {
+            Some(connect) => {
+                let (scheme, host) = self.name();
+                // By the name, which the certificate is for; the port is that of the connection.
+                let host = if scheme == "http" { connect.ip().to_string() } else { host.to_owned() };
+                let host = if host.contains(':') { format!("[{host}]") } else { host };
+                format!("{scheme}://{host}:{}{API}/{path}", connect.port())
+            }
+            None => format!("{}{API}/{path}", self.origin),
+        }
+    }
+
+    /// The origin's scheme, and its host without brackets and port.
+    fn name(&self) -> (&str, &str) {
+        let (scheme, authority) = self.origin.split_once("://").unwrap_or(("http", &self.origin));
+        let host = match authority.strip_prefix('[') {
+            Some(address) => address.split(']').next().unwrap_or(address),
+            None => authority.split(':').next().unwrap_or(authority),
+        };
+        (scheme, host)
+    }
+
+    fn client(&self) -> Result<&reqwest::Client, PortError> {
+        self.built.get_or_init(|| self.build()).as_ref().map_err(Clone::clone)
+    }
+
+    fn build(&self) -> Result<reqwest::Client, PortError> {
+        let mut headers = HeaderMap::new();
+        if let Some(token) = &self.credential.token {
+            let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
+                .map_err(|_| silence::unknown("the token cannot stand in a request".to_owned(), None))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(self.deadlines.connect)
+            // Before the region closes it: what is sent then is lost, and not everything is asked twice.
+            .pool_idle_timeout(IDLE)
+            // Neither a proxy's answer nor another host's may pass for the region's.
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            // What is asked again, and when, is decided here.
+            .retry(reqwest::retry::never())
+            .user_agent(concat!("debvisor-region/", env!("CARGO_PKG_VERSION")));
+        let (scheme, host) = self.name();
+        if let Some(connect) = self.credential.connect {
+            let authority = self.origin.split_once("://").map_or("", |(_, authority)| authority);
+            if let Ok(authority) = HeaderValue::try_from(authority) {
+                headers.insert(HOST, authority);
+            }
+            builder = builder.resolve(host, connect);
+        }
+        if let Some(ca) = &self.credential.ca {
+            let unfit = |why: &str| {
+                let reason = format!("the ca of {} in {} cannot be used: {why}", self.origin, ca.path.display());
+                silence::unknown(reason, Some("give certificates in PEM form"))
+            };
+            let certificates = Certificate::from_pem_bundle(ca.text.as_bytes()).map_err(|e| unfit(&e.to_string()))?;
+            if certificates.is_empty() {
+                return Err(unfit("there is no certificate in it"));
+            }
+            builder = builder.tls_certs_only(certificates);
+        } else if scheme == "http" {
+            // No certificate will be looked at, so the system's need not be there.
+            builder = builder.tls_certs_only([]);
+        }
+        if let Some(client) = &self.credential.client {
+            let both = format!("{}\n{}", client.key.expose(), client.cert.text);
+            let unfit = |error: reqwest::Error| {
+                let cert = client.cert.path.display();
+                let reason =
+                    format!("the certificate for {} in {cert} and its key cannot be used: {error}", self.origin);
+                silence::unknown(reason, Some("give both in PEM form, the key without a passphrase"))
+            };
+            builder = builder.identity(Identity::from_pem(both.as_bytes()).map_err(unfit)?);
+        }
+        let failed = |error: reqwest::Error| {
+            let innermost = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+            let cause = innermost.last().map_or_else(String::new, ToString::to_string);
+            silence::unknown(format!("no HTTP client for {}: {cause}", self.origin), None)
+        };
+        builder.default_headers(headers).build().map_err(failed)
+    }
+}
+
+/// Whether an answer's text may stand in a message as a request's id.
+fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}

@@ -1,0 +1,216 @@
+//! The port of a region that is served elsewhere: each order as its call.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use reqwest::Method;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::answer::{CallError, data};
+use super::client::{Ask, Body, Client, Repeat};
+use super::deadlines::Deadlines;
+use super::operation::{Work, json};
+use crate::config::Credential;
+use crate::live::port::{ContentCheck, PointSelector, PortError, RegionPort};
+use crate::model::point::Point;
+use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot, SyncOrder};
+use crate::model::{ByteCount, RegionId, ResourceKey, World};
+use crate::replica::port::{SessionId, TransferError};
+use crate::replica::transfer::{Progress, SyncFailure, SyncOptions, SyncReport};
+use crate::wire::Operation;
+use crate::wire::call::{Fetch, Ordered, Recording};
+use crate::wire::record::RecordChangeBody;
+
+/// The largest snapshot that is read; a region with 100,000 resources stays well below.
+const SNAPSHOT_BYTES: usize = 256 << 20;
+
+/// What is hoped for where nothing but a yes is.
+pub(super) const ANSWER: &str = "a region's answer";
+
+/// A region by its origin.
+#[derive(Debug)]
+pub struct HttpRegion {
+    pub(super) client: Client,
+    /// Whether blocks of an open session may be compressed, as its order said.
+    compress: Mutex<BTreeMap<SessionId, bool>>,
+}
+
+impl HttpRegion {
+    /// The region `region` at `origin`: scheme, host and port. Nothing is asked yet. The credential must be that of
+    /// the origin.
+    pub fn new(
+        region: RegionId,
+        origin: impl Into<String>,
+        deadlines: Deadlines,
+        credential: Credential,
+        world: World,
+    ) -> Self {
+        let origin = origin.into().trim_end_matches('/').to_owned();
+        Self { client: Client::new(region, origin, deadlines, credential, world), compress: Mutex::default() }
+    }
+
+    /// A short question that is safe to repeat.
+    pub(super) async fn question<T: DeserializeOwned>(&self, ask: &Ask) -> Result<T, CallError> {
+        data(&self.client, self.client.ask(ask).await?)
+    }
+
+    /// A short order: a repeat of it does nothing twice.
+    async fn order<T: DeserializeOwned>(&self, path: &str, body: Body, wanted: &'static str) -> Result<T, PortError> {
+        let key = Some(self.client.world.ids.ordered());
+        let ask = Ask { key, ..self.client.short(Method::POST, path, body, wanted) };
+        self.question(&ask).await.map_err(CallError::into_port)
+    }
+
+    pub(super) fn remember(&self, session: SessionId, compress: bool) {
+        self.compress.lock().unwrap_or_else(PoisonError::into_inner).insert(session, compress);
+    }
+
+    pub(super) fn forget(&self, session: SessionId) {
+        self.compress.lock().unwrap_or_else(PoisonError::into_inner).remove(&session);
+    }
+
+    pub(super) fn may_compress(&self, session: SessionId) -> bool {
+        self.compress.lock().unwrap_or_else(PoisonError::into_inner).get(&session).copied().unwrap_or_default()
+    }
+
+    pub(super) fn transfer(&self, error: CallError) -> TransferError {
+        error.into_transfer(&self.client.region)
+    }
+}
+
+/// A resource's place below the API.
+fn of(resource: &ResourceKey) -> String {
+    // Neither has a character that means something in a path.
+    format!("resources/{}/{}", resource.kind.as_str(), resource.id)
+}
+
+/// A name as one part of a path.
+fn part(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
+    let written = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    name.bytes().map(written).collect()
+}
+
+#[async_trait]
+impl RegionPort for HttpRegion {
+    fn region(&self) -> &RegionId {
+        &self.client.region
+    }
+
+    async fn snapshot(&self) -> Result<RegionSnapshot, PortError> {
+        let ask = Ask {
+            deadline: self.client.deadlines.snapshot,
+            most: SNAPSHOT_BYTES,
+            // Whoever observes counts silences.
+            repeat: Repeat::Never,
+            ..self.client.short(Method::GET, "snapshot", Body::Nothing, "a region's snapshot")
+        };
+        self.question(&ask).await.map_err(CallError::into_port)
+    }
+
+    async fn found(&self, authority: &Authority) -> Result<Identity, PortError> {
+        self.order("region", json(&Ordered { authority: authority.clone() }), "a region's identity").await
+    }
+
+    async fn take_control(&self, authority: &Authority) -> Result<(), PortError> {
+        self.order("controller", json(&Ordered { authority: authority.clone() }), ANSWER).await
+    }
+
+    async fn record(&self, authority: &Authority, changes: &[RecordChange]) -> Result<(), PortError> {
+        let changes = changes.iter().map(RecordChangeBody::from).collect();
+        self.order("records", json(&Recording { authority: authority.clone(), changes }), ANSWER).await
+    }
+
+    async fn points(&self, resource: &ResourceKey) -> Result<Vec<Point>, PortError> {
+        let path = format!("{}/points", of(resource));
+        let ask = self.client.short(Method::GET, path, Body::Nothing, "a list of points");
+        self.question(&ask).await.map_err(CallError::into_port)
+    }
+
+    async fn verify(&self, resource: &ResourceKey) -> Result<ContentCheck, PortError> {
+        let work = Work {
+            path: format!("{}/verify", of(resource)),
+            body: Body::Nothing,
+            wanted: "a verification",
+            told: &|_| {},
+            stop: Some(&self.client.interrupted),
+        };
+        self.client.operate(&work).await.map_err(CallError::into_port)
+    }
+
+    async fn export(&self, _: &ResourceKey, _: &PointSelector, _: &Path) -> Result<Point, PortError> {
+        Err(PortError::Refused {
+            reason: format!("{} is served elsewhere: its points are not written out here yet", self.client.region),
+            help: Some(
+                "export on its own machine, with a topology that has its directory as a file: endpoint".to_owned(),
+            ),
+        })
+    }
+
+    async fn replace_files(&self, _: &Authority, _: &ResourceKey, _: &Path) -> Result<Option<String>, PortError> {
+        Err(PortError::Refused {
+            reason: format!(
+                "{} is served elsewhere: its files are put in place on its own machine",
+                self.client.region
+            ),
+            help: Some("export the point, and put its files there by hand while the resource is stopped".to_owned()),
+        })
+    }
+
+    async fn discard(&self, authority: &Authority, resource: &ResourceKey, name: &str) -> Result<(), PortError> {
+        let path = format!("{}/set-aside/{}", of(resource), part(name));
+        let body = json(&Ordered { authority: authority.clone() });
+        // What was discarded already is not found.
+        let ask = Ask { repeat: Repeat::Never, ..self.client.short(Method::DELETE, path, body, ANSWER) };
+        self.question(&ask).await.map_err(CallError::into_port)
+    }
+
+    fn is_served(&self) -> bool {
+        true
+    }
+
+    async fn fetch(
+        &self,
+        order: &SyncOrder,
+        options: &SyncOptions,
+        progress: Progress<'_>,
+        cancel: &CancellationToken,
+    ) -> Option<Result<SyncReport, SyncFailure>> {
+        let told = |operation: &Operation| {
+            if let Some(now) = operation.progress {
+                progress(now.stage, now.bytes_done, now.bytes_total);
+            }
+        };
+        let work = Work {
+            path: "syncs".to_owned(),
+            body: json(&Fetch { order: order.clone(), options: *options }),
+            wanted: "a sync's report",
+            told: &told,
+            stop: Some(cancel),
+        };
+        Some(self.client.operate(&work).await.map_err(|error| self.failure(error)))
+    }
+
+    fn interrupt(&self) {
+        self.client.interrupted.cancel();
+    }
+}
+
+impl HttpRegion {
+    /// How a sync failed there: with what travelled all the same, and what is to be told.
+    fn failure(&self, error: CallError) -> SyncFailure {
+        let (bytes, notes) = match &error {
+            CallError::Said(said) => {
+                let known = |key: &str| said.data.get(key).cloned().unwrap_or(Value::Null);
+                let bytes = serde_json::from_value(known("bytes")).unwrap_or(ByteCount(0));
+                (bytes, serde_json::from_value(known("notes")).unwrap_or_default())
+            }
+            CallError::Unclear { .. } | CallError::Interrupted => (ByteCount(0), Vec::new()),
+        };
+        SyncFailure { error: self.transfer(error), bytes, notes }
+    }
+}

@@ -1,0 +1,106 @@
+//! A served region as the end that is read from.
+
+use async_trait::async_trait;
+use reqwest::Method;
+use serde::Serialize;
+
+use super::answer::{CallError, bytes};
+use super::client::Ask;
+use super::operation::{Work, json};
+use super::region::HttpRegion;
+use crate::model::region::SyncOrder;
+use crate::replica::port::{BLOCK_BYTES, BlockAddress, Hash, Reading, ReadingEnd, SessionId, Source, TransferError};
+use crate::wire::blocks;
+use crate::wire::call::{GroupRun, Groups, OpenReading, WantedBlocks};
+
+/// The most that hashes of one question can be: those of all blocks of some thousand groups.
+const HASHES_BYTES: usize = 8 << 20;
+/// What each block has beside its bytes.
+const BLOCK_HEAD: usize = 64;
+
+impl HttpRegion {
+    /// Reads bytes of an open reading. Nothing changes by it, so a lost question is asked again.
+    async fn read<T: Serialize + Sync>(
+        &self,
+        path: String,
+        body: &T,
+        most: usize,
+        wanted: &'static str,
+    ) -> Result<Vec<u8>, TransferError> {
+        let deadline = self.client.deadlines.bulk;
+        let ask = Ask { deadline, most, ..self.client.short(Method::POST, path, json(body), wanted) };
+        let answer = self.client.ask(&ask).await.map_err(|error| self.transfer(error))?;
+        bytes(&self.client, answer).map_err(|error| self.transfer(error))
+    }
+
+    fn hashes(&self, bytes: &[u8]) -> Result<Vec<Hash>, TransferError> {
+        let (hashes, rest) = bytes.as_chunks::<32>();
+        if rest.is_empty() {
+            return Ok(hashes.to_vec());
+        }
+        Err(TransferError::Corrupt(format!("{} gave hashes that end in the middle of one", self.client.region)))
+    }
+
+    pub(super) async fn work<T: serde::de::DeserializeOwned>(&self, work: &Work<'_>) -> Result<T, TransferError> {
+        self.client.operate(work).await.map_err(|error: CallError| self.transfer(error))
+    }
+}
+
+#[async_trait]
+impl Source for HttpRegion {
+    async fn open_reading(&self, order: &SyncOrder, full: bool) -> Result<Reading, TransferError> {
+        let work = Work {
+            path: "readings".to_owned(),
+            body: json(&OpenReading { order: order.clone(), full }),
+            wanted: "a reading",
+            told: &|_| {},
+            stop: Some(&self.client.interrupted),
+        };
+        let reading: Reading = self.work(&work).await?;
+        self.remember(reading.session, order.compress);
+        Ok(reading)
+    }
+
+    async fn group_hashes(
+        &self,
+        session: SessionId,
+        file: u32,
+        first: u64,
+        count: u64,
+    ) -> Result<Vec<Hash>, TransferError> {
+        let path = format!("readings/{session}/group-hashes");
+        self.hashes(&self.read(path, &GroupRun { file, first, count }, HASHES_BYTES, "hashes").await?)
+    }
+
+    async fn block_hashes(&self, session: SessionId, file: u32, groups: &[u64]) -> Result<Vec<Hash>, TransferError> {
+        let path = format!("readings/{session}/block-hashes");
+        self.hashes(&self.read(path, &Groups { file, groups: groups.to_vec() }, HASHES_BYTES, "hashes").await?)
+    }
+
+    async fn blocks(&self, session: SessionId, wanted: &[BlockAddress]) -> Result<Vec<Vec<u8>>, TransferError> {
+        let path = format!("readings/{session}/blocks");
+        let body = WantedBlocks { wanted: wanted.to_vec(), compress: self.may_compress(session) };
+        let most = wanted.len() * (BLOCK_BYTES as usize + BLOCK_HEAD);
+        let packed = self.read(path, &body, most, "blocks").await?;
+        let region = &self.client.region;
+        let corrupt = |why: String| TransferError::Corrupt(format!("{region} gave blocks that cannot be: {why}"));
+        let unpacked = blocks::unpack(&packed).map_err(|error| corrupt(error.to_string()))?;
+        if !unpacked.iter().map(|(address, _)| address).eq(wanted) {
+            return Err(corrupt("they are not those that were asked for".to_owned()));
+        }
+        Ok(unpacked.into_iter().map(|(_, bytes)| bytes).collect())
+    }
+
+    async fn close_reading(&self, session: SessionId) -> Result<ReadingEnd, TransferError> {
+        self.forget(session);
+        let work = Work {
+            path: format!("readings/{session}/close"),
+            body: super::client::Body::Nothing,
+            wanted: "the end of a reading",
+            told: &|_| {},
+            // What was frozen must be thawed.
+            stop: None,
+        };
+        self.work(&work).await
+    }
+}

@@ -1,0 +1,135 @@
+//! A served region as the end that keeps the copy.
+
+use async_trait::async_trait;
+use reqwest::Method;
+use tokio_util::sync::CancellationToken;
+
+use super::client::{Ask, Body, Repeat};
+use super::operation::{Work, json};
+use super::region::{ANSWER, HttpRegion};
+use crate::model::region::SyncOrder;
+use crate::model::{ResourceKey, Timestamp};
+use crate::replica::port::{
+    BlockAddress, Hash, Published, Reading, Receiving, SessionId, Survey, Target, TransferError,
+};
+use crate::wire::blocks;
+use crate::wire::call::{BlockHashes, GroupHashes, HashList, OpenReceiving, Publish, Verified};
+
+impl HttpRegion {
+    /// Gives an open receiving something; given twice, it is the same as once.
+    async fn give<T: serde::de::DeserializeOwned>(
+        &self,
+        path: String,
+        body: Body,
+        wanted: &'static str,
+    ) -> Result<T, TransferError> {
+        let deadline = self.client.deadlines.bulk;
+        let ask = Ask { deadline, ..self.client.short(Method::POST, path, body, wanted) };
+        self.question(&ask).await.map_err(|error| self.transfer(error))
+    }
+
+    /// A step of an open receiving that may take long.
+    async fn step<T: serde::de::DeserializeOwned>(
+        &self,
+        path: String,
+        body: Body,
+        wanted: &'static str,
+        stop: Option<&CancellationToken>,
+    ) -> Result<T, TransferError> {
+        self.work(&Work { path, body, wanted, told: &|_| {}, stop }).await
+    }
+}
+
+#[async_trait]
+impl Target for HttpRegion {
+    async fn open_receiving(
+        &self,
+        order: &SyncOrder,
+        reading: &Reading,
+        accept_change: bool,
+    ) -> Result<Receiving, TransferError> {
+        let body = json(&OpenReceiving { order: order.clone(), reading: reading.clone(), accept_change });
+        let stop = Some(&self.client.interrupted);
+        let receiving: Receiving = self.step("receivings".to_owned(), body, "a receiving", stop).await?;
+        self.remember(receiving.session, order.compress);
+        Ok(receiving)
+    }
+
+    async fn differing_groups(
+        &self,
+        session: SessionId,
+        file: u32,
+        first: u64,
+        hashes: &[Hash],
+    ) -> Result<Vec<u64>, TransferError> {
+        let body = json(&GroupHashes { file, first, hashes: HashList(hashes.to_vec()) });
+        self.give(format!("receivings/{session}/groups"), body, "the groups that differ").await
+    }
+
+    async fn expect_blocks(
+        &self,
+        session: SessionId,
+        file: u32,
+        groups: &[u64],
+        hashes: &[Hash],
+    ) -> Result<(), TransferError> {
+        let body = json(&BlockHashes { file, groups: groups.to_vec(), hashes: HashList(hashes.to_vec()) });
+        self.give(format!("receivings/{session}/expect"), body, ANSWER).await
+    }
+
+    async fn end_survey(&self, session: SessionId) -> Result<Survey, TransferError> {
+        let stop = Some(&self.client.interrupted);
+        self.step(format!("receivings/{session}/survey"), Body::Nothing, "a survey", stop).await
+    }
+
+    async fn next_wanted(&self, session: SessionId) -> Result<Vec<BlockAddress>, TransferError> {
+        let path = format!("receivings/{session}/wanted");
+        let ask = self.client.short(Method::POST, path, Body::Nothing, "the blocks that it wants");
+        // Each is handed out once: what a lost answer named would be missing.
+        let ask = Ask { deadline: self.client.deadlines.bulk, repeat: Repeat::Never, ..ask };
+        self.question(&ask).await.map_err(|error| self.transfer(error))
+    }
+
+    async fn write_blocks(
+        &self,
+        session: SessionId,
+        blocks: Vec<(BlockAddress, Vec<u8>)>,
+    ) -> Result<(), TransferError> {
+        let given = blocks.iter().map(|(address, bytes)| (*address, bytes.as_slice()));
+        let packed = blocks::pack(given, self.may_compress(session)).map_err(|error| TransferError::Io {
+            action: "cannot pack".to_owned(),
+            path: "blocks".to_owned(),
+            detail: error.to_string(),
+        })?;
+        drop(blocks);
+        self.give(format!("receivings/{session}/blocks"), Body::Bytes(packed), ANSWER).await
+    }
+
+    async fn checkpoint(&self, session: SessionId) -> Result<(), TransferError> {
+        self.step(format!("receivings/{session}/checkpoint"), Body::Nothing, ANSWER, None).await
+    }
+
+    async fn publish(&self, session: SessionId, verified_at: Timestamp) -> Result<Published, TransferError> {
+        let path = format!("receivings/{session}/publish");
+        let published = self.step(path, json(&Publish { verified_at }), "the point", None).await;
+        self.forget(session);
+        published
+    }
+
+    async fn close_receiving(&self, session: SessionId) -> Result<(), TransferError> {
+        self.forget(session);
+        self.step(format!("receivings/{session}/close"), Body::Nothing, ANSWER, None).await
+    }
+
+    async fn confirm_unchanged(
+        &self,
+        order: &SyncOrder,
+        resource: &ResourceKey,
+        verified_at: Timestamp,
+    ) -> Result<(), TransferError> {
+        // The order says of what.
+        debug_assert_eq!(order.resource, *resource);
+        let body = json(&Verified { order: order.clone(), verified_at });
+        self.give("verified".to_owned(), body, ANSWER).await
+    }
+}

@@ -1,0 +1,192 @@
+//! Short questions: silence, senseless answers, and errors in a region's own words.
+
+use std::time::Duration;
+
+use super::hostile::{Doing, Hostile, angry, bytes, good, http};
+use super::*;
+use crate::live::port::{PointSelector, PortError, RegionPort};
+use crate::model::observed::RegionStatus;
+use crate::model::point::Point;
+use crate::replica::port::{BlockAddress, Source, Target, TransferError};
+use crate::wire::blocks;
+use serde_json::json;
+
+const SOON: Duration = Duration::from_secs(5);
+
+fn say(status: &str, body: &str) -> Doing {
+    Doing::Say(http(status, "text/html", body.as_bytes()))
+}
+
+/// The status and the words of a question that brought no answer of the region's.
+fn unclear(error: PortError) -> (RegionStatus, String) {
+    match error {
+        PortError::Unreachable { status, reason, .. } => (status, reason),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn whatever_comes_instead_of_an_answer_ends_in_time_and_is_named() {
+    use RegionStatus::{Unknown, Unreachable};
+    let points = serde_json::to_string(&crate::wire::Envelope::success(
+        crate::model::Timestamp::from_micros(0),
+        Vec::<Point>::new(),
+    ))
+    .unwrap();
+    let whole = http("200 OK", "application/json", points.as_bytes());
+    let cut = whole[..whole.len() - 9].to_vec();
+    let head = |length: &str| format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").into_bytes();
+    let slowly = Duration::from_millis(40);
+    // The words, how often it is asked (none: as often as there is time), and what is known of the region.
+    for (doing, words, tries, status) in [
+        (Doing::Cut, "closed the connection", Some(5), Unreachable),
+        (Doing::Stall, "no answer from", None, Unreachable),
+        (Doing::Trickle(whole.clone(), slowly), "no answer from", None, Unreachable),
+        (Doing::Trickle(head("9"), Duration::from_millis(1)), "closed the connection", Some(5), Unreachable),
+        (Doing::Say(cut), "closed the connection", Some(5), Unreachable),
+        (Doing::Say(head("1099511627776")), "answers without end", Some(1), Unknown),
+        (Doing::Say(head("-1")), "did not answer in HTTP", Some(1), Unknown),
+        (Doing::Say(b"\x16\x03\x01 nonsense".to_vec()), "did not answer in HTTP", Some(1), Unknown),
+        (say("200 OK", "<html>log in"), "something else than a list of points: <html>log in", Some(1), Unknown),
+        (good(json!({"no": "points"})), "something else than a list of points", Some(1), Unknown),
+        (say("200 OK", ""), "something else than a list of points", Some(1), Unknown),
+        (say("500 Internal Server Error", "boom\nat line 7"), "answered 500: boom", Some(1), Unknown),
+        (say("404 Not Found", "no such page"), "(404): no such page", Some(1), Unknown),
+        (say("503 Service Unavailable", "starting"), "answered 503: starting", Some(5), Unknown),
+        (say("502 Bad Gateway", "nobody"), "answered 502: nobody", Some(5), Unknown),
+        (angry("200 OK", "no", json!({"code": "failed", "detail": "x"})), "something else", Some(1), Unknown),
+        (angry("500 Internal Server Error", "oh", json!(null)), "answered 500: oh", Some(1), Unknown),
+        (angry("500 Internal Server Error", "oh", json!({"code": "panic"})), "answered 500: oh", Some(1), Unknown),
+    ] {
+        let server = Hostile::always(doing.clone()).await;
+        let region = region(&server.origin);
+        let asked = within(SOON, region.points(&web())).await.unwrap_err();
+        let (known, reason) = unclear(asked);
+        assert!(reason.contains(words), "{doing:?}: {reason}");
+        assert!(reason.contains("GET resources/vm/web/points"), "{reason}");
+        assert_eq!(known, status, "{reason}");
+        let seen = server.seen();
+        assert!(seen.iter().all(|seen| seen.line == "GET /api/v1/resources/vm/web/points"));
+        match tries {
+            Some(tries) => assert_eq!(seen.len(), tries, "{doing:?}"),
+            None => assert!((2..=4).contains(&seen.len()), "{doing:?}: {}", seen.len()),
+        }
+        // Asked by other programs, the same error names both regions.
+        let transfer = within(SOON, region.group_hashes(uuid::Uuid::nil(), 0, 0, 1));
+        if tries.is_some() {
+            let TransferError::Region(words) = transfer.await.unwrap_err() else { panic!("another error") };
+            assert!(words.starts_with("west: "), "{words}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_not_read_to_its_end() {
+    let endless = b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\n\r\n".to_vec();
+    let server = Hostile::always(Doing::Flood(endless)).await;
+    let error = within(SOON * 3, region(&server.origin).group_hashes(uuid::Uuid::nil(), 0, 0, 1)).await.unwrap_err();
+    assert!(error.to_string().contains("answers without end"), "{error}");
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_lost_is_asked_again_under_the_same_key() {
+    let server = Hostile::doing(|nth, _| if nth < 2 { Doing::Cut } else { good(json!(null)) }).await;
+    within(SOON, region(&server.origin).record(&authority(), &[])).await.unwrap();
+    let seen = server.seen();
+    assert_eq!(seen.len(), 3);
+    assert!(seen[0].header("idempotency-key").is_some());
+    assert!(seen.iter().all(|asked| asked.header("idempotency-key") == seen[0].header("idempotency-key")));
+    assert!(seen.iter().all(|asked| asked.body == seen[0].body && !asked.body.is_empty()));
+    assert!(seen[0].header("x-request-id").is_some());
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_twice_is_asked_once() {
+    let nil = uuid::Uuid::nil();
+    let server = Hostile::always(Doing::Cut).await;
+    let west = region(&server.origin);
+    west.next_wanted(nil).await.unwrap_err();
+    west.snapshot().await.unwrap_err();
+    west.discard(&authority(), &web(), "modified 3/..").await.unwrap_err();
+    let lines = server.lines();
+    assert_eq!(
+        lines,
+        [
+            format!("POST receivings/{nil}/wanted"),
+            "GET snapshot".to_owned(),
+            "DELETE resources/vm/web/set-aside/modified%203%2F..".to_owned()
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_busy_region_is_asked_again_and_then_believed() {
+    let busy = || angry("503 Service Unavailable", "too many requests", json!({"code": "busy"}));
+    let server = Hostile::doing(move |nth, _| if nth < 3 { busy() } else { good(Vec::<Point>::new()) }).await;
+    assert!(region(&server.origin).points(&web()).await.unwrap().is_empty());
+    assert_eq!(server.seen().len(), 4);
+    let server = Hostile::always(busy()).await;
+    let error = within(SOON, region(&server.origin).points(&web())).await.unwrap_err();
+    assert!(matches!(&error, PortError::Busy(words) if words.contains("too many requests")), "{error:?}");
+    assert_eq!(server.seen().len(), 5);
+}
+
+#[tokio::test]
+async fn errors_of_the_region_arrive_as_they_were_and_name_their_request() {
+    let conflict = PortError::Conflict { address: "vm.web".to_owned(), detail: "changed".to_owned(), current: None };
+    let server = Hostile::always(angry("409 Conflict", "x", &conflict)).await;
+    let error = region(&server.origin).found(&authority()).await.unwrap_err();
+    assert_eq!(error.to_string(), conflict.to_string());
+    let refused = PortError::Refused { reason: "another region lies here".to_owned(), help: Some("look".to_owned()) };
+    let server = Hostile::always(angry("409 Conflict", "x", &refused)).await;
+    let error = region(&server.origin).found(&authority()).await.unwrap_err();
+    assert!(matches!(error, PortError::Refused { reason, help: Some(_) } if reason == "another region lies here"));
+    let failed = PortError::Failed("the disk broke".to_owned());
+    let server = Hostile::always(angry("503 Service Unavailable", "x", &failed)).await;
+    let error = region(&server.origin).take_control(&authority()).await.unwrap_err();
+    let request = server.seen()[0].header("x-request-id").unwrap().to_owned();
+    assert_eq!(error.to_string(), format!("the disk broke (request {request})"));
+    assert_eq!(server.seen().len(), 1, "a broken disk is no lost question");
+    let server = Hostile::always(angry("400 Bad Request", "no id", json!({"code": "bad_request", "field": "x"}))).await;
+    let error = region(&server.origin).found(&authority()).await.unwrap_err();
+    assert!(error.to_string().contains("in `x`: no id (POST region, request "), "{error}");
+    let gone = json!({"code": "not_found"});
+    let server = Hostile::always(angry("404 Not Found", "no such session", gone)).await;
+    let error = region(&server.origin).next_wanted(uuid::Uuid::nil()).await.unwrap_err();
+    assert!(error.to_string().starts_with("west: no such session (POST receivings/"), "{error}");
+}
+
+#[tokio::test]
+async fn blocks_that_were_not_asked_for_or_cannot_be_are_corrupt() {
+    let (wanted, other) = (BlockAddress { file: 0, block: 7 }, BlockAddress { file: 0, block: 8 });
+    let packed = |address| blocks::pack([(address, b"bytes".as_slice())], true).unwrap();
+    let ask = |answer: Vec<u8>| async move {
+        let server = Hostile::always(bytes(&answer)).await;
+        region(&server.origin).blocks(uuid::Uuid::nil(), &[wanted]).await
+    };
+    assert_eq!(ask(packed(wanted)).await.unwrap(), [b"bytes".to_vec()]);
+    let two: Vec<u8> = [packed(wanted), packed(wanted)].concat();
+    for answer in [packed(other), two, Vec::new(), packed(wanted)[..9].to_vec()] {
+        assert!(matches!(ask(answer).await, Err(TransferError::Corrupt(_))));
+    }
+    let server = Hostile::always(bytes(&[0; 33])).await;
+    let error = region(&server.origin).group_hashes(uuid::Uuid::nil(), 0, 0, 1).await;
+    assert!(matches!(error, Err(TransferError::Corrupt(_))));
+    // JSON where bytes are due.
+    let server = Hostile::always(good(json!([]))).await;
+    let error = region(&server.origin).group_hashes(uuid::Uuid::nil(), 0, 0, 1).await.unwrap_err();
+    assert!(error.to_string().contains("something else than hashes"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_not_done_over_the_network_says_what_to_do() {
+    let west = region("http://127.0.0.1:9");
+    let into = std::path::Path::new("/nowhere");
+    for error in [
+        west.export(&web(), &PointSelector::Newest, into).await.map(|_| ()),
+        west.replace_files(&authority(), &web(), into).await.map(|_| ()),
+    ] {
+        assert!(matches!(error, Err(PortError::Refused { help: Some(_), .. })));
+    }
+}
