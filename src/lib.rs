@@ -22,5 +22,6 @@ pub mod region;
 pub mod state;
 pub mod execute;
 pub mod fleet;
+pub mod serve;
 pub mod render;
 pub mod cli;

@@ -23,7 +23,7 @@ use crate::render::{Look, Printer};
 use crate::state::StateFile;
 
 /// This program, started once more to thaw what a killed one left frozen.
-fn guard() -> Option<Vec<String>> {
+pub(super) fn guard() -> Option<Vec<String>> {
     // The program that runs unit tests is another one.
     let program = std::env::current_exe().ok().filter(|_| !cfg!(test))?;
     Some(vec![program.into_os_string().into_string().ok()?, GUARD.to_owned()])

@@ -1,7 +1,7 @@
 //! A region in a directory of this machine, served in-process.
 //!
-//! Owns the region's lock and when it is taken: at the first order that writes, for as long as the port lives. What
-//! only looks takes none.
+//! Owns the region's lock and when it is taken: at the first order that writes, or when a server holds the region for
+//! its life. What only looks takes none.
 //!
 //! | order | guarantee | a crash here leaves behind |
 //! | --- | --- | --- |
@@ -26,7 +26,7 @@ use crate::config::{self, RegionConfig};
 use crate::host::lock::LockError;
 use crate::host::{Disk, FileLock, Holder, remove_tree};
 use crate::live::port::PortError;
-use crate::model::region::Identity;
+use crate::model::region::{Identity, RegionRecord};
 use crate::model::{RegionId, ResourceKey, StoreId, World};
 
 /// What a region in a directory needs of the program that opens it.
@@ -41,6 +41,8 @@ pub struct Opening {
     /// The argv of a process that runs [`thaw_guard`](super::quiesce::thaw_guard): this program and its hidden
     /// subcommand. Without one, a freeze ends for sure only as long as this process lives.
     pub guard: Option<Vec<String>>,
+    /// The region's own configuration, where it is not in the region's directory.
+    pub config: Option<PathBuf>,
 }
 
 /// A region in a directory of this machine.
@@ -57,12 +59,15 @@ pub(super) struct Inner {
     pub(super) world: World,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) guard: Option<Vec<String>>,
+    config: Option<PathBuf>,
     pub(super) readings: Readings,
     pub(super) receivings: Receivings,
     holder: Holder,
     /// What whoever is next to copy something must be told; once.
     remarks: Mutex<Vec<String>>,
     writing: tokio::sync::Mutex<Option<Arc<Writing>>>,
+    /// The lock of a server, which it has before there is anything to write, and for as long as it lives.
+    held: Mutex<Option<Arc<FileLock>>>,
 }
 
 /// The region opened for writing: its lock is held, its store is open.
@@ -71,13 +76,13 @@ pub(super) struct Writing {
     pub(super) identity: Identity,
     pub(super) store: Arc<Store>,
     pub(super) config: Arc<RegionConfig>,
-    _lock: FileLock,
+    _lock: Arc<FileLock>,
 }
 
 impl LocalRegion {
     /// The region `region` in the directory `dir`. Touches nothing yet.
     pub fn new(region: RegionId, dir: impl Into<PathBuf>, opening: Opening) -> Self {
-        let Opening { world, disk, holder, guard } = opening;
+        let Opening { world, disk, holder, guard, config } = opening;
         let inner = Inner {
             region,
             layout: Layout::new(dir),
@@ -86,9 +91,11 @@ impl LocalRegion {
             world,
             disk,
             guard,
+            config,
             holder,
             remarks: Mutex::default(),
             writing: tokio::sync::Mutex::new(None),
+            held: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -96,6 +103,35 @@ impl LocalRegion {
     /// The region's directory.
     pub fn directory(&self) -> &Path {
         self.inner.layout.root()
+    }
+
+    /// Takes the region's lock now and keeps it for as long as the region lives, also of a directory where no region
+    /// was founded yet; makes the directory where there is none.
+    ///
+    /// # Errors
+    /// [`PortError::Busy`] naming who has it; [`PortError::Failed`] where the directory cannot be used;
+    /// [`PortError::Refused`] where another region lives there.
+    pub async fn hold(&self) -> Result<(), PortError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            inner.identity()?;
+            inner.make_own()?;
+            let lock = inner.lock()?;
+            *inner.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
+            // Another region may have been founded before the lock was ours.
+            inner.identity().map(drop)
+        })
+        .await
+    }
+
+    /// What this region has recorded of the region `id`.
+    ///
+    /// # Errors
+    /// Where the region was not founded, or its store cannot be read.
+    pub async fn peer(&self, id: &RegionId) -> Result<Option<RegionRecord>, PortError> {
+        let writing = self.inner.writing().await?;
+        let (inner, id) = (Arc::clone(&self.inner), id.clone());
+        blocking(move || writing.store.region(&id).map_err(|error| inner.of(error))).await
     }
 }
 
@@ -165,15 +201,24 @@ impl Inner {
     }
 
     pub(super) fn config(&self) -> Result<RegionConfig, PortError> {
-        config::region::load_if_present(&self.layout.config()).map_err(|problems| PortError::Refused {
-            reason: format!("the region's own configuration {}: {}", self.layout.config().display(), problems.told()),
+        let (path, read) = match &self.config {
+            Some(path) => (path.clone(), config::region::load(path)),
+            None => (self.layout.config(), config::region::load_if_present(&self.layout.config())),
+        };
+        read.map_err(|problems| PortError::Refused {
+            reason: format!("the region's own configuration {}: {}", path.display(), problems.told()),
             help: Some("mend the file; nothing was changed".to_owned()),
         })
     }
 
-    fn lock(&self) -> Result<FileLock, PortError> {
+    fn lock(&self) -> Result<Arc<FileLock>, PortError> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // A disk that was mounted over it since has a lock file of its own.
+        if let Some(held) = held.filter(|held| held.is_in_place()) {
+            return Ok(held);
+        }
         let holder = Holder { since: self.world.clock.now(), ..self.holder.clone() };
-        FileLock::take(&self.layout.lock(), &holder).map_err(|error| match &error {
+        FileLock::take(&self.layout.lock(), &holder).map(Arc::new).map_err(|error| match &error {
             LockError::Held { holder, .. } => {
                 let who = holder.as_ref().map_or_else(|| "another process".to_owned(), ToString::to_string);
                 PortError::Busy(format!("region {} ({}) is in use by {who}", self.region, self.layout.root().display()))
@@ -186,8 +231,8 @@ impl Inner {
         })
     }
 
-    /// Gives a vacant place its store and its identity, in this order.
-    fn establish(&self) -> Result<(), PortError> {
+    /// Makes the directory that the program's own things lie in.
+    fn make_own(&self) -> Result<(), PortError> {
         let failed = |action: &str, path: &Path| {
             let what = format!("cannot {action} {}", path.display());
             move |error: std::io::Error| PortError::Failed(format!("{what}: {error}"))
@@ -196,7 +241,12 @@ impl Inner {
         self.disk.create_dir_all(&own).map_err(failed("make", &own))?;
         let root = self.layout.root();
         let above = root.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        self.disk.sync_dir(above).map_err(failed("sync", above))?;
+        self.disk.sync_dir(above).map_err(failed("sync", above))
+    }
+
+    /// Gives a vacant place its store and its identity, in this order.
+    fn establish(&self) -> Result<(), PortError> {
+        self.make_own()?;
         let _lock = self.lock()?;
         // Whoever had the lock before us may have founded it.
         if self.identity()?.is_some() {

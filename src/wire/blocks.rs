@@ -4,11 +4,13 @@
 //! file u32 · block u64 · packing u8 (0 as it is, 1 zstd) · length u32 · bytes        numbers little-endian
 //! ```
 //!
-//! Guarantee: whatever arrives, unpacking gives no more than [`BLOCK_BYTES`] a block and takes no more memory than
-//! that on the way. What the bytes are worth is the receiver's to hash.
+//! Guarantee: whatever arrives, unpacking gives no more than [`BLOCK_BYTES`] a block and [`REQUEST_BYTES`] in all, and
+//! takes little more memory than that. What the bytes are worth is the receiver's to hash.
 
 use crate::replica::port::{BLOCK_BYTES, BlockAddress};
 
+/// The most bytes of blocks in one request or answer, unpacked.
+pub const REQUEST_BYTES: usize = 4 << 20;
 /// The bytes before each block's own.
 const HEAD_BYTES: usize = 4 + 8 + 1 + 4;
 /// Quick, and close to what stronger levels reach on disk images.
@@ -28,6 +30,9 @@ pub enum BlocksError {
     /// A block longer than blocks are.
     #[error("a block is longer than {BLOCK_BYTES} bytes")]
     TooLong,
+    /// More than a request may carry.
+    #[error("the blocks are more than {REQUEST_BYTES} bytes")]
+    TooMany,
     /// Bytes that cannot be unpacked.
     #[error("a block cannot be unpacked: {0}")]
     Unpacking(String),
@@ -70,6 +75,7 @@ pub fn pack<'a>(
 pub fn unpack(mut packed: &[u8]) -> Result<Vec<(BlockAddress, Vec<u8>)>, BlocksError> {
     let mut unpacker = None;
     let mut blocks = Vec::new();
+    let mut room = REQUEST_BYTES;
     while !packed.is_empty() {
         let (head, rest) = packed.split_at_checked(HEAD_BYTES).ok_or(BlocksError::Cut)?;
         let (file, head) = head.split_at(4);
@@ -94,6 +100,8 @@ pub fn unpack(mut packed: &[u8]) -> Result<Vec<(BlockAddress, Vec<u8>)>, BlocksE
             }
             unknown => return Err(BlocksError::Packing(unknown)),
         };
+        // An empty block counts too: nobody sends one, and they must not come without end.
+        room = room.checked_sub(bytes.len().max(1)).ok_or(BlocksError::TooMany)?;
         blocks.push((address, bytes));
         packed = rest;
     }
@@ -143,5 +151,15 @@ mod tests {
         packed[12] = ZSTD;
         assert!(bomb.len() < BLOCK_BYTES as usize, "{}", bomb.len());
         assert!(matches!(unpack(&packed), Err(BlocksError::Unpacking(_))));
+    }
+
+    #[test]
+    fn many_small_bombs_do_not_go_off_either() {
+        let zeros = vec![0; BLOCK_BYTES as usize];
+        let full = REQUEST_BYTES / zeros.len();
+        let packed = |count: usize| pack((0..count).map(|_| (AT, zeros.as_slice())), true).unwrap();
+        assert_eq!(unpack(&packed(full)).unwrap().len(), full);
+        assert!(packed(full + 1).len() < 8192);
+        assert_eq!(unpack(&packed(full + 1)), Err(BlocksError::TooMany));
     }
 }

@@ -13,6 +13,7 @@ pub mod record;
 pub mod operation;
 pub mod blocks;
 pub mod metrics;
+pub mod served;
 
 pub use envelope::{Envelope, EnvelopeStatus};
 pub use metrics::{Metrics, RegionMetrics, SyncMetrics};

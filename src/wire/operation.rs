@@ -34,9 +34,9 @@ pub struct Progressed {
     pub bytes_total: Option<ByteCount>,
 }
 
-/// An operation as it is asked after.
+/// An operation as it is asked after; `R` is the form of its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Operation {
+pub struct Operation<R = serde_json::Value> {
     /// Its name: the `Idempotency-Key` that it was begun with.
     pub id: OperationId,
     /// Of what kind, such as `sync` or `reading`.
@@ -48,7 +48,7 @@ pub struct Operation {
     /// How far a sync is.
     pub progress: Option<Progressed>,
     /// What it gave.
-    pub result: Option<serde_json::Value>,
+    pub result: Option<R>,
     /// Why it failed: `code` and `detail`.
     pub error: Option<serde_json::Value>,
     /// Why it failed, in words.

@@ -16,6 +16,7 @@ mod history;
 mod state;
 mod completions;
 mod man;
+mod serve;
 mod thaw_guard;
 
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub(crate) enum Command {
     /// Look at the state file, back it up, make it anew
     #[command(subcommand)]
     State(state::State),
+    Serve(serve::Serve),
     Completions(completions::Completions),
     Man(man::Man),
     #[command(name = super::session::GUARD)]
@@ -62,7 +64,7 @@ impl Command {
 
     /// Whether the command looks after signals by itself.
     pub(crate) const fn minds_signals(&self) -> bool {
-        matches!(self, Self::ThawGuard(_))
+        matches!(self, Self::ThawGuard(_) | Self::Serve(_))
     }
 
     /// Does it.
@@ -84,6 +86,7 @@ impl Command {
             Self::Vm(command) => command.run(&session).await,
             Self::History(command) => command.run(&session),
             Self::State(command) => command.run(&session).await,
+            Self::Serve(command) => command.run(&session).await,
             Self::Completions(command) => command.run(&session),
             Self::Man(command) => command.run(&session),
             Self::ThawGuard(command) => command.run(&session).await,

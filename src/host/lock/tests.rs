@@ -52,6 +52,7 @@ fn a_second_taker_is_told_who_was_first() {
     assert!(!path.exists());
     let first = FileLock::take(&path, &holder("apply")).unwrap();
     assert_eq!(first.path(), path);
+    assert!(first.is_in_place());
     let error = FileLock::take(&path, &holder("reconcile")).unwrap_err();
     let LockError::Held { holder: Some(told), .. } = &error else { panic!("{error:?}") };
     assert_eq!(**told, holder("apply"));
@@ -155,4 +156,15 @@ fn a_place_without_room_for_a_lock_is_an_error() {
     std::os::unix::fs::symlink(&target, &link).unwrap();
     assert!(FileLock::take(&link, &holder("apply")).is_err());
     assert_eq!(std::fs::read_to_string(&target).unwrap(), "precious");
+}
+
+#[test]
+fn a_lock_knows_when_another_file_took_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.lock");
+    let lock = FileLock::take(&path, &holder("serve")).unwrap();
+    std::fs::rename(&path, dir.path().join("elsewhere")).unwrap();
+    assert!(!lock.is_in_place());
+    std::fs::write(&path, "").unwrap();
+    assert!(!lock.is_in_place());
 }

@@ -32,7 +32,7 @@ pub(super) fn opening(world: &World) -> Opening {
         command: "apply".to_owned(),
         since: Timestamp::from_micros(0),
     };
-    Opening { world: world.clone(), disk: Arc::new(HostDisk), holder, guard: None }
+    Opening { world: world.clone(), disk: Arc::new(HostDisk), holder, guard: None, config: None }
 }
 
 pub(super) fn id(text: &str) -> RegionId {
@@ -744,4 +744,37 @@ async fn a_machine_that_starts_while_its_files_are_copied_keeps_them() {
     assert!(error.to_string().contains("runs at east"), "{error}");
     assert_eq!(pair.read("east/resources/vm/web/web.xml"), "<domain/>");
     assert_eq!(fs::read_dir(pair.path("east/.debvisor/replaced/vm/web")).unwrap().count(), 0, "nothing is left");
+}
+
+#[tokio::test]
+async fn a_server_holds_a_vacant_place_for_its_life() {
+    let pair = Pair::new();
+    pair.east.hold().await.unwrap();
+    assert!(pair.east.snapshot().await.unwrap().identity.is_none(), "nothing was founded");
+    let other = LocalRegion::new(id("east"), pair.path("east"), opening(&pair.world));
+    let stranger = LocalRegion::new(id("north"), pair.path("east"), opening(&pair.world));
+    let busy = other.found(&pair.authority()).await.unwrap_err();
+    assert!(matches!(&busy, PortError::Busy(words) if words.contains("ops@host")), "{busy}");
+    assert!(matches!(other.hold().await, Err(PortError::Busy(_))));
+    assert!(other.snapshot().await.is_ok(), "what only looks needs no lock");
+
+    // Founding and writing go on under the lock that is held.
+    pair.east.found(&pair.authority()).await.unwrap();
+    pair.east.inner.close().await;
+    assert!(matches!(other.hold().await, Err(PortError::Busy(_))), "the lock outlives what was opened");
+    assert_eq!(pair.east.peer(&id("west")).await.unwrap(), None);
+    drop(pair.east);
+    other.hold().await.unwrap();
+    assert!(matches!(stranger.hold().await, Err(PortError::Refused { .. })));
+}
+
+#[tokio::test]
+async fn a_disk_mounted_over_a_held_place_is_locked_anew() {
+    let pair = Pair::new();
+    pair.east.hold().await.unwrap();
+    // As a mount would: the directory is another one.
+    fs::rename(pair.path("east"), pair.path("hidden")).unwrap();
+    pair.east.found(&pair.authority()).await.unwrap();
+    let other = LocalRegion::new(id("east"), pair.path("east"), opening(&pair.world));
+    assert!(matches!(other.hold().await, Err(PortError::Busy(_))), "what is written is what is locked");
 }

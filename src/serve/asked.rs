@@ -1,0 +1,126 @@
+//! What headers, paths and queries ask.
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::header::LOCATION;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::Serialize;
+
+use super::answer::{Answer, Failure, success};
+use super::body::Fingerprint;
+use super::operation::Running;
+use super::router::App;
+use crate::model::{OperationId, ResourceKey};
+use crate::wire::{API, IDEMPOTENCY_KEY};
+
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+/// The longest that a request is held.
+pub(super) const WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// Under which key work is asked for, and how long its end is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    key: Option<OperationId>,
+    /// None: until the end.
+    wait: Option<Duration>,
+}
+
+impl FromRequestParts<Arc<App>> for Asked {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Failure> {
+        let key = match parts.headers.get(IDEMPOTENCY_KEY) {
+            None => None,
+            Some(text) => {
+                let key = text.to_str().ok().and_then(|text| text.trim_matches('"').parse().ok());
+                Some(key.ok_or_else(|| Failure::bad_request(IDEMPOTENCY_KEY, "the key is no UUID".to_owned()))?)
+            }
+        };
+        Ok(Self { key, wait: preferred(&parts.headers) })
+    }
+}
+
+/// How long the client prefers to wait, where it would rather be told later.
+fn preferred(headers: &HeaderMap) -> Option<Duration> {
+    let all = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+    let wishes: Vec<&str> = all.flat_map(|value| value.split([',', ';'])).map(str::trim).collect();
+    if !wishes.iter().any(|wish| wish.eq_ignore_ascii_case("respond-async")) {
+        return None;
+    }
+    let seconds = wishes.iter().find_map(|wish| wish.strip_prefix("wait=")?.parse().ok());
+    Some(Duration::from_secs(seconds.unwrap_or(0)).min(WAIT_MAX))
+}
+
+impl Asked {
+    /// Has work done, and answers with its result or with where to ask for it.
+    pub(super) async fn operation<W, F, T>(
+        self,
+        app: &App,
+        kind: &'static str,
+        fingerprint: Fingerprint,
+        work: W,
+    ) -> Result<Answer, Failure>
+    where
+        W: FnOnce(Arc<Running>) -> F,
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+        T: Serialize + Send + 'static,
+    {
+        let running = app.operations.begin(self.key, kind, fingerprint, work)?;
+        running.wait(None, self.wait, &app.drain).await;
+        let at = app.world.clock.now();
+        let ended = running.ended(|outcome| match outcome {
+            Ok(result) => Ok(success(StatusCode::OK, at, &result)),
+            Err(failure) => Err(failure.clone()),
+        });
+        if let Some(ended) = ended {
+            return ended;
+        }
+        let mut answer = running.shown(|operation| success(StatusCode::ACCEPTED, at, &operation));
+        if let Ok(place) = HeaderValue::from_str(&format!("{API}/operations/{}", running.id)) {
+            answer.headers_mut().insert(LOCATION, place);
+        }
+        Ok(answer)
+    }
+}
+
+/// One part of a path.
+pub(super) fn part<T>(name: &str, text: &str) -> Result<T, Failure>
+where
+    T: FromStr<Err: Display>,
+{
+    text.parse().map_err(|error: T::Err| Failure::bad_request(name, format!("the path's {name} is wrong: {error}")))
+}
+
+/// A resource in a path.
+#[derive(Debug)]
+pub(super) struct Named(pub(super) ResourceKey);
+
+impl FromRequestParts<Arc<App>> for Named {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Failure> {
+        let found = Path::<std::collections::BTreeMap<String, String>>::from_request_parts(parts, app).await;
+        let found = found.map_err(|error| Failure::bad_request("path", error.body_text()))?;
+        let text = |name: &str| found.get(name).map(String::as_str).unwrap_or_default();
+        Ok(Self(ResourceKey::new(part("type", text("type"))?, part("id", text("id"))?)))
+    }
+}
+
+/// A session, or an operation, in a path.
+#[derive(Debug)]
+pub(super) struct Session(pub(super) uuid::Uuid);
+
+impl FromRequestParts<Arc<App>> for Session {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Failure> {
+        let found = Path::<String>::from_request_parts(parts, app).await;
+        let found = found.map_err(|error| Failure::bad_request("path", error.body_text()))?;
+        Ok(Self(part("id", &found.0)?))
+    }
+}

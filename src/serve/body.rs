@@ -1,0 +1,124 @@
+//! Bodies of requests: their size, their time, their type, and which field of them is wrong.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use serde::de::DeserializeOwned;
+
+use super::answer::Failure;
+use super::limits::{BLOCKS, BLOCKS_TIME, BODY_TIME, SMALL};
+use super::router::App;
+use crate::wire::BYTES;
+
+/// What a repeat of a request must be equal in.
+pub(super) type Fingerprint = blake3::Hash;
+
+/// A body of JSON, at most `MAX` bytes long.
+#[derive(Debug)]
+pub(super) struct Json<T, const MAX: usize = SMALL> {
+    pub(super) value: T,
+    /// Of method, path and body.
+    pub(super) fingerprint: Fingerprint,
+}
+
+/// No body, or one that says nothing.
+#[derive(Debug)]
+pub(super) struct Empty {
+    pub(super) fingerprint: Fingerprint,
+}
+
+/// A body of bytes: blocks.
+#[derive(Debug)]
+pub(super) struct Blocks(pub(super) Bytes);
+
+impl<T: DeserializeOwned, const MAX: usize> FromRequest<Arc<App>> for Json<T, MAX> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Failure> {
+        expect_type(request.headers(), "application/json")?;
+        let (fingerprint, bytes) = read(request, MAX, BODY_TIME).await?;
+        let mut reader = serde_json::Deserializer::from_slice(&bytes);
+        let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+            let (path, inner) = (error.path().to_string(), error.into_inner());
+            let text = inner.to_string();
+            Failure::bad_request(&field(&path, &text), format!("the body is wrong: {text}"))
+        })?;
+        reader.end().map_err(|error| Failure::bad_request(".", format!("the body goes on after its end: {error}")))?;
+        Ok(Self { value, fingerprint })
+    }
+}
+
+impl FromRequest<Arc<App>> for Empty {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Failure> {
+        let (fingerprint, bytes) = read(request, SMALL, BODY_TIME).await?;
+        match bytes.trim_ascii() {
+            b"" | b"{}" => Ok(Self { fingerprint }),
+            _ => Err(Failure::bad_request(".", "this request takes no body".to_owned())),
+        }
+    }
+}
+
+impl FromRequest<Arc<App>> for Blocks {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Failure> {
+        expect_type(request.headers(), BYTES)?;
+        read(request, BLOCKS, BLOCKS_TIME).await.map(|(_, bytes)| Self(bytes))
+    }
+}
+
+fn expect_type(headers: &HeaderMap, kind: &str) -> Result<(), Failure> {
+    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let given = given.split(';').next().unwrap_or_default().trim();
+    if given.eq_ignore_ascii_case(kind) {
+        return Ok(());
+    }
+    let message = format!("the body must be {kind}");
+    Err(Failure::own(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message))
+}
+
+async fn read(request: Request, max: usize, time: Duration) -> Result<(Fingerprint, Bytes), Failure> {
+    let too_large = || {
+        let message = format!("the body is longer than {max} bytes");
+        Failure::own(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+    };
+    let (parts, body) = request.into_parts();
+    let length = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > max as u64) {
+        return Err(too_large());
+    }
+    let bytes = match tokio::time::timeout(time, axum::body::to_bytes(body, max)).await {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(error)) if error.to_string().contains("length limit") => return Err(too_large()),
+        Ok(Err(error)) => return Err(Failure::bad_request(".", format!("the body was cut: {error}"))),
+        Err(_) => {
+            let message = "the body did not come in time".to_owned();
+            return Err(Failure::own(StatusCode::REQUEST_TIMEOUT, "timeout", message));
+        }
+    };
+    let mut hasher = blake3::Hasher::new();
+    for part in [parts.method.as_str().as_bytes(), parts.uri.path().as_bytes(), &bytes] {
+        hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+    }
+    Ok((hasher.finalize(), bytes))
+}
+
+/// The field that is wrong: of one that is missing or unknown, the path leads only to where it would be.
+fn field(path: &str, message: &str) -> String {
+    let named = ["missing field `", "unknown field `"].iter().find_map(|before| {
+        let (_, rest) = message.split_once(before)?;
+        rest.split_once('`').map(|(name, _)| name)
+    });
+    match named {
+        None => path.to_owned(),
+        Some(name) if path == "." => name.to_owned(),
+        Some(name) if path == name || path.ends_with(&format!(".{name}")) => path.to_owned(),
+        Some(name) => format!("{path}.{name}"),
+    }
+}

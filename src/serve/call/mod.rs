@@ -1,0 +1,21 @@
+//! The calls, one method of the region's port each. Bodies and their meaning are [`wire::call`](crate::wire::call)'s.
+
+pub(super) mod region;
+pub(super) mod record;
+pub(super) mod resource;
+pub(super) mod reading;
+pub(super) mod receiving;
+pub(super) mod sync;
+pub(super) mod operation;
+pub(super) mod numbers;
+
+use axum::http::StatusCode;
+use serde::Serialize;
+
+use super::answer::{Answer, success};
+use super::router::App;
+
+/// What was asked for.
+fn ok<T: Serialize>(app: &App, data: &T) -> Answer {
+    success(StatusCode::OK, app.world.clock.now(), data)
+}

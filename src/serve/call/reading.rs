@@ -1,0 +1,86 @@
+//! The source's end of a transfer.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+
+use super::super::answer::{Answer, Failure, bytes};
+use super::super::asked::{Asked, Session};
+use super::super::body::{Empty, Json};
+use super::super::router::App;
+use super::super::session::Kind;
+use crate::replica::port::{Hash, Source, TransferError};
+use crate::wire::blocks;
+use crate::wire::call::{GroupRun, Groups, OpenReading, WantedBlocks};
+
+pub(in super::super) async fn open(
+    State(app): State<Arc<App>>,
+    asked: Asked,
+    Json { value: OpenReading { order, full }, fingerprint }: Json<OpenReading>,
+) -> Result<Answer, Failure> {
+    let shared = Arc::clone(&app);
+    let work = |_| async move {
+        let reading = shared.region.open_reading(&order, full).await?;
+        shared.sessions.opened(Kind::Reading, reading.session);
+        Ok(reading)
+    };
+    asked.operation(&app, "reading", fingerprint, work).await
+}
+
+pub(in super::super) async fn group_hashes(
+    State(app): State<Arc<App>>,
+    Session(session): Session,
+    Json { value: GroupRun { file, first, count }, .. }: Json<GroupRun>,
+) -> Result<Answer, Failure> {
+    let _open = app.sessions.take(Kind::Reading, session)?;
+    let hashes = app.region.group_hashes(session, file, first, count).await?;
+    Ok(joined(&hashes))
+}
+
+pub(in super::super) async fn block_hashes(
+    State(app): State<Arc<App>>,
+    Session(session): Session,
+    Json { value: Groups { file, groups }, .. }: Json<Groups>,
+) -> Result<Answer, Failure> {
+    let _open = app.sessions.take(Kind::Reading, session)?;
+    let hashes = app.region.block_hashes(session, file, &groups).await?;
+    Ok(joined(&hashes))
+}
+
+/// Hashes after each other.
+fn joined(hashes: &[Hash]) -> Answer {
+    bytes(hashes.concat())
+}
+
+pub(in super::super) async fn blocks(
+    State(app): State<Arc<App>>,
+    Session(session): Session,
+    Json { value: WantedBlocks { wanted, compress }, .. }: Json<WantedBlocks>,
+) -> Result<Answer, Failure> {
+    let _open = app.sessions.take(Kind::Reading, session)?;
+    let read = app.region.blocks(session, &wanted).await?;
+    // A core is busy for some milliseconds.
+    let packed = tokio::task::spawn_blocking(move || {
+        blocks::pack(wanted.iter().copied().zip(read.iter().map(Vec::as_slice)), compress)
+    });
+    let packed = packed.await.map_err(std::io::Error::other).flatten();
+    let packed = packed.map_err(|error| TransferError::Region(format!("blocks cannot be packed: {error}")))?;
+    app.numbers.sent(packed.len());
+    Ok(bytes(packed))
+}
+
+pub(in super::super) async fn close(
+    State(app): State<Arc<App>>,
+    asked: Asked,
+    Session(session): Session,
+    Empty { fingerprint }: Empty,
+) -> Result<Answer, Failure> {
+    let shared = Arc::clone(&app);
+    let work = |_| async move {
+        let _open = shared.sessions.take(Kind::Reading, session)?;
+        let end = shared.region.close_reading(session).await;
+        shared.sessions.closed(session);
+        Ok(end?)
+    };
+    asked.operation(&app, "close_reading", fingerprint, work).await
+}

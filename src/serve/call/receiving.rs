@@ -1,0 +1,138 @@
+//! The target's end of a transfer.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+
+use super::super::answer::{Answer, Failure};
+use super::super::asked::{Asked, Session};
+use super::super::body::{Blocks, Empty, Json};
+use super::super::limits::{HASHES, LARGE};
+use super::super::router::App;
+use super::super::session::Kind;
+use super::ok;
+use crate::replica::port::{Target, TransferError};
+use crate::wire::blocks;
+use crate::wire::call::{BlockHashes, GroupHashes, OpenReceiving, Publish, Verified};
+
+pub(in super::super) async fn open(
+    State(app): State<Arc<App>>,
+    asked: Asked,
+    Json { value: OpenReceiving { order, reading, accept_change }, fingerprint }: Json<OpenReceiving, LARGE>,
+) -> Result<Answer, Failure> {
+    let shared = Arc::clone(&app);
+    let work = |_| async move {
+        let receiving = shared.region.open_receiving(&order, &reading, accept_change).await?;
+        shared.sessions.opened(Kind::Receiving, receiving.session);
+        Ok(receiving)
+    };
+    asked.operation(&app, "receiving", fingerprint, work).await
+}
+
+pub(in super::super) async fn groups(
+    State(app): State<Arc<App>>,
+    Session(session): Session,
+    Json { value: GroupHashes { file, first, hashes }, .. }: Json<GroupHashes, HASHES>,
+) -> Result<Answer, Failure> {
+    let _open = app.sessions.take(Kind::Receiving, session)?;
+    Ok(ok(&app, &app.region.differing_groups(session, file, first, &hashes.0).await?))
+}
+
+pub(in super::super) async fn expect(
+    State(app): State<Arc<App>>,
+    Session(session): Session,
+    Json { value: BlockHashes { file, groups, hashes }, .. }: Json<BlockHashes, HASHES>,
+) -> Result<Answer, Failure> {
+    let _open = app.sessions.take(Kind::Receiving, session)?;
+    Ok(ok(&app, &app.region.expect_blocks(session, file, &groups, &hashes.0).await?))
+}
+
+pub(in super::super) async fn survey(
+    State(app): State<Arc<App>>,
+    asked: Asked,
+    Session(session): Session,
+    Empty { fingerprint }: Empty,
+) -> Result<Answer, Failure> {
+    let shared = Arc::clone(&app);
+    let work = |_| async move {
+        let _open = shared.sessions.take(Kind::Receiving, session)?;
+        Ok(shared.region.end_survey(session).await?)
+    };
+    asked.operation(&app, "survey", fingerprint, work).await
+}
+
+pub(in super::super) async fn wanted(
+    State(app): State<Arc<App>>,
+    Session(session): Session,
+    _: Empty,
+) -> Result<Answer, Failure> {
+    let _open = app.sessions.take(Kind::Receiving, session)?;
+    Ok(ok(&app, &app.region.next_wanted(session).await?))
+}
+
+pub(in super::super) async fn blocks(
+    State(app): State<Arc<App>>,
+    Session(session): Session,
+    Blocks(packed): Blocks,
+) -> Result<Answer, Failure> {
+    let _open = app.sessions.take(Kind::Receiving, session)?;
+    app.numbers.received(packed.len());
+    // A core is busy for some milliseconds.
+    let unpacked = tokio::task::spawn_blocking(move || blocks::unpack(&packed)).await;
+    let unpacked = unpacked.map_err(|error| TransferError::Region(error.to_string()))?;
+    let unpacked = unpacked.map_err(|error| TransferError::Corrupt(error.to_string()))?;
+    Ok(ok(&app, &app.region.write_blocks(session, unpacked).await?))
+}
+
+pub(in super::super) async fn checkpoint(
+    State(app): State<Arc<App>>,
+    asked: Asked,
+    Session(session): Session,
+    Empty { fingerprint }: Empty,
+) -> Result<Answer, Failure> {
+    let shared = Arc::clone(&app);
+    let work = |_| async move {
+        let _open = shared.sessions.take(Kind::Receiving, session)?;
+        Ok(shared.region.checkpoint(session).await?)
+    };
+    asked.operation(&app, "checkpoint", fingerprint, work).await
+}
+
+pub(in super::super) async fn publish(
+    State(app): State<Arc<App>>,
+    asked: Asked,
+    Session(session): Session,
+    Json { value: Publish { verified_at }, fingerprint }: Json<Publish>,
+) -> Result<Answer, Failure> {
+    let shared = Arc::clone(&app);
+    let work = |_| async move {
+        let _open = shared.sessions.take(Kind::Receiving, session)?;
+        let published = shared.region.publish(session, verified_at).await?;
+        shared.sessions.closed(session);
+        Ok(published)
+    };
+    asked.operation(&app, "publish", fingerprint, work).await
+}
+
+pub(in super::super) async fn close(
+    State(app): State<Arc<App>>,
+    asked: Asked,
+    Session(session): Session,
+    Empty { fingerprint }: Empty,
+) -> Result<Answer, Failure> {
+    let shared = Arc::clone(&app);
+    let work = |_| async move {
+        let _open = shared.sessions.take(Kind::Receiving, session)?;
+        let closed = shared.region.close_receiving(session).await;
+        shared.sessions.closed(session);
+        Ok(closed?)
+    };
+    asked.operation(&app, "close_receiving", fingerprint, work).await
+}
+
+pub(in super::super) async fn verified(
+    State(app): State<Arc<App>>,
+    Json { value: Verified { order, verified_at }, .. }: Json<Verified>,
+) -> Result<Answer, Failure> {
+    Ok(ok(&app, &app.region.confirm_unchanged(&order, &order.resource, verified_at).await?))
+}

@@ -1,0 +1,42 @@
+//! Of the region as a whole: whether it answers, what it holds, its founding, who controls it.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use serde::Serialize;
+
+use super::super::answer::{Answer, Failure};
+use super::super::body::Json;
+use super::super::router::App;
+use super::ok;
+use crate::live::RegionPort;
+use crate::wire::call::Ordered;
+
+/// What `health` says.
+#[derive(Debug, Serialize)]
+struct Health {
+    service: &'static str,
+    status: &'static str,
+}
+
+pub(in super::super) async fn health(State(app): State<Arc<App>>) -> Answer {
+    ok(&app, &Health { service: "multi-region", status: "operational" })
+}
+
+pub(in super::super) async fn snapshot(State(app): State<Arc<App>>) -> Result<Answer, Failure> {
+    Ok(ok(&app, &app.region.snapshot().await?))
+}
+
+pub(in super::super) async fn found(
+    State(app): State<Arc<App>>,
+    Json { value: Ordered { authority }, .. }: Json<Ordered>,
+) -> Result<Answer, Failure> {
+    Ok(ok(&app, &app.region.found(&authority).await?))
+}
+
+pub(in super::super) async fn take_control(
+    State(app): State<Arc<App>>,
+    Json { value: Ordered { authority }, .. }: Json<Ordered>,
+) -> Result<Answer, Failure> {
+    Ok(ok(&app, &app.region.take_control(&authority).await?))
+}

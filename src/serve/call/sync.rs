@@ -1,0 +1,23 @@
+//! The region fetches a resource by itself.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+
+use super::super::answer::{Answer, Failure};
+use super::super::asked::Asked;
+use super::super::body::Json;
+use super::super::operation::Running;
+use super::super::router::App;
+use crate::wire::call::Fetch;
+
+pub(in super::super) async fn begin(
+    State(app): State<Arc<App>>,
+    asked: Asked,
+    Json { value: Fetch { order, options }, fingerprint }: Json<Fetch>,
+) -> Result<Answer, Failure> {
+    let shared = Arc::clone(&app);
+    let work =
+        |running: Arc<Running>| async move { shared.fetches.fetch(&shared.region, &order, &options, &running).await };
+    asked.operation(&app, "sync", fingerprint, work).await
+}

@@ -1,0 +1,214 @@
+//! Connections: where the server listens, how each one begins and ends, and the drain.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::auth::Access;
+use super::error::ServeError;
+use super::fetch::{AT_ONCE, Fetches, Peers};
+use super::limits::{CONNECTIONS, DRAIN, HANDSHAKE, HEADER_TIME, HEADERS, REQUESTS};
+use super::numbers::Numbers;
+use super::operation::Operations;
+use super::options::ServeOptions;
+use super::peer::HttpPeers;
+use super::router::{App, Connected, router};
+use super::session::{Leases, Sessions};
+use super::tls;
+use crate::config;
+use crate::live::RegionPort;
+use crate::model::World;
+use crate::region::LocalRegion;
+
+/// After a connection could not be accepted for want of something, such as file handles.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct Server {
+    app: Arc<App>,
+    listener: TcpListener,
+    origin: String,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    exposure: Option<ServeError>,
+}
+
+/// What tests make smaller.
+#[derive(Debug)]
+pub(super) struct Means {
+    pub(super) peers: Arc<dyn Peers>,
+    pub(super) leases: Leases,
+    pub(super) fetches: usize,
+    pub(super) requests: usize,
+}
+
+/// What each connection is served with.
+#[derive(Clone)]
+struct Wiring {
+    routes: axum::Router,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Server {
+    /// Takes the region for itself and listens. Connections wait from now on, until [`Server::run`] answers them.
+    ///
+    /// # Errors
+    /// Whatever stands in the way; nothing was changed then but that the region's directory may have been made.
+    pub async fn bind(
+        options: &ServeOptions,
+        region: LocalRegion,
+        world: World,
+        drain: CancellationToken,
+    ) -> Result<Self, ServeError> {
+        let credentials =
+            options.peer_tokens.as_deref().map(config::credentials::load).transpose()?.unwrap_or_default();
+        let peers = Arc::new(HttpPeers { credentials, world: world.clone() });
+        let means = Means { peers, leases: Leases::default(), fetches: AT_ONCE, requests: REQUESTS };
+        Self::with(options, region, world, drain, means).await
+    }
+
+    pub(super) async fn with(
+        options: &ServeOptions,
+        region: LocalRegion,
+        world: World,
+        drain: CancellationToken,
+        means: Means,
+    ) -> Result<Self, ServeError> {
+        let listening = |source: io::Error| ServeError::Listen { listen: options.listen.clone(), source };
+        let addresses: Vec<SocketAddr> = lookup_host(&options.listen).await.map_err(listening)?.collect();
+        let exposure = match options.exposure(&addresses) {
+            Some(error) if !options.insecure => return Err(error),
+            exposure => exposure,
+        };
+        let certificates = options.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        let access = Access::new(options.token_file.as_deref(), certificates)?;
+        let tls = options.tls.as_ref().map(tls::config).transpose()?;
+        region.hold().await.map_err(ServeError::Region)?;
+        let listener = TcpListener::bind(addresses.as_slice()).await.map_err(listening)?;
+        let address = listener.local_addr().map_err(listening)?;
+        let origin = format!("{}://{address}", if tls.is_some() { "https" } else { "http" });
+        let clock = &world.clock;
+        let app = Arc::new(App {
+            region,
+            access,
+            operations: Operations::new(world.clone()),
+            sessions: Arc::new(Sessions::new(Arc::clone(clock), means.leases)),
+            fetches: Fetches::new(Arc::clone(clock), means.peers, means.fetches),
+            numbers: Numbers::default(),
+            drain,
+            room: Semaphore::new(means.requests),
+            world,
+        });
+        Ok(Self { app, listener, origin, tls, exposure })
+    }
+
+    /// Where it is reached, as scheme, address and port.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// What keeps nobody out, where that was asked for.
+    pub const fn exposure(&self) -> Option<&ServeError> {
+        self.exposure.as_ref()
+    }
+
+    /// Answers until the drain is asked for, then ends what is under way: requests get their answers, transfers stop at
+    /// the next durable place.
+    pub async fn run(self) {
+        let Self { app, listener, origin, tls, exposure: _ } = self;
+        let wiring = Wiring { routes: router(&app), tls: tls.map(TlsAcceptor::from) };
+        let connections = GracefulShutdown::new();
+        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        tracing::info!(region = %app.region.region(), origin, "listening");
+        let sweeping = Arc::clone(&app);
+        let sweeper = tokio::spawn(async move { sweeping.sweep().await });
+        loop {
+            let accepted = tokio::select! {
+                () = app.drain.cancelled() => break,
+                accepted = accept(&listener, &room) => accepted,
+            };
+            match accepted {
+                Ok((stream, peer, place)) => {
+                    let (wiring, watcher) = (wiring.clone(), connections.watcher());
+                    tokio::spawn(async move {
+                        let _place = place;
+                        connection(wiring, stream, peer, watcher).await;
+                    });
+                }
+                // The client's own, or over in a moment.
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
+                Err(error) => {
+                    tracing::error!(%error, "a connection cannot be accepted");
+                    tokio::time::sleep(BREATH).await;
+                }
+            }
+        }
+        drop(listener);
+        tracing::info!("draining");
+        // Syncs stop, and so do readings and receivings of others, at the next durable place.
+        app.operations.stop();
+        app.region.interrupt();
+        let ending = async {
+            connections.shutdown().await;
+            app.operations.drain().await;
+            let _ = sweeper.await;
+            app.close(app.sessions.all()).await;
+        };
+        if tokio::time::timeout(DRAIN, ending).await.is_err() {
+            tracing::warn!("not all requests ended in time; what they did is made for being left");
+        }
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, place))
+}
+
+async fn connection(wiring: Wiring, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
+    // Answers are whole: waiting for more of them to fill a packet costs time only.
+    let _ = stream.set_nodelay(true);
+    let Wiring { routes, tls } = wiring;
+    let Some(tls) = tls else {
+        return talk(routes, stream, Connected { peer, certificate: false }, watcher).await;
+    };
+    match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let certificate = stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty());
+            talk(routes, stream, Connected { peer, certificate }, watcher).await;
+        }
+        Ok(Err(error)) => tracing::info!(from = %peer, %error, "a TLS handshake failed"),
+        Err(_) => tracing::info!(from = %peer, "a TLS handshake took too long"),
+    }
+}
+
+async fn talk<S>(routes: axum::Router, stream: S, connected: Connected, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = TowerToHyperService::new(routes.layer(axum::Extension(connected)));
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_buf_size(HEADERS)
+        .serve_connection(TokioIo::new(stream), service);
+    // How a client leaves is its own affair; what it asked was answered or dropped.
+    if let Err(error) = watcher.watch(served).await {
+        tracing::debug!(from = %connected.peer, %error, "a connection ended early");
+    }
+}

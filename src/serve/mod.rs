@@ -1,0 +1,42 @@
+//! A region's server: HTTP over the port of a region in a directory.
+//!
+//! Owns connections, TLS, who may ask, limits, the forms of answers, operations that outlast a request, the leases of
+//! sessions, and the end. Holds no rule of regions: each call is one method of [`RegionPort`](crate::live::RegionPort),
+//! [`Source`](crate::replica::port::Source) or [`Target`](crate::replica::port::Target), in one of the files of `call`.
+//!
+//! ```text
+//!  listen ──▶ router (request id, auth, limits, log) ──▶ call ──▶ LocalRegion
+//!                                                         │
+//!                                              operation, session, fetch
+//! ```
+//!
+//! | what | guarantee | a crash here leaves behind |
+//! | --- | --- | --- |
+//! | a call | the region's own, of the same order in-process | as there |
+//! | an operation | one effect for one key, as long as it is remembered | forgotten with the program: whoever asks again begins it again, under the region's own guards |
+//! | a session | it ends with its lease at the latest; what was frozen is thawed | the guard process thaws; what was received stays |
+//! | the end | running requests end; transfers stop at the next durable place | as a crash would, after thirty seconds |
+
+mod options;
+mod error;
+mod log;
+mod tls;
+mod auth;
+mod limits;
+mod answer;
+mod body;
+mod asked;
+mod operation;
+mod session;
+mod fetch;
+mod peer;
+mod numbers;
+mod router;
+mod call;
+mod listen;
+pub mod supervise;
+
+pub use error::ServeError;
+pub use listen::Server;
+pub use log::{LineSink, install as install_log};
+pub use options::{Given, ServeOptions, TlsFiles};

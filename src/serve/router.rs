@@ -1,0 +1,221 @@
+//! Every request's way: its name, who asks, whether there is room, its call, and the line in the log.
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
+use axum::routing::{delete, get, post};
+use futures_util::FutureExt;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::answer::{Answer, Failure};
+use super::auth::Access;
+use super::call;
+use super::fetch::Fetches;
+use super::limits::REQUEST_TIME;
+use super::numbers::Numbers;
+use super::operation::Operations;
+use super::session::{Kind, Sessions};
+use crate::model::World;
+use crate::region::LocalRegion;
+use crate::replica::port::{SessionId, Source, Target};
+use crate::wire::{API, REQUEST_ID};
+
+/// What all requests share.
+#[derive(Debug)]
+pub(super) struct App {
+    pub(super) region: LocalRegion,
+    pub(super) world: World,
+    pub(super) access: Access,
+    pub(super) operations: Operations,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) fetches: Fetches,
+    pub(super) numbers: Numbers,
+    /// Cancelled when the server is to end.
+    pub(super) drain: CancellationToken,
+    pub(super) room: Semaphore,
+}
+
+impl App {
+    /// Closes sessions that nobody goes on with.
+    pub(super) async fn close(&self, sessions: Vec<(Kind, SessionId)>) {
+        for (kind, session) in sessions {
+            let closed = match kind {
+                Kind::Reading => self.region.close_reading(session).await.map(drop),
+                Kind::Receiving => self.region.close_receiving(session).await,
+            };
+            if let Err(error) = closed {
+                tracing::info!(%session, ?kind, %error, "a session that nobody closed did not end well");
+            }
+        }
+    }
+
+    /// Closes sessions whose lease runs out, until the server is to end.
+    pub(super) async fn sweep(&self) {
+        loop {
+            tokio::select! {
+                () = self.drain.cancelled() => return,
+                () = tokio::time::sleep(self.sessions.pace()) => {}
+            }
+            let expired = self.sessions.expired();
+            if !expired.is_empty() {
+                tracing::info!(sessions = expired.len(), "leases ran out");
+            }
+            self.close(expired).await;
+        }
+    }
+}
+
+/// How a request's connection was made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Connected {
+    /// From where.
+    pub(super) peer: SocketAddr,
+    /// Whether a certificate of the client authority was shown.
+    pub(super) certificate: bool,
+}
+
+/// What answers without a token.
+const OPEN: [&str; 2] = ["/api/v1/health", "/metrics"];
+
+/// Every path that there is.
+pub(super) fn router(app: &Arc<App>) -> Router {
+    // What waits for operations, and carries blocks over slow lines, has limits of its own.
+    let long = Router::new()
+        .route("/resources/{type}/{id}/verify", post(call::resource::verify))
+        .route("/readings", post(call::reading::open))
+        .route("/readings/{id}/close", post(call::reading::close))
+        .route("/receivings", post(call::receiving::open))
+        .route("/receivings/{id}/survey", post(call::receiving::survey))
+        .route("/receivings/{id}/blocks", post(call::receiving::blocks))
+        .route("/receivings/{id}/checkpoint", post(call::receiving::checkpoint))
+        .route("/receivings/{id}/publish", post(call::receiving::publish))
+        .route("/receivings/{id}/close", post(call::receiving::close))
+        .route("/syncs", post(call::sync::begin));
+    let short = Router::new()
+        .route("/health", get(call::region::health))
+        .route("/snapshot", get(call::region::snapshot))
+        .route("/region", post(call::region::found))
+        .route("/controller", post(call::region::take_control))
+        .route("/records", post(call::record::write))
+        .route("/resources/{type}/{id}/points", get(call::resource::points))
+        .route("/resources/{type}/{id}/set-aside/{name}", delete(call::resource::discard))
+        .route("/readings/{id}/group-hashes", post(call::reading::group_hashes))
+        .route("/readings/{id}/block-hashes", post(call::reading::block_hashes))
+        .route("/readings/{id}/blocks", post(call::reading::blocks))
+        .route("/receivings/{id}/groups", post(call::receiving::groups))
+        .route("/receivings/{id}/expect", post(call::receiving::expect))
+        .route("/receivings/{id}/wanted", post(call::receiving::wanted))
+        .route("/verified", post(call::receiving::verified))
+        .route("/operations/{id}", get(call::operation::show).delete(call::operation::cancel))
+        .route_layer(middleware::from_fn(in_time));
+    Router::new()
+        .route("/metrics", get(call::numbers::show))
+        .nest(API, long.merge(short))
+        .layer(middleware::from_fn_with_state(Arc::clone(app), around))
+        .with_state(Arc::clone(app))
+}
+
+/// Ends a request that takes too long. What it began goes on where it cannot be stopped.
+async fn in_time(request: Request, next: Next) -> Answer {
+    use axum::response::IntoResponse;
+    match tokio::time::timeout(REQUEST_TIME, next.run(request)).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            let message = "the region did not get it done in time".to_owned();
+            Failure::own(StatusCode::SERVICE_UNAVAILABLE, "timeout", message).into_response()
+        }
+    }
+}
+
+async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Answer {
+    let began = app.world.clock.since_boot();
+    let id = request_id(request.headers()).unwrap_or_else(|| app.world.ids.random().to_string());
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let connected = request.extensions().get::<Connected>().copied();
+    let open = OPEN.contains(&path.as_str());
+    let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
+
+    let certificate = connected.is_some_and(|connected| connected.certificate);
+    let admitted = if open { None } else { Some(app.access.admit(request.headers(), certificate)) };
+    let who = match &admitted {
+        Some(Ok(who)) => who.to_string(),
+        Some(Err(_)) | None => "nobody".to_owned(),
+    };
+    let answer = match admitted {
+        Some(Err(failure)) => Err(failure),
+        Some(Ok(_)) | None => run(&app, request, next).await,
+    };
+    let now = app.world.clock.now();
+    let mut answer = match answer {
+        Ok(answer) => told(answer, now),
+        Err(failure) => failure.answer(now),
+    };
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        answer.headers_mut().insert(REQUEST_ID, id);
+    }
+
+    let took = app.world.clock.since_boot().saturating_sub(began);
+    let status = answer.status().as_u16();
+    let from = connected.map(|connected| connected.peer.to_string()).unwrap_or_default();
+    let (path, duration_ms) = (shown(&path), took.as_secs_f64() * 1e3);
+    // Whoever is not let in, or asks for what is not there, makes no rows of its own.
+    let route = route.unwrap_or_else(|| "none".to_owned());
+    app.numbers.request(method.as_str(), &route, status, took);
+    if open {
+        tracing::debug!(request_id = id, %method, path, status, duration_ms, who, from, route, "request");
+    } else {
+        tracing::info!(request_id = id, %method, path, status, duration_ms, who, from, route, "request");
+    }
+    answer
+}
+
+async fn run(app: &App, request: Request, next: Next) -> Result<Answer, Failure> {
+    let Ok(_room) = app.room.try_acquire() else {
+        return Err(Failure::busy("the region's server answers as many requests as it can; ask again"));
+    };
+    AssertUnwindSafe(next.run(request)).catch_unwind().await.map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        tracing::error!(panic = text, "a request met a mistake of the program");
+        Failure::bug()
+    })
+}
+
+/// Gives an answer that failed its words.
+fn told(mut answer: Answer, now: crate::model::Timestamp) -> Answer {
+    let status = answer.status();
+    if let Some(failure) = answer.extensions_mut().remove::<Failure>() {
+        return failure.answer(now);
+    }
+    if !status.is_client_error() && !status.is_server_error() {
+        return answer;
+    }
+    let mut words = Failure::of_status(status).answer(now);
+    // Such as `Allow`.
+    for (name, value) in answer.headers() {
+        if !words.headers().contains_key(name) && name != "content-length" {
+            words.headers_mut().insert(name, value.clone());
+        }
+    }
+    words
+}
+
+/// The client's own name for its request, where it can stand in a log.
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(REQUEST_ID)?.to_str().ok()?;
+    let sane = (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    sane.then(|| text.to_owned())
+}
+
+/// As much of a path as a line of the log takes.
+fn shown(path: &str) -> String {
+    const SHOWN: usize = 200;
+    if path.len() <= SHOWN { path.to_owned() } else { path.chars().take(SHOWN).chain(['…']).collect() }
+}
