@@ -100,6 +100,8 @@ impl Target for HttpRegion {
             action: "cannot pack".to_owned(),
             path: "blocks".to_owned(),
             detail: error.to_string(),
+            bad_file: false,
+            no_space: false,
         })?;
         drop(blocks);
         self.give(format!("receivings/{session}/blocks"), Body::Bytes(packed), ANSWER).await
