@@ -40,3 +40,6 @@ pub use error::ServeError;
 pub use listen::Server;
 pub use log::{LineSink, install as install_log};
 pub use options::{Given, ServeOptions, TlsFiles};
+
+#[cfg(test)]
+mod tests;

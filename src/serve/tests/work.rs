@@ -1,0 +1,116 @@
+//! Operations, leases, and the end of a server.
+
+use super::fetches::{LARGE, slowly};
+use super::*;
+use crate::replica::port::{Reading, Receiving, Source};
+use crate::wire::call::OpenReceiving;
+
+#[tokio::test]
+async fn a_reading_begun_twice_under_one_key_is_one_reading() {
+    let lab = Lab::new();
+    let (east, _west) = lab.pair(b"disk").await;
+    let (key, body) = (Uuid::from_u128(3), OpenReading { order: lab.order(), full: false });
+    let first = east.begin("readings", key, 5, &body).await;
+    assert_eq!(first.status, 200, "it was short");
+    let repeat = east.begin("readings", key, 5, &body).await;
+    assert_eq!(repeat.data()["session"], first.data()["session"]);
+    let other = east.begin("readings", Uuid::from_u128(4), 5, &body).await;
+    assert_ne!(other.data()["session"], first.data()["session"]);
+    let shown = east.get(&format!("operations/{key}")).await.data();
+    assert_eq!((shown["state"].clone(), shown["result"].clone()), (json!("done"), first.data()));
+    assert_eq!(east.get(&format!("operations/{}", Uuid::from_u128(5))).await.code(), "not_found");
+}
+
+#[tokio::test]
+async fn sessions_that_nobody_uses_end() {
+    let leases = Leases { reading: Duration::from_millis(400), receiving: Duration::from_millis(400) };
+    let lab = Lab { leases, ..Lab::new() };
+    let (east, west) = lab.pair(b"disk").await;
+    let reading: Reading = serde_json::from_value(east.open_reading(&lab).await).unwrap();
+    let open = OpenReceiving { order: lab.order(), reading: reading.clone(), accept_change: false };
+    let receiving: Receiving = serde_json::from_value(west.post("receivings", &open).await.data()).unwrap();
+    let run = json!({"file": 0, "first": 0, "count": 1});
+    let path = format!("readings/{}/group-hashes", reading.session);
+    let ask = || east.post(&path, &run);
+    // As long as it is used it lives.
+    for _ in 0..8 {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        assert_eq!(ask().await.status, 200);
+    }
+    let wanted = west.step(&format!("receivings/{}/wanted", receiving.session)).await;
+    assert_eq!((wanted.status.as_u16(), wanted.code().as_str()), (404, "region"), "nobody asked for long");
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let gone = ask().await;
+    assert_eq!((gone.status.as_u16(), gone.code().as_str()), (404, "region"));
+    assert!(gone.json()["message"].as_str().unwrap().contains("not open any more"));
+}
+
+#[tokio::test]
+async fn a_lease_that_runs_out_thaws() {
+    let leases = Leases { reading: Duration::from_millis(300), ..Leases::default() };
+    let lab = Lab { leases, ..Lab::new() };
+    let log = lab.path("log");
+    let script = format!(
+        "[quiesce]\nsnapshot = [\"/bin/sh\", \"-c\", \"echo taken >> {0}; echo {{dir}}\"]\nrelease = [\"/bin/sh\", \
+         \"-c\", \"echo released >> {0}\"]\n",
+        log.display()
+    );
+    lab.write("east/.debvisor/config.toml", script.as_bytes());
+    let (east, _west) = lab.pair(b"disk").await;
+    let opened = east.post("readings", &OpenReading { order: lab.order(), full: false }).await;
+    assert_eq!(opened.status, 200, "{opened:?}");
+    assert_eq!(fs::read_to_string(&log).unwrap(), "taken\n");
+    let released = || fs::read_to_string(&log).unwrap() == "taken\nreleased\n";
+    for _ in 0..100 {
+        if released() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(released());
+}
+
+#[tokio::test]
+async fn the_end_waits_for_answers_and_stops_transfers() {
+    let lab = Lab::new();
+    let disk = noise(LARGE);
+    let (east, west) = lab.pair(&disk).await;
+    let key = Uuid::from_u128(1);
+    west.begin("syncs", key, 0, &slowly(&lab)).await.data();
+    west.until(key, |operation| operation["progress"]["bytes_done"].as_u64() > Some(0)).await;
+    // Somebody waits for news, somebody else for the end.
+    let (client, url) = (west.client.clone(), west.url(&format!("operations/{key}?after=1000000&wait=20")));
+    let polling = tokio::spawn(async move { client.get(url).send().await.unwrap().status() });
+    let (client, url, body) = (west.client.clone(), west.url("syncs"), slowly(&lab));
+    let request = client.post(url).json(&body).header("idempotency-key", Uuid::from_u128(1).to_string());
+    let waiting = tokio::spawn(async move { request.send().await.unwrap().status() });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let (origin, began) = (west.origin.clone(), lab.world.clock.since_boot());
+    west.end().await;
+    assert!(lab.world.clock.since_boot() - began < Duration::from_secs(8));
+    assert_eq!(polling.await.unwrap(), 200);
+    assert!(matches!(waiting.await.unwrap().as_u16(), 409 | 503));
+    assert!(reqwest::get(origin).await.is_err(), "nobody listens any more");
+
+    // The region is free, and what arrived is still there.
+    let region = lab.region("west");
+    region.hold().await.unwrap();
+    drop(region);
+    let west = lab.serve("west").await;
+    let report =
+        west.post("syncs", &crate::wire::call::Fetch { options: Default::default(), ..slowly(&lab) }).await.data();
+    assert!(report["resumed"].as_u64() > Some(0), "{report}");
+    assert_eq!(fs::read(lab.path("west/resources/vm/web/disk.raw")).unwrap(), disk);
+    east.end().await;
+}
+
+#[tokio::test]
+async fn sessions_end_with_the_server() {
+    let lab = Lab::new();
+    let (east, _west) = lab.pair(b"disk").await;
+    let reading: Reading = serde_json::from_value(east.open_reading(&lab).await).unwrap();
+    east.end().await;
+    let region = lab.region("east");
+    assert!(region.group_hashes(reading.session, 0, 0, 1).await.is_err());
+    region.hold().await.unwrap();
+}
