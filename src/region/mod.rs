@@ -14,6 +14,7 @@ pub mod local;
 mod source;
 mod target;
 mod verify;
+mod giving;
 mod port;
 
 pub use local::{LocalRegion, Opening};

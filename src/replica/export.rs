@@ -12,11 +12,11 @@ use super::catalog::{Attributes, Catalog, KeptEntry};
 use super::fault::{StopCheck, cannot};
 use super::hashing::hash_with;
 use super::layer::make_dir;
-use super::manifest::{Entry, Node};
+use super::manifest::{Entry, Manifest, Node};
 use super::place::ReplicaPlace;
-use super::points::PointReader;
+use super::points::{FileReader, PointReader};
 use super::port::{BLOCK_BYTES, TransferError, ZERO};
-use crate::host::disk::{Disk, FileKind, FileStat, Open};
+use crate::host::disk::{Disk, DiskFile, FileKind, FileStat, Open};
 use crate::model::point::{BlockReason, Point, PointState};
 use crate::model::{ByteCount, Digest};
 
@@ -29,6 +29,36 @@ pub struct ExportOrder<'a> {
     pub into: &'a Path,
     /// Whether to set owners: the program runs as root.
     pub owners: bool,
+}
+
+/// Where the bytes of a point come from.
+pub trait Contents: Sync {
+    /// Opens the regular file at this place of the manifest.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    fn file(&self, at: u32) -> Result<Box<dyn Groups + '_>, TransferError>;
+}
+
+/// One file of a point.
+pub trait Groups: Sync {
+    /// Reads a group; false where it is a hole. Called by several threads, for groups in no order.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    fn read(&self, group: u64, bytes: &mut [u8]) -> Result<bool, TransferError>;
+}
+
+impl Contents for PointReader<'_> {
+    fn file(&self, at: u32) -> Result<Box<dyn Groups + '_>, TransferError> {
+        Ok(Box::new(PointReader::file(self, &self.manifest.entries[at as usize])?))
+    }
+}
+
+impl Groups for FileReader {
+    fn read(&self, group: u64, bytes: &mut [u8]) -> Result<bool, TransferError> {
+        Self::read(self, group, bytes)
+    }
 }
 
 /// Writes one point's files out.
@@ -44,53 +74,82 @@ pub fn export(
 ) -> Result<Point, TransferError> {
     let record = catalog.load(&place.resource)?;
     let reader = PointReader::open(disk, catalog, place, &record, order.sequence)?;
-    if reader.record.point.state == PointState::Damaged {
-        let name = order.sequence;
+    // A manifest from the region's own records goes the same way as one from elsewhere.
+    let manifest = reader.manifest.to_manifest();
+    look_for_room(disk, &reader, order.into)?;
+    write_out(disk, &reader.record.point, &manifest, &reader, order.into, order.owners)?;
+    Ok(reader.record.point)
+}
+
+/// Writes a point's files into `into`, wherever their bytes come from; `owners`: whether to set owners.
+///
+/// # Errors
+/// As [`export`].
+pub fn write_out(
+    disk: &dyn Disk,
+    point: &Point,
+    manifest: &Manifest,
+    contents: &dyn Contents,
+    into: &Path,
+    owners: bool,
+) -> Result<(), TransferError> {
+    let name = point.sequence;
+    if point.state == PointState::Damaged {
         return Err(TransferError::Corrupt(format!(
             "point {name} is damaged: bytes that only it had were overwritten"
         )));
     }
-    match disk.read_dir(order.into) {
+    match disk.read_dir(into) {
         Ok(names) if names.is_empty() => {}
-        Ok(_) => return Err(TransferError::Region(format!("{} is not empty", order.into.display()))),
-        Err(error) if error.kind() == ErrorKind::NotFound => make_dir(disk, order.into)?,
-        Err(error) => return Err(cannot("read the directory", order.into)(error)),
+        Ok(_) => return Err(TransferError::Region(format!("{} is not empty", into.display()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => make_dir(disk, into)?,
+        Err(error) => return Err(cannot("read the directory", into)(error)),
     }
-    // A manifest from the region's own records goes the same way as one from elsewhere.
-    let manifest = reader.manifest.to_manifest();
     manifest.validate().map_err(|error| TransferError::Corrupt(error.to_string()))?;
-    if manifest.data_hash() != reader.record.point.data_hash {
-        return Err(TransferError::Corrupt(format!("the record of point {} is damaged", order.sequence)));
+    if manifest.data_hash() != point.data_hash {
+        return Err(TransferError::Corrupt(format!("the record of point {name} is damaged")));
     }
-    look_for_room(disk, &reader, order.into)?;
-    let mut directories: Vec<(PathBuf, &KeptEntry)> = Vec::new();
-    for kept in &reader.manifest.entries {
-        let path = order.into.join(&kept.entry.path);
-        match &kept.entry.node {
+    let mut directories: Vec<(PathBuf, &Entry)> = Vec::new();
+    for (at, entry) in (0..).zip(&manifest.entries) {
+        let path = into.join(&entry.path);
+        match &entry.node {
             Node::Directory => {
                 disk.create_dir_all(&path).map_err(cannot("make the directory", &path))?;
-                directories.push((path, kept));
+                directories.push((path, entry));
             }
             Node::Link { to } => {
                 disk.symlink(Path::new(to), &path).map_err(cannot("make the link", &path))?;
-                dress(disk, &path, kept, order.owners)?;
+                dress(disk, &path, entry, owners)?;
             }
-            Node::File { size, root } => write_file(disk, &reader, kept, &path, (size.0, *root), order)?,
+            Node::File { size, root } => {
+                let from = contents.file(at)?;
+                let to = disk.open(&path, Open::CreateNew).map_err(cannot("open", &path))?;
+                if write_file(&*to, &path, &*from, size.0)? != *root {
+                    let file = &entry.path;
+                    return Err(TransferError::Corrupt(format!(
+                        "{file} of point {name} is damaged: its bytes are not its hash's"
+                    )));
+                }
+                to.set_len(size.0).map_err(cannot("write", &path))?;
+                dress(disk, &path, entry, owners)?;
+                to.sync_all().map_err(cannot("sync", &path))?;
+            }
         }
     }
-    for (path, kept) in directories.iter().rev() {
-        dress(disk, path, kept, order.owners)?;
+    for (path, entry) in directories.iter().rev() {
+        dress(disk, path, entry, owners)?;
         disk.sync_dir(path).map_err(cannot("sync", path))?;
     }
-    disk.sync_dir(order.into).map_err(cannot("sync", order.into))?;
-    Ok(reader.record.point)
+    disk.sync_dir(into).map_err(cannot("sync", into))
 }
 
+/// Refuses to begin where the room is lacking.
 fn look_for_room(disk: &dyn Disk, reader: &PointReader<'_>, into: &Path) -> Result<(), TransferError> {
     // Zeros are not written.
     let needed: ByteCount =
         reader.manifest.entries.iter().filter_map(|kept| kept.file.as_ref()).map(|file| file.data).sum();
-    let free = ByteCount(disk.free_space(into).map_err(cannot("look for room on", into))?);
+    let there = into.ancestors().find(|path| disk.symlink_metadata(path).is_ok()).unwrap_or(into);
+    let free = ByteCount(disk.free_space(there).map_err(cannot("look for room on", there))?);
     if needed <= free {
         return Ok(());
     }
@@ -98,17 +157,9 @@ fn look_for_room(disk: &dyn Disk, reader: &PointReader<'_>, into: &Path) -> Resu
     Err(TransferError::Region(format!("{why}: {needed} are needed, {free} are free on the file system of {at}")))
 }
 
-fn write_file(
-    disk: &dyn Disk,
-    reader: &PointReader<'_>,
-    kept: &KeptEntry,
-    path: &Path,
-    (size, root): (u64, Digest),
-    order: &ExportOrder<'_>,
-) -> Result<(), TransferError> {
-    let from = reader.file(kept)?;
-    let to = disk.open(path, Open::CreateNew).map_err(cannot("open", path))?;
-    let found = hash_with(
+/// Writes one file's bytes, as sparse as they are, and says what they hash to.
+fn write_file(to: &dyn DiskFile, path: &Path, from: &dyn Groups, size: u64) -> Result<Digest, TransferError> {
+    hash_with(
         size,
         &StopCheck::never(),
         |group, bytes| from.read(group, bytes),
@@ -134,16 +185,7 @@ fn write_file(
             }
             Ok(())
         },
-    )?;
-    if found != root {
-        let (file, point) = (&kept.entry.path, reader.record.point.sequence);
-        return Err(TransferError::Corrupt(format!(
-            "{file} of point {point} is damaged: its bytes are not its hash's"
-        )));
-    }
-    to.set_len(size).map_err(cannot("write", path))?;
-    dress(disk, path, kept, order.owners)?;
-    to.sync_all().map_err(cannot("sync", path))
+    )
 }
 
 /// Whether what was found has the mode, the time and, where owners are set, the owner that it was given.
@@ -168,16 +210,16 @@ pub(super) fn lies(stat: &FileStat, entry: &Entry) -> Option<Attributes> {
 ///
 /// # Errors
 /// I/O errors.
-pub(super) fn dress(disk: &dyn Disk, path: &Path, kept: &KeptEntry, owners: bool) -> Result<(), TransferError> {
+pub(super) fn dress(disk: &dyn Disk, path: &Path, entry: &Entry, owners: bool) -> Result<(), TransferError> {
     if owners {
-        let (user, group) = kept.entry.owner;
+        let (user, group) = entry.owner;
         disk.set_owner(path, user, group).map_err(cannot("set the owner of", path))?;
     }
-    match kept.entry.node {
+    match entry.node {
         Node::Directory | Node::File { .. } => {
-            disk.set_mode(path, kept.entry.mode).map_err(cannot("set the mode of", path))?;
+            disk.set_mode(path, entry.mode).map_err(cannot("set the mode of", path))?;
         }
         Node::Link { .. } => {}
     }
-    disk.set_mtime(path, kept.entry.mtime_ns).map_err(cannot("set the time of", path))
+    disk.set_mtime(path, entry.mtime_ns).map_err(cannot("set the time of", path))
 }

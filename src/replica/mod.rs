@@ -81,6 +81,7 @@ pub mod prune;
 pub mod target;
 pub mod points;
 pub mod export;
+pub mod giving;
 pub mod verify;
 pub mod transfer;
 #[cfg(test)]

@@ -230,7 +230,7 @@ impl Receive {
                 let path = incoming.data(id);
                 let file = self.disk.open(&path, Open::ReadWrite).map_err(cannot("open", &path))?;
                 file.set_len(size.0).map_err(cannot("write", &path))?;
-                dress(&*self.disk, &path, kept, record.owners)?;
+                dress(&*self.disk, &path, &kept.entry, record.owners)?;
                 sync_or_forget(&*self.disk, &path, || file.sync_all())
             },
         )?;

@@ -236,7 +236,7 @@ fn dress_again(passage: &Passage<'_>, kept: &KeptEntry, body: &KeptFile, path: &
     // Opened before: its new mode may forbid that. Where the old one does, and the new one is lost with the power, the
     // next look finds it undressed.
     let file = disk.open(path, Open::Read).ok();
-    dress(disk, path, kept, passage.receiving.owners)?;
+    dress(disk, path, &kept.entry, passage.receiving.owners)?;
     file.map_or(Ok(()), |file| file.sync_all()).map_err(cannot("sync", path))?;
     let stat = disk.symlink_metadata(path).map_err(cannot("look at", path))?;
     Ok(Put::There { stat, trusted })
@@ -272,7 +272,7 @@ fn dress_unless(passage: &Passage<'_>, path: &Path, kept: &KeptEntry) -> Result<
     if is_dressed(&stat, kept, owners) {
         return Ok((stat, false));
     }
-    dress(passage.disk, path, kept, owners)?;
+    dress(passage.disk, path, &kept.entry, owners)?;
     Ok((look()?, true))
 }
 
@@ -414,7 +414,7 @@ fn write_all(
         record.group = hash_group(&record.blocks[..count]);
         index.write(last, &record)?;
     }
-    dress(disk, path, kept, passage.receiving.owners)?;
+    dress(disk, path, &kept.entry, passage.receiving.owners)?;
     live.sync_all().map_err(cannot("sync", path))?;
     index.sync()?;
     index.is_sound(size, root).map(Some)

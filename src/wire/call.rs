@@ -9,6 +9,8 @@
 //! | `POST controller` | takes control |
 //! | `POST records` | writes records |
 //! | `GET resources/{type}/{id}/points` | the points |
+//! | `GET resources/{type}/{id}/points/{sequence}` | one point and all that it holds |
+//! | `POST resources/{type}/{id}/points/{sequence}/blocks` | blocks of one of its files |
 //! | `POST resources/{type}/{id}/verify` | reads every byte (an operation) |
 //! | `DELETE resources/{type}/{id}/set-aside/{name}` | discards a copy |
 //! | `POST readings` | opens a reading (an operation) |
@@ -122,6 +124,20 @@ pub struct BlockHashes {
     pub groups: Vec<u64>,
     /// The hashes of their blocks, in the groups' order.
     pub hashes: HashList,
+}
+
+/// Asks for the blocks of the first of some groups of a point's file that is no hole; zeros are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PointBlocks {
+    /// The file's place in the manifest.
+    pub file: u32,
+    /// The first group.
+    pub first: u64,
+    /// How many groups are looked through.
+    pub count: u64,
+    /// Whether they may come compressed.
+    pub compress: bool,
 }
 
 /// Publishes a point.

@@ -23,6 +23,7 @@ mod operation;
 mod region;
 mod source;
 mod target;
+mod export;
 
 pub use deadlines::Deadlines;
 pub use region::HttpRegion;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use reqwest::Method;
@@ -34,7 +34,7 @@ pub(super) const ANSWER: &str = "a region's answer";
 /// A region by its origin.
 #[derive(Debug)]
 pub struct HttpRegion {
-    pub(super) client: Client,
+    pub(super) client: Arc<Client>,
     /// Whether blocks of an open session may be compressed, as its order said.
     compress: Mutex<BTreeMap<SessionId, bool>>,
 }
@@ -50,7 +50,8 @@ impl HttpRegion {
         world: World,
     ) -> Self {
         let origin = origin.into().trim_end_matches('/').to_owned();
-        Self { client: Client::new(region, origin, deadlines, credential, world), compress: Mutex::default() }
+        let client = Client::new(region, origin, deadlines, credential, world);
+        Self { client: Arc::new(client), compress: Mutex::default() }
     }
 
     /// A short question that is safe to repeat.
@@ -83,7 +84,7 @@ impl HttpRegion {
 }
 
 /// A resource's place below the API.
-fn of(resource: &ResourceKey) -> String {
+pub(super) fn of(resource: &ResourceKey) -> String {
     // Neither has a character that means something in a path.
     format!("resources/{}/{}", resource.kind.as_str(), resource.id)
 }
@@ -142,13 +143,8 @@ impl RegionPort for HttpRegion {
         self.client.operate(&work).await.map_err(CallError::into_port)
     }
 
-    async fn export(&self, _: &ResourceKey, _: &PointSelector, _: &Path) -> Result<Point, PortError> {
-        Err(PortError::Refused {
-            reason: format!("{} is served elsewhere: its points are not written out here yet", self.client.region),
-            help: Some(
-                "export on its own machine, with a topology that has its directory as a file: endpoint".to_owned(),
-            ),
-        })
+    async fn export(&self, resource: &ResourceKey, point: &PointSelector, into: &Path) -> Result<Point, PortError> {
+        self.write_point(resource, point, into).await
     }
 
     async fn replace_files(&self, _: &Authority, _: &ResourceKey, _: &Path) -> Result<Option<String>, PortError> {

@@ -6,7 +6,10 @@ use super::hostile::{Doing, Hostile, angry, bytes, good, http};
 use super::*;
 use crate::live::port::{PointSelector, PortError, RegionPort};
 use crate::model::observed::RegionStatus;
-use crate::model::point::Point;
+use crate::model::point::{Point, PointKind, PointState};
+use crate::model::{ByteCount, Digest, Timestamp};
+use crate::replica::giving::PointContents;
+use crate::replica::manifest::{Entry, Manifest, Node};
 use crate::replica::port::{BlockAddress, Source, Target, TransferError};
 use crate::wire::blocks;
 use serde_json::json;
@@ -182,11 +185,64 @@ async fn blocks_that_were_not_asked_for_or_cannot_be_are_corrupt() {
 #[tokio::test]
 async fn what_is_not_done_over_the_network_says_what_to_do() {
     let west = region("http://127.0.0.1:9");
-    let into = std::path::Path::new("/nowhere");
-    for error in [
-        west.export(&web(), &PointSelector::Newest, into).await.map(|_| ()),
-        west.replace_files(&authority(), &web(), into).await.map(|_| ()),
+    let error = west.replace_files(&authority(), &web(), std::path::Path::new("/nowhere")).await;
+    assert!(matches!(error, Err(PortError::Refused { help: Some(_), .. })));
+}
+
+/// One file of two groups, of which nobody knows the bytes.
+fn contents() -> PointContents {
+    let node = Node::File { size: ByteCount::mib(6), root: Digest([7; 32]) };
+    let entry = Entry { path: "disk.raw".to_owned(), node, mode: 0o600, mtime_ns: 0, owner: (0, 0) };
+    let manifest = Manifest { entries: vec![entry] };
+    let at = Timestamp::from_micros(0);
+    let point = Point {
+        sequence: 3,
+        name: None,
+        data_hash: manifest.data_hash(),
+        read_at: at,
+        verified_at: at,
+        source: "east".parse().unwrap(),
+        epoch: Epoch::BIRTH,
+        kind: PointKind::Cold,
+        state: PointState::Complete,
+        bytes: ByteCount::mib(6),
+        files: 1,
+    };
+    PointContents { point, manifest }
+}
+
+#[tokio::test]
+async fn an_export_believes_nothing_that_does_not_hash_to_the_point() {
+    let block = |file, block| blocks::pack([(BlockAddress { file, block }, b"lie".as_slice())], false).unwrap();
+    let mut damaged = contents();
+    damaged.point.state = PointState::Damaged;
+    let mut outside = contents();
+    outside.manifest.entries[0].path = "../disk.raw".to_owned();
+    let mut other = contents();
+    other.point.data_hash = Digest([9; 32]);
+    for (contents, answer, words) in [
+        (contents(), bytes(&[]), "its bytes are not its hash's"),
+        (contents(), bytes(&block(0, 0)), "its bytes are not its hash's"),
+        (contents(), bytes(&block(1, 0)), "blocks of another file"),
+        (contents(), bytes(&[block(0, 1), block(0, 99)].concat()), "blocks of another group"),
+        (contents(), bytes(&[1, 2, 3]), "in the middle of one"),
+        (contents(), say("500 Internal Server Error", "boom"), "answered 500: boom"),
+        (damaged, bytes(&[]), "is damaged"),
+        (outside, bytes(&[]), "the path"),
+        (other, bytes(&[]), "the record of point 3 is damaged"),
     ] {
-        assert!(matches!(error, Err(PortError::Refused { help: Some(_), .. })));
+        let server = Hostile::doing(move |_, seen| match seen.line.rsplit('/').next().unwrap() {
+            "points" => good([&contents.point]),
+            "3" => good(&contents),
+            _ => answer.clone(),
+        })
+        .await;
+        let dir = tempfile::tempdir().unwrap();
+        let into = dir.path().join("out");
+        let west = region(&server.origin);
+        let error = within(SOON, west.export(&web(), &PointSelector::Sequence(3), &into)).await.unwrap_err();
+        assert!(matches!(error, PortError::Refused { .. }) && error.to_string().contains(words), "{words}: {error:?}");
+        let error = west.export(&web(), &PointSelector::Sequence(4), &into).await.unwrap_err();
+        assert!(matches!(&error, PortError::NotFound(said) if said == "west keeps no point 4 of vm.web"), "{error:?}");
     }
 }

@@ -1,0 +1,90 @@
+//! Giving a point's contents to a program elsewhere, piece by piece, for an export there.
+//!
+//! Nothing is kept open between two pieces: each is found anew by the point's number, so a sync that publishes
+//! meanwhile, or a program that never comes back, harms nobody. A point that is dropped meanwhile is not found.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::block::{GROUP_BYTES, groups_in};
+use super::catalog::Catalog;
+use super::manifest::{Manifest, Node};
+use super::place::ReplicaPlace;
+use super::points::PointReader;
+use super::port::{BLOCK_BYTES, BlockAddress, GROUP_BLOCKS, TransferError};
+use crate::host::disk::Disk;
+use crate::model::point::Point;
+
+/// A point and all that it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PointContents {
+    /// The point.
+    pub point: Point,
+    /// Everything in it.
+    pub manifest: Manifest,
+}
+
+/// Groups of one file of a point that follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupsOf {
+    /// The file's place in the manifest.
+    pub file: u32,
+    /// The first group.
+    pub first: u64,
+    /// How many are looked through.
+    pub count: u64,
+}
+
+/// What a point holds.
+///
+/// # Errors
+/// [`TransferError::Region`] for one that is not there; I/O errors.
+pub fn contents(
+    disk: &dyn Disk,
+    catalog: &dyn Catalog,
+    place: &ReplicaPlace,
+    sequence: u64,
+) -> Result<PointContents, TransferError> {
+    let record = catalog.load(&place.resource)?;
+    let reader = PointReader::open(disk, catalog, place, &record, sequence)?;
+    Ok(PointContents { manifest: reader.manifest.to_manifest(), point: reader.record.point })
+}
+
+/// The blocks of the first of these groups that has any that are not zeros; none where all are holes. What is left
+/// out of a group are its zeros. Nothing is hashed: whoever asked does that.
+///
+/// # Errors
+/// As [`contents`]; [`TransferError::Region`] for what is no file of the point.
+pub fn next_blocks(
+    disk: &dyn Disk,
+    catalog: &dyn Catalog,
+    place: &ReplicaPlace,
+    sequence: u64,
+    sought: GroupsOf,
+) -> Result<Vec<(BlockAddress, Vec<u8>)>, TransferError> {
+    let GroupsOf { file, first, count } = sought;
+    let record = catalog.load(&place.resource)?;
+    let reader = PointReader::open(disk, catalog, place, &record, sequence)?;
+    let entry = reader.manifest.entries.get(file as usize);
+    let Some((kept, size)) = entry.and_then(|kept| match &kept.entry.node {
+        Node::File { size, root: _ } => Some((kept, size.0)),
+        Node::Directory | Node::Link { .. } => None,
+    }) else {
+        return Err(TransferError::Region(format!("point {sequence} has no file {file}")));
+    };
+    let from = reader.file(kept)?;
+    let mut bytes = vec![0; size.min(GROUP_BYTES) as usize];
+    for group in first..groups_in(size).min(first.saturating_add(count)) {
+        let bytes = &mut bytes[..(size - group * GROUP_BYTES).min(GROUP_BYTES) as usize];
+        if !from.read(group, bytes)? {
+            continue;
+        }
+        let blocks = bytes.chunks(BLOCK_BYTES as usize).zip(group * GROUP_BLOCKS..);
+        let some = blocks.filter(|(block, _)| block.iter().any(|byte| *byte != 0));
+        let found: Vec<_> = some.map(|(bytes, block)| (BlockAddress { file, block }, bytes.to_vec())).collect();
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    Ok(Vec::new())
+}
