@@ -104,6 +104,8 @@ pub(super) fn router(app: &Arc<App>) -> Router {
         .route("/controller", post(call::region::take_control))
         .route("/records", post(call::record::write))
         .route("/resources/{type}/{id}/points", get(call::resource::points))
+        .route("/resources/{type}/{id}/points/{sequence}", get(call::point::show))
+        .route("/resources/{type}/{id}/points/{sequence}/blocks", post(call::point::read))
         .route("/resources/{type}/{id}/set-aside/{name}", delete(call::resource::discard))
         .route("/readings/{id}/group-hashes", post(call::reading::group_hashes))
         .route("/readings/{id}/block-hashes", post(call::reading::block_hashes))

@@ -17,5 +17,6 @@ mod terminal;
 mod bad_input;
 mod disks;
 mod kill;
+mod served;
 mod scenarios;
 mod scenario_acts;

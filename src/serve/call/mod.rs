@@ -3,6 +3,7 @@
 pub(super) mod region;
 pub(super) mod record;
 pub(super) mod resource;
+pub(super) mod point;
 pub(super) mod reading;
 pub(super) mod receiving;
 pub(super) mod sync;
