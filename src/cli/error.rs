@@ -288,13 +288,11 @@ const fn port(error: &PortError) -> &'static str {
 /// Actions of one run that went wrong are told together where they say the same, and at most so many times.
 const TOLD_MAX: usize = 10;
 
-/// An error's words without the names of requests, which differ where all else is the same.
-fn without_request(message: &str) -> String {
-    const NAMED: &str = "request ";
-    let is_id = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    let mut parts = message.split(NAMED);
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |words, part| words + NAMED + part.trim_start_matches(is_id))
+/// An error's words without the names of requests and sessions, which differ where all else is the same.
+fn without_names(message: &str) -> String {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let words = message.split_inclusive(|c| !is_part(c));
+    words.filter(|word| uuid::Uuid::parse_str(word.trim_end_matches(|c| !is_part(c))).is_err()).collect()
 }
 
 /// What went wrong in a run of which the rest stands, each thing at the line that asked for it.
@@ -305,7 +303,7 @@ pub(crate) fn of_run(report: &RunReport, loaded: Option<&Loaded>) -> Vec<Report>
     for outcome in &report.outcomes {
         let wrong = matches!(outcome.outcome, Outcome::Failed | Outcome::Blocked);
         let Some(message) = outcome.message.as_deref().filter(|_| wrong) else { continue };
-        let key = (outcome.outcome, without_request(message), &outcome.help);
+        let key = (outcome.outcome, without_names(message), &outcome.help);
         match groups.iter_mut().find(|(known, _)| *known == key) {
             Some((_, alike)) => alike.push((message, outcome)),
             None => groups.push((key, vec![(message, outcome)])),
@@ -409,9 +407,17 @@ mod tests {
 
     #[test]
     fn the_same_trouble_of_two_requests_is_the_same() {
-        let said = |id: &str| without_request(&format!("it broke (request {id}); it stands at a (request {id})"));
-        assert_eq!(said("17a"), said("9b-4"));
-        assert_ne!(said("17a"), without_request("it broke (request 17a)"));
+        let id = |n: u128| uuid::Uuid::from_u128(n);
+        let said = |n: u128| {
+            without_names(&format!(
+                "it broke (POST readings/{}/close, request {}); it stands at a",
+                id(n),
+                id(n).simple()
+            ))
+        };
+        assert_eq!(said(17), said(18));
+        assert_eq!(said(17), "it broke (POST readings/close, request ; it stands at a");
+        assert_eq!(without_names("vm.web-vm-1 at us-east-1 broke"), "vm.web-vm-1 at us-east-1 broke");
     }
 
     #[test]

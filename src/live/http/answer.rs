@@ -57,7 +57,7 @@ impl CallError {
     pub(super) fn lost(error: PortError, asked: &Asked) -> Self {
         // Without a name that resolves or TLS that holds, asking again gives the same.
         let lost = matches!(error, PortError::Unreachable { status: RegionStatus::Unreachable, .. });
-        let told = if asked.observes() { String::new() } else { format!("{} {}", asked.method, asked.path) };
+        let told = if asked.observes() { String::new() } else { asked.what.clone() };
         Self::Unclear { error: with(error, &told), lost }
     }
 
@@ -65,7 +65,7 @@ impl CallError {
     pub(super) fn unclear(error: PortError, asked: Option<&Asked>) -> Self {
         let told = match asked {
             Some(asked) if asked.observes() => String::new(),
-            Some(Asked { method, path, wanted: _, request }) => format!("{method} {path}, request {request}"),
+            Some(Asked { what, wanted: _, request }) => format!("{what}, request {request}"),
             None => String::new(),
         };
         Self::Unclear { error: with(error, &told), lost: false }
@@ -160,8 +160,8 @@ impl Said {
     /// An error of the server's own, which no port has.
     fn by_code(self) -> PortError {
         let Self { status, code, data, message, asked, origin } = self;
-        let Asked { method, path, wanted: _, request } = &asked;
-        let what = format!("{method} {path}, request {request}");
+        let Asked { what, wanted: _, request } = &asked;
+        let what = format!("{what}, request {request}");
         let told = format!("({what})");
         let newer = "the region may run another version of this program";
         match code.as_str() {

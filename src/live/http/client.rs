@@ -20,7 +20,7 @@ use crate::wire::{API, BYTES, IDEMPOTENCY_KEY, REQUEST_ID};
 /// How often a lost question is asked in all.
 const TRIES: usize = 5;
 /// The longest pause between two of them.
-const PAUSE_MAX: Duration = Duration::from_secs(8);
+const PAUSE_MAX: Duration = Duration::from_secs(4);
 /// The most that is read of an answer that says why not.
 const ERROR_BYTES: usize = 1 << 20;
 /// How long a connection is kept for the next question.
@@ -51,6 +51,8 @@ pub(super) struct Ask {
     pub(super) method: Method,
     /// Below `/api/v1`.
     pub(super) path: String,
+    /// What it is about, where that is not itself: the beginning of the operation that it asks after.
+    pub(super) about: Option<String>,
     pub(super) body: Body,
     /// The order that it gives; a repeat under the same key does nothing twice.
     pub(super) key: Option<Uuid>,
@@ -89,8 +91,8 @@ pub(super) struct Answer {
 /// A question as errors name it.
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
-    pub(super) method: Method,
-    pub(super) path: String,
+    /// Method and path.
+    pub(super) what: String,
     pub(super) wanted: &'static str,
     /// The request's id, as the region's log has it.
     pub(super) request: String,
@@ -100,7 +102,7 @@ impl Asked {
     /// Whether it is the one question that regions are observed by: where it fails, all that needs to be said is what
     /// the region is like, in the same words every time.
     pub(super) fn observes(&self) -> bool {
-        self.path == "snapshot"
+        self.what == "GET snapshot"
     }
 }
 
@@ -155,8 +157,7 @@ impl Client {
 
     async fn once(&self, ask: &Ask, request: &str) -> Result<Answer, CallError> {
         let mut asked = Asked {
-            method: ask.method.clone(),
-            path: ask.path.clone(),
+            what: ask.about.clone().unwrap_or_else(|| format!("{} {}", ask.method, ask.path)),
             wanted: ask.wanted,
             request: request.to_owned(),
         };

@@ -38,11 +38,14 @@ impl HttpRegion {
     ) -> Result<Point, PortError> {
         let region = &self.client.region;
         let listed = self.points(resource).await?;
-        let selected = listed.into_iter().find(|listed| match point {
-            PointSelector::Newest => listed.state == PointState::Complete,
-            PointSelector::Sequence(sequence) => listed.sequence == *sequence,
-            PointSelector::Name(name) => listed.name.as_ref() == Some(name),
-        });
+        let selected = match point {
+            PointSelector::Newest => {
+                let own = || listed.iter().filter(|listed| listed.name.is_none());
+                own().find(|listed| listed.state == PointState::Complete).or_else(|| own().next())
+            }
+            PointSelector::Sequence(sequence) => listed.iter().find(|listed| listed.sequence == *sequence),
+            PointSelector::Name(name) => listed.iter().find(|listed| listed.name.as_ref() == Some(name)),
+        };
         let Some(selected) = selected else {
             let which = match point {
                 PointSelector::Newest => "no point".to_owned(),

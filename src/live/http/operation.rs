@@ -46,6 +46,7 @@ impl Client {
         Ask {
             method,
             path: path.into(),
+            about: None,
             body,
             key: None,
             prefer: None,
@@ -85,7 +86,7 @@ impl Client {
         let answer = tokio::select! {
             biased;
             // It may have begun all the same.
-            () = &mut stopped => return self.stop(key).await,
+            () = &mut stopped => return self.stop(work, key).await,
             answer = self.ask(&begin) => answer?,
         };
         if answer.status != StatusCode::ACCEPTED {
@@ -99,8 +100,8 @@ impl Client {
             }
             let next = tokio::select! {
                 biased;
-                () = &mut stopped => return self.stop(key).await,
-                next = self.after(key, operation.version, self.deadlines.wait, Repeat::Patiently) => next,
+                () = &mut stopped => return self.stop(work, key).await,
+                next = self.after(work, key, operation.version, self.deadlines.wait, Repeat::Patiently) => next,
             };
             (operation, asked) = match next {
                 Err(error) if error.is_not_found() => return Ok(End::Forgotten(error)),
@@ -112,6 +113,7 @@ impl Client {
     /// Asks after an operation; the region answers when there is something newer than `version`, or after `wait`.
     async fn after(
         &self,
+        work: &Work<'_>,
         key: Uuid,
         version: u64,
         wait: Duration,
@@ -120,6 +122,7 @@ impl Client {
         // Less than a second of waiting is none.
         let path = format!("operations/{key}?after={version}&wait={}", wait.as_secs());
         let ask = Ask {
+            about: Some(format!("POST {}", work.path)),
             deadline: wait + self.deadlines.call,
             repeat,
             ..self.short(Method::GET, path, Body::Nothing, "an operation")
@@ -129,13 +132,13 @@ impl Client {
     }
 
     /// Stops it, and waits until it has: not for ever, the region does it by itself.
-    async fn stop(&self, key: Uuid) -> Result<End, CallError> {
+    async fn stop(&self, work: &Work<'_>, key: Uuid) -> Result<End, CallError> {
         let ask = self.short(Method::DELETE, format!("operations/{key}"), Body::Nothing, "an operation");
         let ending = async {
             let (mut operation, mut asked) = self.operation(self.ask(&ask).await?, key)?;
             while operation.state == OperationState::Running {
                 let wait = self.deadlines.wait.min(Duration::from_secs(2));
-                (operation, asked) = self.after(key, operation.version, wait, Repeat::Few).await?;
+                (operation, asked) = self.after(work, key, operation.version, wait, Repeat::Few).await?;
             }
             Ok::<_, CallError>(End::Ended(Box::new(operation), asked))
         };
