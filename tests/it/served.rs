@@ -156,10 +156,8 @@ fn a_directory_and_a_served_region_are_relayed_both_ways() {
 #[test]
 fn who_shows_no_token_is_told_at_the_line_of_the_region() {
     let world = small_world();
-    for (name, token) in [("tokens", "s3cret\n")] {
-        world.write(name, token);
-        fs::set_permissions(world.path(name), fs::Permissions::from_mode(0o600)).unwrap();
-    }
+    world.write("tokens", "s3cret\n");
+    fs::set_permissions(world.path("tokens"), fs::Permissions::from_mode(0o600)).unwrap();
     let token = ["--token-file", "tokens"];
     let (a, b) = (Served::start(&world, "a", &token), Served::start(&world, "b", &[]));
     topology(&world, &a.origin, &b.origin, "", VMS);

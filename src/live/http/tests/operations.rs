@@ -129,7 +129,7 @@ async fn a_region_that_falls_silent_is_waited_for_so_long_and_no_longer() {
     })
     .await;
     let failure = fetch(&region(&server.origin), &Told::default(), &CancellationToken::new()).await.unwrap_err();
-    assert!(failure.to_string().contains("closed the connection"), "{failure}");
+    assert!(failure.to_string().contains("closed the connection without an answer (POST syncs)"), "{failure}");
     assert!(server.seen().len() > 6, "more patiently than a short question: {:?}", server.lines());
 }
 
