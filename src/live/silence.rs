@@ -30,6 +30,13 @@ pub(super) fn no_answer(origin: &str, error: &reqwest::Error, deadline: Duration
     if error.is_timeout() {
         return unreachable(format!("no answer from {origin} within {}", units::format_duration(deadline)));
     }
+    // Whoever sends an alert is there, whatever became of the connection after that.
+    if innermost.contains("received fatal alert") {
+        return unknown(
+            format!("{origin} refused the TLS connection: {innermost}"),
+            Some("check the `cert` and `key` of its credentials"),
+        );
+    }
     let silent = kinds.iter().find(|kind| {
         matches!(
             kind,

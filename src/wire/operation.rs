@@ -49,7 +49,7 @@ pub struct Operation<R = serde_json::Value> {
     pub progress: Option<Progressed>,
     /// What it gave.
     pub result: Option<R>,
-    /// Why it failed: `code` and `detail`.
+    /// Why it failed: `code` and `detail`; of a sync also the `bytes` that travelled, and `notes`.
     pub error: Option<serde_json::Value>,
     /// Why it failed, in words.
     pub message: Option<String>,

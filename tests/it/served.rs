@@ -283,3 +283,68 @@ fn an_interrupted_apply_stops_the_regions_too() {
     a.end();
     b.end();
 }
+
+/// Writes an authority, and certificates of it for both regions and for this program.
+fn certificates(world: &World, authority: &str) {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, authority);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    world.write(format!("{authority}.pem"), issuer.pem());
+    for name in ["a.example", "b.example", "client.example"] {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        world.write(format!("{authority}-{name}.pem"), certificate.pem());
+        world.write(format!("{authority}-{name}.key"), key.serialize_pem());
+        let key = world.path(format!("{authority}-{name}.key"));
+        fs::set_permissions(key, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
+#[test]
+fn regions_of_a_private_authority_let_in_whom_theirs_signed() {
+    let world = small_world();
+    certificates(&world, "ours");
+    certificates(&world, "theirs");
+    let credentials = |authority: &str, client: &str, places: [&str; 2]| {
+        let mut text = String::new();
+        for (region, place) in ["a", "b"].into_iter().zip(places) {
+            text += &format!(
+                "[origins.\"https://{region}.example\"]\nca = \"{authority}.pem\"\ncert = \"{client}-client.example.pem\"\n\
+                 key = \"{client}-client.example.key\"\nconnect = \"{place}\"\n"
+            );
+        }
+        world.write("credentials.toml", text);
+        fs::set_permissions(world.path("credentials.toml"), fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let serve = |region: &'static str, listen: &str| {
+        let tls = ["--tls-cert", "--tls-key", "--client-ca", "--peer-tokens"];
+        let pem = [format!("ours-{region}.example.pem"), format!("ours-{region}.example.key"), "ours.pem".to_owned()];
+        let files = pem.into_iter().chain(["credentials.toml".to_owned()]);
+        let args = tls.into_iter().zip(files).flat_map(|(option, file)| [option.to_owned(), file]).collect();
+        Served::at(&world, region, listen, args)
+    };
+    let place = |served: &Served| served.origin.split_once("://").unwrap().1.to_owned();
+    credentials("ours", "ours", ["127.0.0.1:9", "127.0.0.1:9"]);
+    let (a, b) = (serve("a", "127.0.0.1:0"), serve("b", "127.0.0.1:0"));
+    let places = [place(&a), place(&b)];
+    let places = [places[0].as_str(), places[1].as_str()];
+    topology(&world, "https://a.example", "https://b.example", "", VMS);
+    let with = |command: &'static [&'static str]| ["--credentials", "credentials.toml"].iter().chain(command);
+    for (authority, client, words) in
+        [("theirs", "ours", "no TLS connection to https://a.example"), ("ours", "theirs", "refused the TLS connection")]
+    {
+        credentials(authority, client, places);
+        world.run(with(&["plan"])).exits(1).says(&[words, "no region answered"]);
+    }
+    // Where each is reached is known only now, and the target reads it when it starts.
+    credentials("ours", "ours", places);
+    b.end();
+    let b = serve("b", places[1]);
+    world.run(with(&["apply", "--auto-approve"])).exits(0);
+    assert_replicated(&world);
+    world.run(with(&["plan", "--detailed-exitcode"])).exits(0);
+    a.end();
+    b.end();
+}

@@ -171,5 +171,8 @@ async fn a_client_certificate_is_shown() {
     let credential = Credential { ca: Some(ours.pem()), connect, ..Credential::default() };
     let shown = Credential { client: Some(client), ..credential.clone() };
     within(SOON, region_with("https://region.example", shown).points(&web())).await.unwrap();
-    within(SOON, region_with("https://region.example", credential).points(&web())).await.unwrap_err();
+    let error = within(SOON, region_with("https://region.example", credential).points(&web())).await.unwrap_err();
+    let PortError::Unreachable { status, reason, .. } = error else { panic!("another error") };
+    assert!(reason.contains("refused the TLS connection: received fatal alert"), "{reason}");
+    assert_eq!(status, RegionStatus::Unknown);
 }
