@@ -24,6 +24,9 @@ pub(super) const BLOCKS_TIME: Duration = Duration::from_secs(120);
 /// The time for a request that is no operation, its body aside.
 pub(super) const REQUEST_TIME: Duration = Duration::from_secs(60);
 
+/// How long an answer waits for a client that takes none of it.
+pub(super) const STALL: Duration = Duration::from_secs(60);
+
 /// Requests that are answered at once.
 pub(super) const REQUESTS: usize = 512;
 /// Connections that are open at once; more wait to be accepted.

@@ -18,13 +18,14 @@ use tokio_util::sync::CancellationToken;
 use super::auth::Access;
 use super::error::ServeError;
 use super::fetch::{AT_ONCE, Fetches, Peers};
-use super::limits::{CONNECTIONS, DRAIN, HANDSHAKE, HEADER_TIME, HEADERS, REQUESTS};
+use super::limits::{CONNECTIONS, DRAIN, HANDSHAKE, HEADER_TIME, HEADERS, REQUESTS, STALL};
 use super::numbers::Numbers;
 use super::operation::Operations;
 use super::options::ServeOptions;
 use super::peer::HttpPeers;
 use super::router::{App, Connected, router};
 use super::session::{Leases, Sessions};
+use super::steady::Steady;
 use super::tls;
 use crate::config;
 use crate::live::RegionPort;
@@ -73,7 +74,7 @@ impl Server {
     ) -> Result<Self, ServeError> {
         let credentials =
             options.peer_tokens.as_deref().map(config::credentials::load).transpose()?.unwrap_or_default();
-        let peers = Arc::new(HttpPeers { credentials, world: world.clone() });
+        let peers = Arc::new(HttpPeers::new(credentials, world.clone()));
         let means = Means { peers, leases: Leases::default(), fetches: AT_ONCE, requests: REQUESTS };
         Self::with(options, region, world, drain, means).await
     }
@@ -206,7 +207,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
         .max_buf_size(HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Steady::new(stream, STALL)), service);
     // How a client leaves is its own affair; what it asked was answered or dropped.
     if let Err(error) = watcher.watch(served).await {
         tracing::debug!(from = %connected.peer, %error, "a connection ended early");

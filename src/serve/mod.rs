@@ -33,6 +33,7 @@ mod peer;
 mod numbers;
 mod router;
 mod call;
+mod steady;
 mod listen;
 pub mod supervise;
 

@@ -165,7 +165,7 @@ async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> An
     let took = app.world.clock.since_boot().saturating_sub(began);
     let status = answer.status().as_u16();
     let from = connected.map(|connected| connected.peer.to_string()).unwrap_or_default();
-    let (path, duration_ms) = (shown(&path), took.as_secs_f64() * 1e3);
+    let (path, duration_ms) = (shown(&path), took.as_micros() as f64 / 1e3);
     // Whoever is not let in, or asks for what is not there, makes no rows of its own.
     let route = route.unwrap_or_else(|| "none".to_owned());
     app.numbers.request(method.as_str(), &route, status, took);

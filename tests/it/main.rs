@@ -18,5 +18,6 @@ mod bad_input;
 mod disks;
 mod kill;
 mod served;
+mod serve;
 mod scenarios;
 mod scenario_acts;

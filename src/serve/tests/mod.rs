@@ -136,7 +136,7 @@ impl Lab {
         let options = ServeOptions::new(given, RegionConfig::default()).unwrap();
         let drain = CancellationToken::new();
         let credentials = self.credentials.clone();
-        let peers: Arc<dyn Peers> = Arc::new(HttpPeers { credentials, world: self.world.clone() });
+        let peers: Arc<dyn Peers> = Arc::new(HttpPeers::new(credentials, self.world.clone()));
         let means = Means { peers, leases: self.leases, fetches: self.at_once, requests: self.requests };
         let region = self.region(options.region.as_str());
         let server = Server::with(&options, region, self.world.clone(), drain.clone(), means).await.unwrap();
