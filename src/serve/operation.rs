@@ -1,10 +1,11 @@
 //! Work that outlasts a request: begun once for each key, asked after, stopped, remembered for a while.
 //!
 //! A key that is known again, with the same request, finds the same work: nothing is done twice because an answer got
-//! lost. What ended is kept for [`KEPT_TIME`], as far as there is room.
+//! lost. What ended is kept for [`KEPT_TIME`], as far as there is room; what nobody was told yet is the last to go.
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub(super) struct Running {
     fingerprint: Fingerprint,
     /// Cancelled when somebody wants it to stop.
     pub(super) cancel: CancellationToken,
+    /// Whether somebody was told how it ended.
+    told: AtomicBool,
     now: watch::Sender<Now>,
 }
 
@@ -105,7 +108,14 @@ impl Operations {
         }
         let now = Now { version: 1, progress: None, told: Duration::ZERO, ended: None };
         let cancel = CancellationToken::new();
-        let running = Arc::new(Running { id, kind, fingerprint, cancel, now: watch::Sender::new(now) });
+        let running = Arc::new(Running {
+            id,
+            kind,
+            fingerprint,
+            cancel,
+            told: AtomicBool::new(false),
+            now: watch::Sender::new(now),
+        });
         known.insert(id, Arc::clone(&running));
         drop(known);
 
@@ -145,18 +155,19 @@ impl Operations {
     /// Drops what ended too long ago, and the oldest of what there is no room for.
     fn forget(&self, known: &mut BTreeMap<OperationId, Arc<Running>>) {
         let now = self.world.clock.since_boot();
-        let mut ended: Vec<(Duration, usize, OperationId)> = known
+        let mut ended: Vec<(bool, Duration, usize, OperationId)> = known
             .values()
             .filter_map(|running| {
                 let ended = running.now.borrow().ended.clone()?;
-                Some((ended.at, ended.outcome.as_ref().map_or(0, |result| result.get().len()), running.id))
+                let bytes = ended.outcome.as_ref().map_or(0, |result| result.get().len());
+                Some((!running.told.load(Ordering::Relaxed), ended.at, bytes, running.id))
             })
             .collect();
         ended.sort_unstable_by(|a, b| b.cmp(a));
         let (mut count, mut bytes) = (0, 0);
-        for (at, size, id) in ended {
+        for (_, at, size, id) in ended {
             (count, bytes) = (count + 1, bytes + size);
-            // The newest one stays however large it is: somebody is about to ask for it.
+            // One stays however large it is: somebody is about to ask for it.
             let room = count == 1 || (count <= KEPT && bytes <= KEPT_BYTES);
             if !room || now.saturating_sub(at) > KEPT_TIME {
                 known.remove(&id);
@@ -215,6 +226,7 @@ impl Running {
     /// How it ended, given to `tell`; none while it is under way.
     pub(super) fn ended<A>(&self, tell: impl FnOnce(Result<&RawValue, &Failure>) -> A) -> Option<A> {
         let ended = self.now.borrow().ended.clone()?;
+        self.told.store(true, Ordering::Relaxed);
         Some(tell(ended.outcome.as_deref()))
     }
 
@@ -222,6 +234,7 @@ impl Running {
     pub(super) fn shown<A>(&self, tell: impl FnOnce(Operation<&RawValue>) -> A) -> A {
         let Now { version, progress, told: _, ended } = self.now.borrow().clone();
         let outcome = ended.as_ref().map(|ended| ended.outcome.as_deref());
+        self.told.fetch_or(outcome.is_some(), Ordering::Relaxed);
         let (state, result, failure) = match outcome {
             None => (OperationState::Running, None, None),
             Some(Ok(result)) => (OperationState::Done, Some(result), None),
@@ -237,5 +250,85 @@ impl Running {
             error: failure.map(|failure| failure.data().clone()),
             message: failure.map(|failure| failure.message().to_owned()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host;
+
+    const FINGERPRINT: Fingerprint = Fingerprint::from_bytes([7; 32]);
+
+    fn operations() -> Arc<Operations> {
+        Arc::new(Operations::new(host::world()))
+    }
+
+    async fn ended(operations: &Operations, number: usize, told: bool) -> OperationId {
+        let id = OperationId(uuid::Uuid::from_u128(number as u128));
+        let running = operations.begin(Some(id), "test", FINGERPRINT, |_| async move { Ok(number) }).unwrap();
+        running.wait(None, None, &CancellationToken::new()).await;
+        if told {
+            let result = running.ended(|outcome| outcome.unwrap().get().to_owned());
+            assert_eq!(result, Some(number.to_string()));
+        }
+        id
+    }
+
+    #[tokio::test]
+    async fn what_was_told_goes_before_what_was_not() {
+        let operations = operations();
+        let untold = ended(&operations, 1, false).await;
+        let told = ended(&operations, 2, true).await;
+        for number in 3..KEPT + 10 {
+            ended(&operations, number, true).await;
+        }
+        assert!(operations.find(told).is_none(), "there is no room for all");
+        let running = operations.find(untold).unwrap();
+        assert!(running.shown(|operation| operation.result.is_some()));
+        for number in KEPT + 10..KEPT * 2 + 10 {
+            ended(&operations, number, true).await;
+        }
+        assert!(operations.find(untold).is_none(), "told, it goes too");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_operations_failure_and_no_more() {
+        let operations = operations();
+        let work = |_| async move { if true { panic!("a mistake") } else { Ok(1) } };
+        let running = operations.begin(None, "test", FINGERPRINT, work).unwrap();
+        running.wait(None, None, &CancellationToken::new()).await;
+        let shown = running.shown(|operation| (operation.state, operation.error.map(|error| error["code"].clone())));
+        assert_eq!(shown, (OperationState::Failed, Some("bug".into())));
+        ended(&operations, 1, true).await;
+        operations.drain().await;
+        assert_eq!(operations.under_way(), 0);
+    }
+
+    #[tokio::test]
+    async fn progress_is_thinned_but_no_stage_is_left_out() {
+        use crate::model::ByteCount;
+        use crate::replica::transfer::Stage;
+        let operations = operations();
+        let stop = CancellationToken::new();
+        let (ending, working) = (stop.clone(), stop);
+        let work = |_| async move {
+            working.cancelled().await;
+            Ok(())
+        };
+        let running = operations.begin(None, "test", FINGERPRINT, work).unwrap();
+        let version = || running.shown(|operation| operation.version);
+        let at = |stage, bytes, millis| {
+            let progress = Progressed { stage, bytes_done: ByteCount(bytes), bytes_total: None };
+            running.progress(progress, Duration::from_millis(millis));
+            version()
+        };
+        assert_eq!(at(Stage::Reading, 0, 1000), 2);
+        assert_eq!(at(Stage::Reading, 1, 1100), 2);
+        assert_eq!(at(Stage::Copying, 1, 1110), 3);
+        assert_eq!(at(Stage::Copying, 2, 1320), 4);
+        ending.cancel();
+        running.wait(None, None, &CancellationToken::new()).await;
+        assert_eq!(at(Stage::Publishing, 2, 9000), 5, "what has ended tells no more");
     }
 }

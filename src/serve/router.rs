@@ -83,6 +83,9 @@ pub(super) struct Connected {
 /// What answers without a token.
 const OPEN: [&str; 2] = ["/api/v1/health", "/metrics"];
 
+/// Who asks after an operation mostly waits, and takes no room from those who work.
+const WAITING: &str = "/api/v1/operations/{id}";
+
 /// Every path that there is.
 pub(super) fn router(app: &Arc<App>) -> Router {
     // What waits for operations, and carries blocks over slow lines, has limits of its own.
@@ -151,7 +154,10 @@ async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> An
     };
     let answer = match admitted {
         Some(Err(failure)) => Err(failure),
-        Some(Ok(_)) | None => run(&app, request, next).await,
+        Some(Ok(_)) | None => {
+            let works = route.as_deref() != Some(WAITING);
+            run(&app, works, request, next).await
+        }
     };
     let now = app.world.clock.now();
     let mut answer = match answer {
@@ -177,8 +183,9 @@ async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> An
     answer
 }
 
-async fn run(app: &App, request: Request, next: Next) -> Result<Answer, Failure> {
-    let Ok(_room) = app.room.try_acquire() else {
+async fn run(app: &App, works: bool, request: Request, next: Next) -> Result<Answer, Failure> {
+    let room = works.then(|| app.room.try_acquire()).transpose();
+    let Ok(_room) = room else {
         return Err(Failure::busy("the region's server answers as many requests as it can; ask again"));
     };
     AssertUnwindSafe(next.run(request)).catch_unwind().await.map_err(|panic| {

@@ -214,14 +214,13 @@ async fn headers_that_trickle_are_not_waited_for() {
 async fn more_than_there_is_room_for_is_turned_away() {
     let lab = Lab { requests: 2, ..Lab::new() };
     let (east, west) = lab.pair(&noise(super::fetches::LARGE)).await;
-    let key = Uuid::from_u128(7);
-    let slow = super::fetches::slowly(&lab);
-    let fetch = west.begin("syncs", key, 0, &slow).await;
-    assert_eq!(fetch.status, 202, "{fetch:?}");
-    let path = format!("operations/{key}?after=1000000&wait=4");
-    let (one, two) = (west.get(&path), west.get(&path));
+    let (key, slow) = (Uuid::from_u128(7), super::fetches::slowly(&lab));
+    assert_eq!(west.begin("syncs", key, 0, &slow).await.status, 202);
+    // These wait for its end, and there is room for two.
+    let (one, two) = (west.begin("syncs", key, 4, &slow), west.begin("syncs", key, 4, &slow));
     let turned_away = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(west.get(&format!("operations/{key}")).await.status, 200, "asking after work needs no room");
         west.get("snapshot").await
     };
     let (_, _, answer) = tokio::join!(one, two, turned_away);
