@@ -514,6 +514,12 @@ fn a_run_in_json_is_lines_of_events_and_nothing_else() {
         &["state", "show"],
         &["replication", "points", "web"],
         &["vm", "list"],
+        &["region", "list"],
+        &["region", "list", "--status", "healthy"],
+        &["region", "show", "a"],
+        &["region", "health-check", "a"],
+        &["region", "stats", "b"],
+        &["global"],
     ] {
         for format in ["json", "yaml"] {
             let args: Vec<&str> = args.iter().copied().chain(["--topology", &topology, "--format", format]).collect();
@@ -527,6 +533,37 @@ fn a_run_in_json_is_lines_of_events_and_nothing_else() {
             assert!(value.is_object() || value.is_array(), "{args:?}");
         }
     }
+}
+
+#[test]
+fn regions_are_shown_and_only_those_that_there_are() {
+    let (dir, topology) = small_world();
+    assert_eq!(run(&["apply", "--topology", &topology, "--auto-approve"]).0, code(0));
+    std::fs::rename(dir.path().join("b"), dir.path().join("away")).unwrap();
+    let json = |args: &[&str]| -> serde_json::Value {
+        let (exit, output, error) = run(&[args, &["--topology", &topology, "--format", "json"]].concat());
+        assert_eq!((exit, error), (code(0), String::new()), "{args:?}");
+        serde_json::from_str(&output).unwrap()
+    };
+    let healthy = json(&["region", "list", "--status", "healthy"]);
+    assert_eq!(healthy.as_array().unwrap().len(), 1, "{healthy}");
+    assert_eq!((&healthy[0]["region_id"], &healthy[0]["seen_by"]), (&"a".into(), &serde_json::json!({})));
+    assert_eq!(
+        json(&["region", "health-check", "b"])["status"],
+        "unknown",
+        "a directory that is gone is not known dead"
+    );
+    assert_eq!(json(&["region", "stats", "a"])["resources_primary"], 1);
+    let global = json(&["global"]);
+    assert_eq!((&global["total_regions"], &global["healthy_regions"]), (&2.into(), &1.into()), "{global}");
+    for args in [&["region", "show", "c"][..], &["region", "health-check", "c"], &["region", "stats", "c"]] {
+        let (exit, output, error) = run(&[args, &["--topology", &topology]].concat());
+        assert_eq!((exit, output), (code(1), String::new()), "{args:?}");
+        assert!(error.contains("no region `c` is declared"), "{error}");
+    }
+    let (exit, _, error) = run(&["region", "list", "--status", "well", "--topology", &topology]);
+    assert_eq!(exit, code(64));
+    assert!(error.contains("healthy, degraded, unreachable, recovering, unknown"), "{error}");
 }
 
 #[test]

@@ -160,6 +160,12 @@ impl RegionPort for Region {
     async fn snapshot(&self) -> Result<RegionSnapshot, PortError> {
         Err(PortError::Failed("not in this test".to_owned()))
     }
+    async fn probe(&self, _: &crate::model::policy::HealthPolicy) -> crate::model::sighting::Probe {
+        crate::model::sighting::Probe::Unclear("not in this test".to_owned())
+    }
+    async fn look_at(&self, _: &RegionId) -> Result<Option<crate::wire::region::RegionHealth>, PortError> {
+        Ok(None)
+    }
     async fn found(&self, _: &Authority) -> Result<Identity, PortError> {
         self.founded.fetch_add(1, Ordering::Relaxed);
         Ok(Identity { region_id: self.id.clone(), store: StoreId(Uuid::from_u128(7)) })

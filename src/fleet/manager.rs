@@ -11,7 +11,10 @@ use super::error::FleetError;
 use super::options::{Desired, PlanOptions, Settings};
 use super::report::{Planned, ReplicaVerification, Verification};
 use super::road::Sight;
-use super::status::{LastRun, RegionState, ReplicationStatus, StateView, StatusReport, Trouble, TroubleKind};
+use super::status::{
+    GlobalStatistics, LastRun, RegionState, RegionStatistics, ReplicationStatus, StateView, StatusReport, Trouble,
+    TroubleKind,
+};
 use super::view::View;
 use crate::execute::records;
 use crate::execute::schedule::Limits;
@@ -87,7 +90,33 @@ impl MultiRegionManager {
         Ok(states)
     }
 
-    /// One region as it is now.
+    /// One region as it is now, and how it looks to the others.
+    ///
+    /// # Errors
+    /// Where it is not declared, or the state file cannot be read.
+    pub async fn get_region(&self, region: &RegionId) -> Result<RegionState, FleetError> {
+        self.declared_region(region)?;
+        let sight = self.look().await?;
+        self.view(&sight.observed).region(region).ok_or_else(|| self.unknown_region(region))
+    }
+
+    /// One region's numbers.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn get_region_statistics(&self, region: &RegionId) -> Result<RegionStatistics, FleetError> {
+        self.get_region(region).await.map(|state| RegionStatistics::from(&state))
+    }
+
+    /// The numbers of all declared regions together.
+    ///
+    /// # Errors
+    /// Where the state file cannot be read.
+    pub async fn get_global_statistics(&self) -> Result<GlobalStatistics, FleetError> {
+        self.list_regions(None).await.map(|states| GlobalStatistics::of(&states))
+    }
+
+    /// One region as it is now; the others are asked to look at it now, too. Those that don't answer say nothing.
     ///
     /// # Errors
     /// Where it is not declared.
@@ -96,8 +125,20 @@ impl MultiRegionManager {
         let port = self.open_one(region)?;
         let ports = std::collections::BTreeMap::from([(region.clone(), port)]);
         let (recorded, ..) = self.remembered()?;
-        let observed = self.judge(&recorded, self.observe(&ports).await);
-        self.view(&observed).region(region).ok_or_else(|| self.unknown_region(region))
+        let others = self.desired.topology.endpoints.iter().filter(|(other, _)| *other != region);
+        let views = others.map(|(other, endpoint)| async move {
+            let seen = self.open(other, endpoint).look_at(region).await;
+            Some((other.clone(), seen.ok().flatten()?.evidence))
+        });
+        let (observed, views) = futures_util::future::join(self.observe(&ports), join_all(views)).await;
+        let observed = self.judge(&recorded, observed);
+        let mut state = self.view(&observed).region(region).ok_or_else(|| self.unknown_region(region))?;
+        state.seen_by.extend(views.into_iter().flatten());
+        if state.status == RegionStatus::Healthy || state.status == RegionStatus::Degraded {
+            let returning = state.seen_by.values().any(|seen| seen.status == RegionStatus::Recovering);
+            state.status = if returning { RegionStatus::Recovering } else { state.status };
+        }
+        Ok(state)
     }
 
     /// A resource and its replicas.
@@ -160,6 +201,7 @@ impl MultiRegionManager {
             troubles,
             regions: view.regions(),
             resources,
+            work: view.work(),
             held: plan.as_ref().map(|plan| plan.held.clone()).unwrap_or_default(),
             blocked: plan.as_ref().map(|plan| plan.blocked.clone()).unwrap_or_default(),
             waiting: plan.as_ref().map(|plan| plan.waiting.clone()).unwrap_or_default(),
@@ -382,7 +424,8 @@ impl MultiRegionManager {
     }
 
     pub(super) async fn observe(&self, ports: &std::collections::BTreeMap<RegionId, Arc<dyn RegionPort>>) -> Observed {
-        crate::live::observe(self.world.clock.as_ref(), ports, OBSERVE_DEADLINE).await
+        let policy = &self.desired.topology.policy.health;
+        crate::live::observe(self.world.clock.as_ref(), ports, OBSERVE_DEADLINE, policy).await
     }
 }
 

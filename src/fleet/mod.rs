@@ -10,6 +10,7 @@ mod report;
 mod status;
 mod error;
 mod view;
+mod witness;
 mod compare;
 mod metrics;
 mod apart;
@@ -33,5 +34,7 @@ pub use report::{
     RunReport, Side, Skipped, SyncReport, Verification,
 };
 pub use status::{
-    LastRun, RegionState, ReplicaHealth, ReplicaState, ReplicationStatus, StateView, StatusReport, Trouble, TroubleKind,
+    GlobalStatistics, LastRun, RegionState, RegionStatistics, RegionWork, ReplicaHealth, ReplicaState,
+    ReplicationStatus, StateView, StatusReport, Trouble, TroubleKind,
 };
+pub use witness::Witness;

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::observed::RegionStatus;
 use crate::model::region::{Controller, Epoch};
+use crate::model::sighting::Evidence;
 use crate::model::units;
+use crate::model::work::Work;
 use crate::model::{Address, ByteCount, Lineage, RegionId, ResourceId, ResourceType, Timestamp};
 use crate::plan::document::{Blocked, Held, Summary, Unmanaged, Waiting};
 
@@ -34,6 +36,10 @@ pub struct RegionState {
     pub help: Option<String>,
     /// How long its answer took, in milliseconds.
     pub latency_ms: Option<f64>,
+    /// When it last answered.
+    pub last_heartbeat: Option<Timestamp>,
+    /// How fast blocks came from it lately, in Mbit/s: the fastest link that was measured.
+    pub bandwidth_mbps: Option<f64>,
     /// How many VMs it can hold.
     pub capacity_vms: u32,
     /// How many VMs it holds; none where it does not answer.
@@ -50,6 +56,131 @@ pub struct RegionState {
     pub controller: Option<Controller>,
     /// Free words.
     pub labels: BTreeMap<String, String>,
+    /// How it looks to the other regions that observe it.
+    pub seen_by: BTreeMap<RegionId, Evidence>,
+}
+
+impl RegionState {
+    /// How much of its capacity is used, in percent; none where that is not known.
+    pub fn utilization_percent(&self) -> Option<f64> {
+        percent(self.current_vms?, self.capacity_vms)
+    }
+}
+
+fn percent(used: u32, capacity: u32) -> Option<f64> {
+    (capacity > 0).then(|| f64::from(used) * 100.0 / f64::from(capacity))
+}
+
+/// One region's numbers; names as in the guide.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RegionStatistics {
+    /// The region.
+    pub region_id: RegionId,
+    /// For people.
+    pub name: String,
+    /// Its health.
+    pub status: RegionStatus,
+    /// How many VMs it can hold.
+    pub capacity_vms: u32,
+    /// How many VMs it holds; none where it does not answer.
+    pub current_vms: Option<u32>,
+    /// The one in percent of the other.
+    pub utilization_percent: Option<f64>,
+    /// How many resources it holds.
+    pub resources_primary: Option<u32>,
+    /// How many resources it keeps replicas of.
+    pub resources_replica: Option<u32>,
+    /// The failovers that it took part in. This program carries out none yet.
+    pub failover_events: u32,
+    /// How long its answer took, in milliseconds.
+    pub latency_ms: Option<f64>,
+    /// How fast blocks came from it lately, in Mbit/s.
+    pub bandwidth_mbps: Option<f64>,
+    /// The oldest `verified_at` among the replicas that it keeps, as an age.
+    pub replication_lag_seconds: Option<f64>,
+    /// Room left for points.
+    pub free_bytes: Option<ByteCount>,
+    /// When it last answered.
+    pub last_heartbeat: Option<Timestamp>,
+}
+
+impl From<&RegionState> for RegionStatistics {
+    fn from(state: &RegionState) -> Self {
+        Self {
+            region_id: state.region_id.clone(),
+            name: state.name.clone(),
+            status: state.status,
+            capacity_vms: state.capacity_vms,
+            current_vms: state.current_vms,
+            utilization_percent: state.utilization_percent(),
+            resources_primary: state.resources_primary,
+            resources_replica: state.resources_replica,
+            failover_events: 0,
+            latency_ms: state.latency_ms,
+            bandwidth_mbps: state.bandwidth_mbps,
+            replication_lag_seconds: state.replication_lag_seconds,
+            free_bytes: state.free_bytes,
+            last_heartbeat: state.last_heartbeat,
+        }
+    }
+}
+
+/// The numbers of all regions together; names as in the guide. What regions hold that do not answer is not in them.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct GlobalStatistics {
+    /// How many regions there are.
+    pub total_regions: u32,
+    /// How many are healthy.
+    pub healthy_regions: u32,
+    /// How many answer slowly.
+    pub degraded_regions: u32,
+    /// How many do not answer, or too slowly to be of use.
+    pub unreachable_regions: u32,
+    /// How many answer again and are not yet in sync.
+    pub recovering_regions: u32,
+    /// Of how many nothing is known.
+    pub unknown_regions: u32,
+    /// How many resources are held.
+    pub total_resources: u32,
+    /// How many of them are VMs.
+    pub total_vms: u32,
+    /// How many VMs the regions that answer can hold.
+    pub capacity_vms: u32,
+    /// The one in percent of the other.
+    pub utilization_percent: Option<f64>,
+    /// The largest lag of any region.
+    pub replication_lag_seconds: Option<f64>,
+    /// How many failovers there were. This program carries out none yet.
+    pub failover_events_total: u32,
+    /// How many of them failed.
+    pub failover_events_failed: u32,
+}
+
+impl GlobalStatistics {
+    /// Sums up.
+    pub fn of(regions: &[RegionState]) -> Self {
+        let with =
+            |status| u32::try_from(regions.iter().filter(|state| state.status == status).count()).unwrap_or(u32::MAX);
+        let answering = || regions.iter().filter_map(|state| Some((state.current_vms?, state.capacity_vms)));
+        let sum = |numbers: &mut dyn Iterator<Item = u32>| numbers.fold(0, u32::saturating_add);
+        let total_vms = sum(&mut answering().map(|(vms, _)| vms));
+        let capacity_vms = sum(&mut answering().map(|(_, capacity)| capacity));
+        Self {
+            total_regions: u32::try_from(regions.len()).unwrap_or(u32::MAX),
+            healthy_regions: with(RegionStatus::Healthy),
+            degraded_regions: with(RegionStatus::Degraded),
+            unreachable_regions: with(RegionStatus::Unreachable),
+            recovering_regions: with(RegionStatus::Recovering),
+            unknown_regions: with(RegionStatus::Unknown),
+            total_resources: sum(&mut regions.iter().filter_map(|state| state.resources_primary)),
+            total_vms,
+            capacity_vms,
+            utilization_percent: percent(total_vms, capacity_vms),
+            replication_lag_seconds: regions.iter().filter_map(|state| state.replication_lag_seconds).reduce(f64::max),
+            failover_events_total: 0,
+            failover_events_failed: 0,
+        }
+    }
 }
 
 /// How well a replica keeps its promise.
@@ -130,6 +261,8 @@ pub enum TroubleKind {
     StillHeld,
     /// A region does not answer.
     Unobserved,
+    /// A region that answers here is silent to another.
+    Unseen,
     /// A replica's files are damaged.
     Damaged,
     /// A replica is older than promised.
@@ -185,6 +318,16 @@ pub struct LastRun {
     pub outcome: String,
 }
 
+/// What is under way at a region.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RegionWork {
+    /// Where.
+    pub region_id: RegionId,
+    /// What.
+    #[serde(flatten)]
+    pub work: Work,
+}
+
 /// All that the bare `status` command shows.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct StatusReport {
@@ -196,6 +339,8 @@ pub struct StatusReport {
     pub regions: Vec<RegionState>,
     /// The resources.
     pub resources: Vec<ReplicationStatus>,
+    /// What is under way at the regions that answer.
+    pub work: Vec<RegionWork>,
     /// What an emergency decided.
     pub held: Vec<Held>,
     /// What safety stops.

@@ -1,17 +1,18 @@
 //! What the regions answered, as the reading commands show it. Pure: topology, answers, plan and the present moment
 //! in, tables and troubles out.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::status::{RegionState, ReplicaHealth, ReplicaState, ReplicationStatus, Trouble, TroubleKind};
+use super::status::{RegionState, RegionWork, ReplicaHealth, ReplicaState, ReplicationStatus, Trouble, TroubleKind};
 use crate::execute::records;
 use crate::model::observed::{Observation, Observed, RegionStatus};
 use crate::model::point::{BlockReason, Replica};
 use crate::model::region::{Role, StillHeld};
+use crate::model::sighting::{Evidence, Met, status};
 use crate::model::topology::{PairSpec, ResourceSpec, Topology};
-use crate::model::{Address, RegionId, ResourceKey, ResourceType, Timestamp};
+use crate::model::{Address, RegionId, ResourceKey, ResourceType, Timestamp, units};
 use crate::plan::document::{Action, Plan};
-use crate::plan::health_of;
 use crate::state::{ActionOutcome, ActionRecord};
 
 /// What the reading commands look at.
@@ -40,6 +41,8 @@ impl View<'_> {
             reason: None,
             help: None,
             latency_ms: None,
+            last_heartbeat: None,
+            bandwidth_mbps: self.links_from(id).max_by(f64::total_cmp),
             capacity_vms: spec.capacity_vms,
             current_vms: None,
             resources_primary: None,
@@ -48,6 +51,7 @@ impl View<'_> {
             replication_lag_seconds: None,
             controller: None,
             labels: spec.labels.clone(),
+            seen_by: self.sightings_of(id),
         };
         match self.observed.regions.get(id) {
             Some(Observation::Answered { snapshot, latency }) => {
@@ -55,7 +59,9 @@ impl View<'_> {
                 let kept = snapshot.resources.values().filter(|record| record.role == Role::Replica).count();
                 let verified = snapshot.replicas.values().filter_map(|replica| replica.newest.as_ref());
                 let oldest = verified.map(|newest| newest.point.verified_at).min();
-                state.status = health_of(*latency, &self.topology.policy.health);
+                let returning = state.seen_by.values().any(|seen| seen.status == RegionStatus::Recovering);
+                state.status = status(Met::Answered, Some(*latency), returning, &self.topology.policy.health);
+                state.last_heartbeat = Some(self.now);
                 state.latency_ms = Some(latency.as_secs_f64() * 1000.0);
                 state.current_vms = Some(count(held().filter(|(key, _)| key.kind == ResourceType::Vm).count()));
                 state.resources_primary = Some(count(held().count()));
@@ -68,10 +74,33 @@ impl View<'_> {
                 state.status = silence.status;
                 state.reason = Some(silence.reason.clone());
                 state.help.clone_from(&silence.help);
+                let seen = state.seen_by.values().filter_map(|seen| seen.last_seen).min();
+                state.last_heartbeat = seen.map(|age| self.now.before(age));
             }
             None => {}
         }
         Some(state)
+    }
+
+    /// How the region looks to the others.
+    fn sightings_of(&self, id: &RegionId) -> BTreeMap<RegionId, Evidence> {
+        let others = self.observed.regions.keys().filter_map(|other| Some((other, self.observed.snapshot(other)?)));
+        others.filter_map(|(other, told)| Some((other.clone(), told.sightings.get(id)?.clone()))).collect()
+    }
+
+    /// How fast blocks came from the region to each of the others, in Mbit/s.
+    fn links_from(&self, id: &RegionId) -> impl Iterator<Item = f64> {
+        let told = self.observed.regions.keys().filter_map(|other| self.observed.snapshot(other));
+        told.filter_map(|told| told.links.get(id)).map(|rate| rate.0 as f64 / 1e6)
+    }
+
+    /// What is under way at the regions that answer.
+    pub(super) fn work(&self) -> Vec<RegionWork> {
+        let told = self.topology.regions.keys().filter_map(|id| Some((id, self.observed.snapshot(id)?)));
+        told.flat_map(|(id, told)| {
+            told.work.iter().map(|work| RegionWork { region_id: id.clone(), work: work.clone() })
+        })
+        .collect()
     }
 
     /// All declared regions, the primary one first.
@@ -215,14 +244,32 @@ impl View<'_> {
                 help: Some(by_hand),
             });
         }
-        for state in self.regions().into_iter().filter(|state| self.observed.snapshot(&state.region_id).is_none()) {
-            troubles.push(Trouble {
-                kind: TroubleKind::Unobserved,
-                address: Address::Region(state.region_id.clone()),
-                region_id: Some(state.region_id),
-                reason: state.reason.unwrap_or_else(|| "was not asked".to_owned()),
-                help: state.help,
-            });
+        for state in self.regions() {
+            let RegionState { region_id, reason, help, seen_by, .. } = state;
+            let address = Address::Region(region_id.clone());
+            if self.observed.snapshot(&region_id).is_none() {
+                let reason = reason.unwrap_or_else(|| "was not asked".to_owned());
+                let told = seen_by.iter().map(|(observer, seen)| says(observer, seen));
+                let reason = std::iter::once(reason).chain(told).collect::<Vec<_>>().join("; ");
+                troubles.push(Trouble {
+                    kind: TroubleKind::Unobserved,
+                    address,
+                    region_id: Some(region_id),
+                    reason,
+                    help,
+                });
+                continue;
+            }
+            // It answers here, so what lies between the two is to be looked at.
+            for (observer, seen) in seen_by.iter().filter(|(_, seen)| seen.lost) {
+                troubles.push(Trouble {
+                    kind: TroubleKind::Unseen,
+                    address: address.clone(),
+                    region_id: Some(observer.clone()),
+                    reason: says(observer, seen),
+                    help: Some(format!("it answers from here: look at the way from {observer} to {region_id}")),
+                });
+            }
         }
         for resource in resources {
             let address = || Address::Resource(ResourceKey::new(resource.resource_type, resource.resource_id.clone()));
@@ -304,6 +351,32 @@ impl View<'_> {
         troubles.sort_by(|a, b| (a.kind, &a.address, &a.region_id).cmp(&(b.kind, &b.address, &b.region_id)));
         troubles
     }
+}
+
+/// What one region says of another, in words.
+fn says(observer: &RegionId, seen: &Evidence) -> String {
+    let ago = |age: Duration| text_of(age);
+    let last = seen.last_seen.map_or_else(|| "never seen".to_owned(), |age| format!("last seen {} ago", ago(age)));
+    match (seen.silent_for, seen.status) {
+        (Some(silent), _) => {
+            let why = seen.failure.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+            let probes = if seen.failures == 1 { "1 probe".to_owned() } else { format!("{} probes", seen.failures) };
+            format!("{observer} meets silence for {} over {probes}, {last}{why}", ago(silent))
+        }
+        (None, RegionStatus::Unknown) => {
+            let why = seen.failure.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+            format!("{observer} cannot say, {last}{why}")
+        }
+        (
+            None,
+            RegionStatus::Healthy | RegionStatus::Degraded | RegionStatus::Unreachable | RegionStatus::Recovering,
+        ) => format!("{observer} saw it {} ago", seen.last_seen.map_or_else(|| "long".to_owned(), ago)),
+    }
+}
+
+/// An age to the second: more says nothing here.
+fn text_of(age: Duration) -> String {
+    units::format_duration(Duration::from_secs(age.as_secs()))
 }
 
 /// How many changes a plan has that are no copies.

@@ -4,26 +4,44 @@
 //! the result, never an error of the whole. Leaves to planning what an answer means, and to the port what it is.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{Either, join_all, select};
 
 use super::port::{PortError, RegionPort};
 use crate::model::observed::{Observation, Observed, RegionStatus, Unobserved};
+use crate::model::policy::HealthPolicy;
+use crate::model::sighting::Probe;
 use crate::model::time::Clock;
 use crate::model::{RegionId, units};
 
-/// Asks every region for its snapshot, all at once, and waits at most `deadline` for each.
+/// Asks every region for its snapshot, all at once, and waits at most `deadline` for each. Its latency is that of a
+/// small question beside it: how much it holds says nothing of the way there.
 pub async fn observe(
     clock: &dyn Clock,
     ports: &BTreeMap<RegionId, Arc<dyn RegionPort>>,
     deadline: Duration,
+    policy: &HealthPolicy,
 ) -> Observed {
     let questions = ports.iter().map(|(region, port)| async move {
         let asked = clock.since_boot();
-        let answer = tokio::time::timeout(deadline, port.snapshot()).await;
-        let latency = clock.since_boot().saturating_sub(asked);
+        let snapshot = async {
+            let answer = tokio::time::timeout(deadline, port.snapshot()).await;
+            (answer, clock.since_boot().saturating_sub(asked))
+        };
+        let (answer, latency) = match select(pin!(snapshot), port.probe(policy)).await {
+            Either::Left(((answer, took), _)) => (answer, took),
+            Either::Right((probe, snapshot)) => {
+                let (answer, took) = snapshot.await;
+                match probe {
+                    Probe::Answered { latency, complaint: _ } => (answer, latency),
+                    // It may have answered the larger one.
+                    Probe::Silent(_) | Probe::Unclear(_) => (answer, took),
+                }
+            }
+        };
         let observation = match answer {
             Ok(Ok(snapshot)) => Observation::Answered { snapshot: Box::new(snapshot), latency },
             Ok(Err(error)) => Observation::Silent(silent(error)),

@@ -10,10 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::observed::RegionStatus;
 use crate::model::point::Point;
+use crate::model::policy::HealthPolicy;
 use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot, SyncOrder};
+use crate::model::sighting::Probe;
 use crate::model::{ByteCount, Digest, RegionId, ResourceKey};
 use crate::replica::port::{Source, Target};
 use crate::replica::transfer::{Progress, SyncFailure, SyncOptions, SyncReport};
+use crate::wire::region::RegionHealth;
 
 /// Why a region could not do what it was asked.
 #[derive(Debug, Clone, Serialize, Deserialize, thiserror::Error)]
@@ -158,6 +161,15 @@ pub trait RegionPort: Source + Target + std::fmt::Debug {
     /// # Errors
     /// [`PortError::Unreachable`] where nothing can be said of the region.
     async fn snapshot(&self) -> Result<RegionSnapshot, PortError>;
+
+    /// Asks whether it is there: the smallest question that it answers.
+    async fn probe(&self, policy: &HealthPolicy) -> Probe;
+
+    /// How another region looks from there, asked now; none: this one observes nobody.
+    ///
+    /// # Errors
+    /// [`PortError::NotFound`] where it is not registered there.
+    async fn look_at(&self, region: &RegionId) -> Result<Option<RegionHealth>, PortError>;
 
     /// Founds the region where there is none yet: gives it its identity and its store. Done twice, it answers with
     /// the identity that is there.

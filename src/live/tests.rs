@@ -137,7 +137,7 @@ async fn all_regions_are_asked_at_once_and_the_silent_ones_are_part_of_the_answe
         let id: RegionId = name.parse().unwrap();
         ports.insert(id.clone(), Arc::new(region(name, origin, Duration::from_secs(60))));
     }
-    let observed = observe(&clock, &ports, DEADLINE).await;
+    let observed = observe(&clock, &ports, DEADLINE, &Default::default()).await;
     assert!(clock.since_boot() < DEADLINE * 2, "one after the other would take three deadlines");
     assert_eq!(observed.regions.len(), 4);
     assert_eq!(observed.snapshot(&"b".parse().unwrap()), Some(&vacant()));

@@ -11,6 +11,8 @@ pub mod point;
 pub mod region;
 pub mod recorded;
 pub mod observed;
+pub mod sighting;
+pub mod work;
 
 pub use digest::Digest;
 pub use id::{

@@ -27,6 +27,9 @@ pub enum RegionStatus {
 }
 
 impl RegionStatus {
+    /// Every status.
+    pub const ALL: [Self; 5] = [Self::Healthy, Self::Degraded, Self::Unreachable, Self::Recovering, Self::Unknown];
+
     /// The name in every format.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::digest::Digest;
 use super::id::{Lineage, OperationId, PairId, RegionId, ResourceId, ResourceKey, Seat, StoreId};
 use super::point::{Content, Replica};
+use super::sighting::Evidence;
 use super::time::Timestamp;
 use super::topology::{PairSpec, RegionSpec, ResourceSpec, Spec};
-use super::units::ByteCount;
+use super::units::{BitRate, ByteCount};
+use super::work::Work;
 
 /// The age of a role: every change of a resource's holder has a higher one, and nothing of a lower one counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -213,6 +215,15 @@ pub struct RegionSnapshot {
     /// What an earlier run may have left frozen or snapshotted.
     #[serde(default)]
     pub still_held: BTreeMap<ResourceKey, StillHeld>,
+    /// What it knows of the other regions of its registry from asking them. A directory observes nobody.
+    #[serde(default)]
+    pub sightings: BTreeMap<RegionId, Evidence>,
+    /// How fast blocks came lately from other regions.
+    #[serde(default)]
+    pub links: BTreeMap<RegionId, BitRate>,
+    /// What is under way there.
+    #[serde(default)]
+    pub work: Vec<Work>,
 }
 
 impl RegionSnapshot {
@@ -233,6 +244,9 @@ impl RegionSnapshot {
             free,
             freezes: false,
             still_held: BTreeMap::new(),
+            sightings: BTreeMap::new(),
+            links: BTreeMap::new(),
+            work: Vec::new(),
         }
     }
 }

@@ -39,6 +39,12 @@ impl Timestamp {
         Self { micros: self.micros.saturating_add(i64::try_from(after.as_micros()).unwrap_or(i64::MAX)) }
     }
 
+    /// The moment `ago` earlier.
+    #[must_use]
+    pub fn before(self, ago: Duration) -> Self {
+        Self { micros: self.micros.saturating_sub(i64::try_from(ago.as_micros()).unwrap_or(i64::MAX)) }
+    }
+
     fn to_jiff(self) -> jiff::Timestamp {
         jiff::Timestamp::from_microsecond(self.micros).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
     }

@@ -11,6 +11,7 @@ use super::input::PlanInput;
 use crate::model::observed::{Observation, RegionStatus, Unobserved};
 use crate::model::policy::HealthPolicy;
 use crate::model::region::{Identity, RegionSnapshot};
+use crate::model::sighting::{Met, status};
 use crate::model::{Address, RegionId, StoreId};
 
 /// What can be said of one region.
@@ -229,11 +230,5 @@ pub fn doubts(input: &PlanInput<'_>) -> BTreeMap<RegionId, Unobserved> {
 
 /// A region's displayed health by how long its answer took. Slow is never counted as down.
 pub fn health_of(latency: Duration, policy: &HealthPolicy) -> RegionStatus {
-    if latency > policy.unreachable_latency {
-        RegionStatus::Unreachable
-    } else if latency > policy.degraded_latency {
-        RegionStatus::Degraded
-    } else {
-        RegionStatus::Healthy
-    }
+    status(Met::Answered, Some(latency), false, policy)
 }

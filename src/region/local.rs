@@ -22,6 +22,7 @@ use super::restore;
 use super::source::Readings;
 use super::store::{KeptResource, Rename, Store, StoreError};
 use super::target::Receivings;
+use super::watch::Watch;
 use crate::config::{self, RegionConfig};
 use crate::host::lock::LockError;
 use crate::host::{Disk, FileLock, Holder, remove_tree};
@@ -66,6 +67,10 @@ pub(super) struct Inner {
     /// What whoever is next to copy something must be told; once.
     remarks: Mutex<Vec<String>>,
     writing: tokio::sync::Mutex<Option<Arc<Writing>>>,
+    /// What is known of other regions from asking them.
+    pub(super) watch: Mutex<Watch>,
+    /// What is known goes to disk in its order.
+    pub(super) keeping: tokio::sync::Mutex<()>,
     /// The lock of a server, which it has before there is anything to write, and for as long as it lives.
     held: Mutex<Option<Arc<FileLock>>>,
 }
@@ -95,6 +100,8 @@ impl LocalRegion {
             holder,
             remarks: Mutex::default(),
             writing: tokio::sync::Mutex::new(None),
+            watch: Mutex::default(),
+            keeping: tokio::sync::Mutex::new(()),
             held: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }

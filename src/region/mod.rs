@@ -10,6 +10,7 @@ mod restore;
 mod adopted;
 mod replacement;
 mod observe;
+mod watch;
 pub mod local;
 mod source;
 mod target;
@@ -18,6 +19,7 @@ mod giving;
 mod port;
 
 pub use local::{LocalRegion, Opening};
+pub use watch::Neighbourhood;
 
 #[cfg(test)]
 mod tests;

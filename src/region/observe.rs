@@ -74,6 +74,49 @@ pub(super) fn snapshot(
         free,
         freezes,
         still_held: quiesce::still_held(disk, &layout.marks(), now),
+        // Known to whoever serves the region.
+        sightings: BTreeMap::new(),
+        links: BTreeMap::new(),
+        work: Vec::new(),
+    })
+}
+
+/// What the region has recorded, without a look at any file: resources' contents are left out, and what became of a
+/// replica's files since its newest point.
+pub(super) fn recorded(disk: &dyn Disk, layout: &Layout) -> Result<RegionSnapshot, PortError> {
+    let free = ByteCount(free_space(disk, layout.root()));
+    let identity = identity::read(disk, layout).map_err(|error| {
+        let help = error.help();
+        unknown(error.to_string(), help)
+    })?;
+    let vacant = RegionSnapshot::vacant(BTreeMap::new(), free);
+    let Some(identity) = identity else { return Ok(vacant) };
+    let (records, ledgers) = read(layout, &identity)?;
+    let kept = ledgers
+        .into_iter()
+        .filter(|(key, _)| records.resources.get(key).is_none_or(|kept| kept.record.role != Role::Holder));
+    let replicas = kept.map(|(key, ledger)| {
+        let newest = newest(&ledger);
+        (key, Replica { newest, refusal: ledger.replica.refusal.clone(), ..Replica::default() })
+    });
+    Ok(RegionSnapshot {
+        identity: Some(identity),
+        serial: records.serial,
+        highest_epoch: records.highest_epoch,
+        controller: records.controller,
+        regions: records.regions,
+        pairs: records.pairs,
+        replicas: replicas.collect(),
+        resources: records.resources.into_iter().map(|(key, kept)| (key, kept.record)).collect(),
+        ..vacant
+    })
+}
+
+fn newest(ledger: &Ledger) -> Option<NewestPoint> {
+    ledger.replica.newest().map(|record| NewestPoint {
+        point: record.point.clone(),
+        source_stamp: record.source_stamp,
+        outline: record.outline.clone(),
     })
 }
 
@@ -162,11 +205,7 @@ fn replicas(
         }
         let place = places.replica(key, kept);
         let replica = inspect::summary(places.disk, ledger, &place, owners).unwrap_or_else(|error| Replica {
-            newest: ledger.replica.newest().map(|record| NewestPoint {
-                point: record.point.clone(),
-                source_stamp: record.source_stamp,
-                outline: record.outline.clone(),
-            }),
+            newest: newest(ledger),
             damage: Some(error.to_string()),
             ..Replica::default()
         });

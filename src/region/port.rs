@@ -12,7 +12,9 @@ use super::restore;
 use super::store::{Ground, RegionCatalog, Store};
 use crate::live::port::{ContentCheck, PointSelector, PortError, RegionPort};
 use crate::model::point::Point;
+use crate::model::policy::HealthPolicy;
 use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot, SyncOrder};
+use crate::model::sighting::Probe;
 use crate::model::{RegionId, ResourceKey};
 use crate::replica::catalog::Catalog;
 use crate::replica::export::{ExportOrder, export};
@@ -20,6 +22,7 @@ use crate::replica::points::{self, PointChoice};
 use crate::replica::port::TransferError;
 use crate::replica::verify::note_damage;
 use crate::replica::transfer::{Progress, SyncFailure, SyncOptions, SyncReport};
+use crate::wire::region::RegionHealth;
 
 impl Inner {
     /// The store for looking: no lock, nothing written.
@@ -67,9 +70,24 @@ impl RegionPort for LocalRegion {
         let inner = Arc::clone(&self.inner);
         blocking(move || {
             let config = inner.config().map_err(|error| observe::unknown(error.to_string(), None))?;
-            observe::snapshot(&*inner.disk, &inner.layout, &config, inner.world.clock.now())
+            let now = inner.world.clock.now();
+            let seen = observe::snapshot(&*inner.disk, &inner.layout, &config, now)?;
+            Ok(inner.with_sightings(seen))
         })
         .await
+    }
+
+    async fn probe(&self, _: &HealthPolicy) -> Probe {
+        let (inner, clock) = (Arc::clone(&self.inner), &self.inner.world.clock);
+        let began = clock.since_boot();
+        match blocking(move || inner.identity()).await {
+            Ok(_) => Probe::Answered { latency: clock.since_boot().saturating_sub(began), complaint: None },
+            Err(error) => Probe::Unclear(error.to_string()),
+        }
+    }
+
+    async fn look_at(&self, _: &RegionId) -> Result<Option<RegionHealth>, PortError> {
+        Ok(None)
     }
 
     async fn found(&self, _: &Authority) -> Result<Identity, PortError> {

@@ -8,9 +8,13 @@ use super::plan::counts;
 use super::table::{Cell, Column, Table};
 use super::terminal::Look;
 use super::text::{self, count, grouped};
-use crate::fleet::{LastRun, RegionState, ReplicaHealth, ReplicaState, ReplicationStatus, StatusReport, Trouble};
+use crate::fleet::{
+    LastRun, RegionState, RegionWork, ReplicaHealth, ReplicaState, ReplicationStatus, StatusReport, Trouble,
+};
 use crate::model::observed::RegionStatus;
+use crate::model::work::Work;
 use crate::model::{RegionId, ResourceKey};
+use crate::plan::document::{Held, Waiting};
 
 /// More replicas than this are shown only where something is to be said of them.
 const REPLICAS_MAX: usize = 40;
@@ -18,8 +22,20 @@ const REPLICAS_MAX: usize = 40;
 /// Everything; with `every`, replicas that are in sync are listed however many they are.
 pub fn status(report: &StatusReport, look: &Look, every: bool) -> String {
     // Named field by field: a new part of the report must be shown before this compiles.
-    let StatusReport { at, troubles, regions, resources, held, blocked, waiting, unmanaged, pending, state, last_run } =
-        report;
+    let StatusReport {
+        at,
+        troubles,
+        regions,
+        resources,
+        work,
+        held,
+        blocked,
+        waiting,
+        unmanaged,
+        pending,
+        state,
+        last_run,
+    } = report;
     let mut out = String::new();
     let healthy = regions.iter().filter(|region| region.status == RegionStatus::Healthy).count();
     let replicas: usize = resources.iter().map(|resource| resource.replicas.len()).sum();
@@ -96,6 +112,65 @@ pub fn status(report: &StatusReport, look: &Look, every: bool) -> String {
         let text = format!("{copies} of former files set aside, of {id}{more}; `replication points {id}` names them");
         faint(&mut out, look, &text);
     }
+    if !work.is_empty() {
+        heading(&mut out, look, "Under way");
+        out.push_str(&self::work(work, look));
+    }
+    if !held.is_empty() || !waiting.is_empty() {
+        heading(&mut out, look, "Held and waiting");
+        out.push_str(&asides_table(held, waiting, every, look));
+    }
+    out
+}
+
+/// What is under way, a row each.
+fn work(work: &[RegionWork], look: &Look) -> String {
+    let mut table = Table::new([
+        Column::name("At"),
+        Column::name("What"),
+        Column::name("Resource"),
+        Column::name("From").optional(2),
+        Column::number("Done").optional(1),
+        Column::number("For"),
+    ])
+    .indented(2);
+    for RegionWork { region_id, work } in work {
+        let Work { id: _, kind, resource, source, age, bytes_done, bytes_total } = work;
+        let done = match (bytes_done, bytes_total) {
+            (Some(done), Some(total)) => format!("{done} of {total}"),
+            (Some(done), None) => done.to_string(),
+            (None, _) => String::new(),
+        };
+        table.row([
+            Cell::from(region_id.as_str()),
+            Cell::from(kind.replace('_', " ")),
+            Cell::from(resource.as_ref().map(ToString::to_string).unwrap_or_default()),
+            Cell::from(source.as_ref().map(ToString::to_string).unwrap_or_default()),
+            Cell::from(done),
+            Cell::from(text::brief(*age)),
+        ]);
+    }
+    table.render(look)
+}
+
+/// What stays as it is for now, and why.
+fn asides_table(held: &[Held], waiting: &[Waiting], every: bool, look: &Look) -> String {
+    const SHOWN: usize = 20;
+    let all = held.len() + waiting.len();
+    let shown = if every { all } else { all.min(SHOWN) };
+    let held = held.iter().map(|held| (held.address.to_string(), "held", held.reason.clone()));
+    let waiting = waiting
+        .iter()
+        .map(|waiting| (waiting.address.to_string(), "waiting", format!("no files at {} yet", waiting.region_id)));
+    let mut table =
+        Table::new([Column::name("Object"), Column::name("Is"), Column::text("Because").optional(1)]).indented(2);
+    for (address, word, reason) in held.chain(waiting).take(shown) {
+        table.row([Cell::from(address), Cell::from(word), Cell::from(reason)]);
+    }
+    let mut out = table.render(look);
+    if shown < all {
+        faint(&mut out, look, &format!("and {} more; --verbose shows all", grouped((all - shown) as u64)));
+    }
     out
 }
 
@@ -130,10 +205,10 @@ fn troubles(troubles: &[Trouble], look: &Look, every: bool) -> String {
     let all = groups.len();
     let shown = if every { all } else { all.min(SHOWN) };
     for (Trouble { kind, reason, help, .. }, names) in groups.into_iter().take(shown) {
-        use crate::fleet::TroubleKind::{Blocked, Damaged, Late, Pending, Run, StillHeld, Unobserved};
+        use crate::fleet::TroubleKind::{Blocked, Damaged, Late, Pending, Run, StillHeld, Unobserved, Unseen};
         let (glyph, tone) = match kind {
             StillHeld | Unobserved | Damaged | Late => (Glyph::Cross, Tone::Bad),
-            Blocked | Pending | Run => (Glyph::Stop, Tone::Warn),
+            Unseen | Blocked | Pending | Run => (Glyph::Stop, Tone::Warn),
         };
         let named = if every { names.len() } else { names.len().min(NAMES) };
         for name in &names[..named] {
@@ -154,7 +229,7 @@ fn troubles(troubles: &[Trouble], look: &Look, every: bool) -> String {
     out
 }
 
-const fn region_tone(status: RegionStatus) -> Tone {
+pub(super) const fn region_tone(status: RegionStatus) -> Tone {
     match status {
         RegionStatus::Healthy => Tone::Good,
         RegionStatus::Degraded | RegionStatus::Recovering | RegionStatus::Unknown => Tone::Warn,

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Look, golden, history, memory, points, status};
-use crate::fleet::{StatusReport, Verification};
+use super::{Look, golden, history, memory, points, region as regions, status};
+use crate::fleet::{GlobalStatistics, RegionState, RegionStatistics, StatusReport, Verification};
 use crate::model::point::Point;
 use crate::model::{RegionId, Timestamp};
 use crate::state::HistoryEntry;
@@ -35,7 +35,7 @@ fn region(id: &str, health: &str, primary: bool) -> Value {
         "resources_primary": known.then_some(if primary { 7 } else { 0 }),
         "resources_replica": known.then_some(if primary { 0 } else { 7 }),
         "free_bytes": known.then_some(64_424_509_440_u64),
-        "replication_lag_seconds": (known && !primary).then_some(754.2), "controller": null, "labels": {}
+        "replication_lag_seconds": (known && !primary).then_some(754.2), "controller": null, "labels": {}, "seen_by": {}
     })
 }
 
@@ -60,8 +60,8 @@ fn report() -> StatusReport {
         "unobserved",
         "region.eu-west-1",
         "eu-west-1",
-        "its directory is not there: regions/eu-west-1",
-        Some("mount it"),
+        "no answer from https://eu-west-1:5000 within 2s; us-west-1 meets silence for 3m10s over 38 probes, last seen 3m12s ago: no answer from https://eu-west-1:5000 within 2s",
+        None,
     )];
     troubles
         .extend((1..=8).map(|n| trouble("late", &format!("vm.web-vm-{n}"), "us-west-1", "older than promised", None)));
@@ -79,7 +79,11 @@ fn report() -> StatusReport {
             })),
             resource("web-vm-9", "vm", json!({ "us-west-1": replica("pending", None, Some("no complete point yet")) }))
         ],
-        "held": [], "blocked": [], "waiting": [], "unmanaged": [],
+        "work": [{ "region_id": "us-west-1", "id": UUID, "kind": "sync", "resource": "vm.web-vm-9", "source": "us-east-1",
+                   "age": "75s", "bytes_done": 1 << 30, "bytes_total": 4_u64 << 30 }],
+        "held": [],
+        "blocked": [], "waiting": [{ "address": "vm.web-vm-7", "region_id": "us-east-1", "reason": "no_source" }],
+        "unmanaged": [],
         "pending": { "create": 0, "update": 0, "delete": 0, "sync": 2, "repair": 1, "failover": 0, "fence": 0 },
         "state": { "path": "debvisor-region.state.db", "exists": true, "lineage": UUID, "serial": 7, "objects": 12 },
         "last_run": { "command": "debvisor-region reconcile", "who": "ops@gate", "at": "2026-11-22T11:55:00Z",
@@ -96,8 +100,41 @@ fn golden_status() {
     widths("replication-status", |look| status::replication(&report.resources[2], look));
     let mut well = report;
     well.troubles.clear();
+    well.work.clear();
+    well.waiting.clear();
     well.regions.remove(1);
     golden::check("status-well-80.txt", &status::status(&well, &LOOK, false));
+}
+
+#[test]
+fn golden_region() {
+    let mut state: RegionState = serde_json::from_value(region("us-east-1", "healthy", true)).unwrap();
+    let seen = |status: &str, silent: Option<&str>, failure: Option<&str>| {
+        json!({
+            "status": status, "last_seen": if silent.is_some() { "3m12s" } else { "2s" }, "silent_for": silent,
+            "failures": if silent.is_some() { 38 } else { 0 }, "lost": silent.is_some(), "latency": "4ms250us",
+            "last_probe": "2s", "failure": failure
+        })
+    };
+    let refused = Some("http://us-east-1:5000: connection refused");
+    state.seen_by = serde_json::from_value(json!({
+        "eu-west-1": seen("healthy", None, refused),
+        "us-west-1": seen("unreachable", Some("3m10s"), refused)
+    }))
+    .unwrap();
+    state.bandwidth_mbps = Some(812.5);
+    state.labels.insert("jurisdiction".to_owned(), "us".to_owned());
+    let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+    state.last_heartbeat = Some(now);
+    widths("region-show", |look| regions::region(&state, now, look));
+    widths("region-health", |look| regions::health(&state, look));
+    let stats = RegionStatistics::from(&state);
+    widths("region-stats", |look| regions::statistics(&stats, now, look));
+    let gone: RegionState = serde_json::from_value(region("eu-west-1", "unreachable", false)).unwrap();
+    let all = GlobalStatistics::of(&[state, gone]);
+    assert_eq!((all.total_regions, all.healthy_regions, all.unreachable_regions), (2, 1, 1));
+    assert_eq!((all.total_vms, all.capacity_vms, all.utilization_percent), (7, 2000, Some(0.35)));
+    widths("global", |look| regions::global(&all, look));
 }
 
 #[test]

@@ -111,6 +111,23 @@ impl FromRequestParts<Arc<App>> for Named {
     }
 }
 
+/// Whatever has the one id in a path.
+#[derive(Debug)]
+pub(super) struct Called<T>(pub(super) T);
+
+impl<T> FromRequestParts<Arc<App>> for Called<T>
+where
+    T: FromStr<Err: Display>,
+{
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Failure> {
+        let found = Path::<String>::from_request_parts(parts, app).await;
+        let found = found.map_err(|error| Failure::bad_request("path", error.body_text()))?;
+        Ok(Self(part("id", &found.0)?))
+    }
+}
+
 /// A session, or an operation, in a path.
 #[derive(Debug)]
 pub(super) struct Session(pub(super) uuid::Uuid);

@@ -14,13 +14,13 @@ use tokio_util::sync::CancellationToken;
 use super::answer::Failure;
 use super::operation::Running;
 use crate::config::resolve_endpoint;
-use crate::live::RegionPort;
+use crate::live::{HttpRegion, RegionPort};
 use crate::model::region::SyncOrder;
 use crate::model::topology::Endpoint;
 use crate::model::{Clock, RegionId, ResourceKey};
 use crate::region::LocalRegion;
 use crate::replica::port::{Source, TransferError};
-use crate::replica::transfer::{SyncFailure, SyncOptions, SyncReport, sync};
+use crate::replica::transfer::{Stage, SyncFailure, SyncOptions, SyncReport, sync};
 use crate::wire::Progressed;
 
 /// How many run at once.
@@ -33,12 +33,14 @@ pub(super) struct Sought<'a> {
     pub(super) origin: &'a str,
     /// The policy's patience with its regions.
     pub(super) timeout: Duration,
+    /// For a connection to stand.
+    pub(super) connect: Duration,
 }
 
-/// Opens other regions as sources.
+/// Opens other regions.
 pub(super) trait Peers: std::fmt::Debug + Send + Sync {
     /// The region that is sought. Nothing is asked of it yet.
-    fn source(&self, sought: &Sought<'_>) -> Arc<dyn Source>;
+    fn region(&self, sought: &Sought<'_>) -> Arc<HttpRegion>;
 }
 
 /// All fetches of a server.
@@ -48,6 +50,29 @@ pub(super) struct Fetches {
     peers: Arc<dyn Peers>,
     room: Semaphore,
     lanes: Mutex<BTreeMap<ResourceKey, Arc<Lane>>>,
+}
+
+/// How long blocks have been travelling in one fetch.
+#[derive(Debug, Default)]
+struct Copying(Mutex<(Duration, Option<Duration>)>);
+
+impl Copying {
+    fn tell(&self, stage: Stage, now: Duration) {
+        let (total, since) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match (stage, *since) {
+            (Stage::Copying, None) => *since = Some(now),
+            (Stage::Copying, Some(_)) => {}
+            (Stage::Reading | Stage::Comparing | Stage::Publishing, began) => {
+                *total += began.map_or(Duration::ZERO, |began| now.saturating_sub(began));
+                *since = None;
+            }
+        }
+    }
+
+    fn took(&self, now: Duration) -> Duration {
+        let (total, since) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        total + since.map_or(Duration::ZERO, |began| now.saturating_sub(began))
+    }
 }
 
 /// The fetches of one resource.
@@ -113,10 +138,19 @@ impl Fetches {
             turn = turn => turn,
         };
         let source = self.source(region, order).await?;
+        running.is_about(order.resource.clone(), Some(order.source.clone()));
+        let copying = Copying::default();
         let progress = |stage, bytes_done, bytes_total| {
-            running.progress(Progressed { stage, bytes_done, bytes_total }, self.clock.since_boot());
+            let now = self.clock.since_boot();
+            copying.tell(stage, now);
+            running.progress(Progressed { stage, bytes_done, bytes_total }, now);
         };
-        Ok(sync(&*source, region, order, options, &*self.clock, &progress, cancel).await?)
+        let report = sync(&*source, region, order, options, &*self.clock, &progress, cancel).await?;
+        let measured = region.measured(&order.source, report.bytes, copying.took(self.clock.since_boot())).await;
+        if let Err(error) = measured {
+            tracing::warn!(%error, source = %order.source, "a link's speed could not be written");
+        }
+        Ok(report)
     }
 
     /// The source, where the region's own registry says it is.
@@ -132,8 +166,8 @@ impl Fetches {
         match resolve_endpoint(endpoint, Path::new("/")) {
             Some(Endpoint::Http(origin)) => {
                 let timeout = record.spec.policy.health.timeout;
-                let sought = Sought { region: &order.source, origin: &origin, timeout };
-                Ok(self.peers.source(&sought))
+                let sought = Sought { region: &order.source, origin: &origin, timeout, connect: timeout };
+                Ok(self.peers.region(&sought))
             }
             Some(Endpoint::Directory(_)) | None => {
                 Err(refuse(format!("{own} cannot fetch from {}: {endpoint} is not served", order.source)))

@@ -23,6 +23,7 @@ use super::numbers::Numbers;
 use super::operation::Operations;
 use super::options::ServeOptions;
 use super::peer::HttpPeers;
+use super::probe::Probes;
 use super::router::{App, Connected, router};
 use super::session::{Leases, Sessions};
 use super::steady::Steady;
@@ -105,6 +106,7 @@ impl Server {
             access,
             operations: Operations::new(world.clone()),
             sessions: Arc::new(Sessions::new(Arc::clone(clock), means.leases)),
+            probes: Probes::new(Arc::clone(&means.peers)),
             fetches: Fetches::new(Arc::clone(clock), means.peers, means.fetches),
             numbers: Numbers::default(),
             drain,
@@ -134,6 +136,7 @@ impl Server {
         tracing::info!(region = %app.region.region(), origin, "listening");
         let sweeping = Arc::clone(&app);
         let sweeper = tokio::spawn(async move { sweeping.sweep().await });
+        let watcher = tokio::spawn(Arc::clone(&app).watch());
         loop {
             let accepted = tokio::select! {
                 () = app.drain.cancelled() => break,
@@ -164,6 +167,7 @@ impl Server {
             connections.shutdown().await;
             app.operations.drain().await;
             let _ = sweeper.await;
+            let _ = watcher.await;
             app.close(app.sessions.all()).await;
         };
         if tokio::time::timeout(DRAIN, ending).await.is_err() {

@@ -8,6 +8,7 @@
 //!  listen ──▶ router (request id, auth, limits, log) ──▶ call ──▶ LocalRegion
 //!                                                         │
 //!                                              operation, session, fetch
+//!  probe ──▶ other regions of the registry ──▶ what LocalRegion knows of them
 //! ```
 //!
 //! | what | guarantee | a crash here leaves behind |
@@ -30,6 +31,8 @@ mod operation;
 mod session;
 mod fetch;
 mod peer;
+mod probe;
+mod neighbour;
 mod numbers;
 mod router;
 mod call;

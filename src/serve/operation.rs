@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -18,7 +18,8 @@ use tokio_util::task::TaskTracker;
 
 use super::answer::Failure;
 use super::body::Fingerprint;
-use crate::model::{OperationId, World};
+use crate::model::work::Work;
+use crate::model::{OperationId, RegionId, ResourceKey, World};
 use crate::wire::{Operation, OperationState, Progressed};
 
 /// How long what ended is remembered.
@@ -44,6 +45,8 @@ pub(super) struct Running {
     pub(super) id: OperationId,
     kind: &'static str,
     fingerprint: Fingerprint,
+    began: Duration,
+    about: OnceLock<(ResourceKey, Option<RegionId>)>,
     /// Cancelled when somebody wants it to stop.
     pub(super) cancel: CancellationToken,
     /// Whether somebody was told how it ended.
@@ -112,6 +115,8 @@ impl Operations {
             id,
             kind,
             fingerprint,
+            began: self.world.clock.since_boot(),
+            about: OnceLock::new(),
             cancel,
             told: AtomicBool::new(false),
             now: watch::Sender::new(now),
@@ -175,6 +180,30 @@ impl Operations {
         }
     }
 
+    /// What is under way, the longest first.
+    pub(super) fn work(&self) -> Vec<Work> {
+        let now = self.world.clock.since_boot();
+        let known = self.known();
+        let running = known.values().filter(|running| running.now.borrow().ended.is_none());
+        let mut work: Vec<Work> = running
+            .map(|running| {
+                let progress = running.now.borrow().progress;
+                let (resource, source) = running.about.get().cloned().unzip();
+                Work {
+                    id: running.id,
+                    kind: running.kind.to_owned(),
+                    resource,
+                    source: source.flatten(),
+                    age: now.saturating_sub(running.began),
+                    bytes_done: progress.map(|progress| progress.bytes_done),
+                    bytes_total: progress.and_then(|progress| progress.bytes_total),
+                }
+            })
+            .collect();
+        work.sort_by_key(|work| std::cmp::Reverse(work.age));
+        work
+    }
+
     /// How many are under way.
     pub(super) fn under_way(&self) -> usize {
         self.tasks.len()
@@ -196,6 +225,12 @@ impl Operations {
 }
 
 impl Running {
+    /// Says what it is about: a resource, and of a sync where it comes from.
+    pub(super) fn is_about(&self, resource: ResourceKey, source: Option<RegionId>) {
+        // It is about one thing for all its life.
+        let _ = self.about.set((resource, source));
+    }
+
     /// Tells how far it is, as often as somebody may want to know.
     pub(super) fn progress(&self, progress: Progressed, at: Duration) {
         self.now.send_if_modified(|now| {

@@ -1,4 +1,4 @@
-//! Other regions as sources, over HTTP, with this region's own credentials for them.
+//! Other regions, over HTTP, with this region's own credentials for them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,14 +8,14 @@ use super::fetch::{Peers, Sought};
 use crate::config::Credentials;
 use crate::live::{Deadlines, HttpRegion};
 use crate::model::{RegionId, World};
-use crate::replica::port::Source;
 
-/// Regions that are served elsewhere. Each one's connections are kept for the next fetch from it.
+/// Regions that are served elsewhere. Each one's connections are kept for what is asked of it next.
 #[derive(Debug)]
 pub(super) struct HttpPeers {
     credentials: Credentials,
     world: World,
-    open: Mutex<BTreeMap<RegionId, Peer>>,
+    /// Those that are asked with different patience for connections are different ones.
+    open: Mutex<BTreeMap<(RegionId, Duration), Peer>>,
 }
 
 /// One of them, as its record had it when it was opened.
@@ -33,18 +33,19 @@ impl HttpPeers {
 }
 
 impl Peers for HttpPeers {
-    fn source(&self, sought: &Sought<'_>) -> Arc<dyn Source> {
-        let Sought { region, origin, timeout } = *sought;
+    fn region(&self, sought: &Sought<'_>) -> Arc<HttpRegion> {
+        let Sought { region, origin, timeout, connect } = *sought;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = open.get(region).filter(|peer| peer.origin == origin && peer.timeout == timeout);
+        let key = (region.clone(), connect);
+        let known = open.get(&key).filter(|peer| peer.origin == origin && peer.timeout == timeout);
         if let Some(peer) = known {
-            return Arc::clone(&peer.port) as Arc<dyn Source>;
+            return Arc::clone(&peer.port);
         }
         // Only what is kept for this very origin goes there.
         let credential = self.credentials.for_origin(origin);
-        let deadlines = Deadlines::of(timeout);
+        let deadlines = Deadlines { connect, ..Deadlines::of(timeout) };
         let port = Arc::new(HttpRegion::new(region.clone(), origin, deadlines, credential, self.world.clone()));
-        open.insert(region.clone(), Peer { origin: origin.to_owned(), timeout, port: Arc::clone(&port) });
+        open.insert(key, Peer { origin: origin.to_owned(), timeout, port: Arc::clone(&port) });
         port
     }
 }

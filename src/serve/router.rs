@@ -20,6 +20,7 @@ use super::fetch::Fetches;
 use super::limits::REQUEST_TIME;
 use super::numbers::Numbers;
 use super::operation::Operations;
+use super::probe::Probes;
 use super::session::{Kind, Sessions};
 use crate::model::World;
 use crate::region::LocalRegion;
@@ -35,6 +36,7 @@ pub(super) struct App {
     pub(super) operations: Operations,
     pub(super) sessions: Arc<Sessions>,
     pub(super) fetches: Fetches,
+    pub(super) probes: Probes,
     pub(super) numbers: Numbers,
     /// Cancelled when the server is to end.
     pub(super) drain: CancellationToken,
@@ -103,6 +105,12 @@ pub(super) fn router(app: &Arc<App>) -> Router {
     let short = Router::new()
         .route("/health", get(call::region::health))
         .route("/snapshot", get(call::region::snapshot))
+        .route("/regions", get(call::fleet::list))
+        .route("/regions/{id}", get(call::fleet::show))
+        .route("/regions/{id}/stats", get(call::fleet::stats))
+        .route("/regions/{id}/health", post(call::fleet::health))
+        .route("/replication/{id}/status", get(call::fleet::replication))
+        .route("/stats", get(call::fleet::global))
         .route("/region", post(call::region::found))
         .route("/controller", post(call::region::take_control))
         .route("/records", post(call::record::write))

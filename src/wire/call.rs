@@ -5,6 +5,8 @@
 //! | call | what |
 //! | --- | --- |
 //! | `GET snapshot` | all that planning needs |
+//! | `POST regions/{id}/health` | how that region looks from here, asked now |
+//! | `GET regions/{id}` | a region as this one knows it; of itself, in its own words |
 //! | `POST region` | founds the region |
 //! | `POST controller` | takes control |
 //! | `POST records` | writes records |

@@ -10,6 +10,7 @@
 pub mod envelope;
 pub mod call;
 pub mod record;
+pub mod region;
 pub mod operation;
 pub mod blocks;
 pub mod metrics;

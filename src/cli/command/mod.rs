@@ -10,8 +10,10 @@ mod plan;
 mod show;
 mod apply;
 mod reconcile;
+mod region;
 mod replication;
 mod vm;
+mod global;
 mod history;
 mod state;
 mod completions;
@@ -39,12 +41,16 @@ pub(crate) enum Command {
     Show(show::Show),
     Apply(apply::Apply),
     Reconcile(reconcile::Reconcile),
+    /// Look at regions and their health
+    #[command(subcommand)]
+    Region(region::Region),
     /// Look at replicas and their recovery points
     #[command(subcommand)]
     Replication(replication::Replication),
     /// List virtual machines, and restore one
     #[command(subcommand)]
     Vm(vm::Vm),
+    Global(global::Global),
     History(history::History),
     /// Look at the state file, back it up, make it anew
     #[command(subcommand)]
@@ -82,8 +88,10 @@ impl Command {
             Self::Show(command) => command.run(&session),
             Self::Apply(command) => command.run(&session).await,
             Self::Reconcile(command) => command.run(&session).await,
+            Self::Region(command) => command.run(&session).await,
             Self::Replication(command) => command.run(&session).await,
             Self::Vm(command) => command.run(&session).await,
+            Self::Global(command) => command.run(&session).await,
             Self::History(command) => command.run(&session),
             Self::State(command) => command.run(&session).await,
             Self::Serve(command) => command.run(&session).await,

@@ -27,8 +27,7 @@ use crate::serve::{Given, ServeError, ServeOptions, Server, install_log, supervi
 #[command(after_help = "Examples:
   debvisor-region serve --region us-east-1 --data-dir /srv/debvisor
   debvisor-region serve --config /etc/debvisor/region/config.toml
-  debvisor-region serve --region us-east-1 --data-dir /srv/debvisor --listen 0.0.0.0:5000 \\
-    --token-file tokens --tls-cert cert.pem --tls-key key.pem")]
+  debvisor-region serve --config region.toml --listen 127.0.0.1:0")]
 pub(crate) struct Serve {
     /// The id of the region
     #[arg(long, value_name = "ID")]

@@ -1,6 +1,7 @@
 //! One request and its answer: the pool of connections, the deadline of the whole, the cap on what is read, repeats.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
@@ -116,6 +117,8 @@ pub(super) struct Client {
     pub(super) world: World,
     /// Nothing new is begun, and nothing lost is asked again.
     pub(super) interrupted: CancellationToken,
+    /// The last question that was asked patiently brought no answer.
+    silent: AtomicBool,
     built: OnceLock<Result<reqwest::Client, PortError>>,
 }
 
@@ -128,7 +131,16 @@ impl Client {
         world: World,
     ) -> Self {
         let interrupted = CancellationToken::new();
-        Self { region, origin, deadlines, credential, world, interrupted, built: OnceLock::new() }
+        Self {
+            region,
+            origin,
+            deadlines,
+            credential,
+            world,
+            interrupted,
+            silent: AtomicBool::default(),
+            built: OnceLock::new(),
+        }
     }
 
     /// Asks, once more where that is safe and the answer was lost. Only an answer that is a success comes back as one.
@@ -146,13 +158,27 @@ impl Client {
             .with_max_delay(PAUSE_MAX)
             .with_max_times(times)
             .with_jitter();
-        (|| self.once(ask, &request))
+        // It was waited for already: whatever else is asked of it need not wait as long once more.
+        let known_silent = self.silent.load(Ordering::Relaxed);
+        let given = (|| self.once(ask, &request))
             .retry(schedule)
             .when(|error| {
                 let waited = self.world.clock.since_boot().saturating_sub(began);
-                error.was_lost() && waited < self.deadlines.lost && !self.interrupted.is_cancelled()
+                let patient = waited < self.deadlines.lost && !known_silent && !self.interrupted.is_cancelled();
+                error.was_lost() && patient
             })
-            .await
+            .await;
+        let lost = matches!(given, Err(CallError::Unclear { lost: true, .. }));
+        if !lost || ask.repeat != Repeat::Never {
+            self.silent.store(lost, Ordering::Relaxed);
+        }
+        given
+    }
+
+    /// The question without its body and what names it.
+    pub(super) fn plain(&self, ask: &Ask) -> Result<reqwest::RequestBuilder, PortError> {
+        let client = self.client()?;
+        Ok(client.request(ask.method.clone(), self.address(&ask.path)).timeout(ask.deadline))
     }
 
     async fn once(&self, ask: &Ask, request: &str) -> Result<Answer, CallError> {
@@ -165,8 +191,7 @@ impl Client {
         let lost = |error: reqwest::Error, asked: &Asked| {
             CallError::lost(silence::no_answer(&self.origin, &error, deadline), asked)
         };
-        let client = self.client().map_err(|error| CallError::unclear(error, None))?;
-        let mut sent = client.request(ask.method.clone(), self.address(&ask.path)).timeout(deadline);
+        let mut sent = self.plain(ask).map_err(|error| CallError::unclear(error, None))?.timeout(deadline);
         sent = sent.header(REQUEST_ID, request);
         if let Some(key) = ask.key {
             sent = sent.header(IDEMPOTENCY_KEY, key.to_string());

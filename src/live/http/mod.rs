@@ -19,7 +19,9 @@
 mod deadlines;
 mod client;
 mod answer;
+mod neighbour;
 mod operation;
+mod probe;
 mod region;
 mod source;
 mod target;

@@ -17,13 +17,16 @@ use super::operation::{Work, json};
 use crate::config::Credential;
 use crate::live::port::{ContentCheck, PointSelector, PortError, RegionPort};
 use crate::model::point::Point;
+use crate::model::policy::HealthPolicy;
 use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot, SyncOrder};
+use crate::model::sighting::Probe;
 use crate::model::{ByteCount, RegionId, ResourceKey, World};
 use crate::replica::port::{SessionId, TransferError};
 use crate::replica::transfer::{Progress, SyncFailure, SyncOptions, SyncReport};
 use crate::wire::Operation;
 use crate::wire::call::{Fetch, Ordered, Recording};
 use crate::wire::record::RecordChangeBody;
+use crate::wire::region::RegionHealth;
 
 /// The largest snapshot that is read; a region with 100,000 resources stays well below.
 const SNAPSHOT_BYTES: usize = 256 << 20;
@@ -111,6 +114,14 @@ impl RegionPort for HttpRegion {
             ..self.client.short(Method::GET, "snapshot", Body::Nothing, "a region's snapshot")
         };
         self.question(&ask).await.map_err(CallError::into_port)
+    }
+
+    async fn probe(&self, policy: &HealthPolicy) -> Probe {
+        self.probe_for(policy, policy.timeout).await
+    }
+
+    async fn look_at(&self, region: &RegionId) -> Result<Option<RegionHealth>, PortError> {
+        self.view_of(region).await.map(Some)
     }
 
     async fn found(&self, authority: &Authority) -> Result<Identity, PortError> {

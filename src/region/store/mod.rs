@@ -10,6 +10,7 @@ mod open;
 mod read;
 mod record;
 mod rename;
+mod sighting;
 mod catalog;
 
 pub use catalog::RegionCatalog;

@@ -77,6 +77,14 @@ impl Store {
         self.read(|transaction, of| region(transaction, of, id))
     }
 
+    /// All registered regions.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn registry(&self) -> Result<BTreeMap<RegionId, RegionRecord>, StoreError> {
+        self.read(registry)
+    }
+
     /// One resource's record.
     ///
     /// # Errors
@@ -87,11 +95,7 @@ impl Store {
 }
 
 pub(super) fn records(transaction: &Transaction<'_>, of: Of<'_>) -> Result<Records, StoreError> {
-    let mut records = head(transaction, of)?;
-    for raw in rows(transaction, of, &format!("SELECT {REGION} FROM registry"), raw_region)? {
-        let (id, record) = raw.understand()?;
-        records.regions.insert(id, record);
-    }
+    let mut records = Records { regions: registry(transaction, of)?, ..head(transaction, of)? };
     for raw in rows(transaction, of, &format!("SELECT {PAIR} FROM pairs"), raw_pair)? {
         let (id, record) = raw.understand()?;
         records.pairs.insert(id, record);
@@ -102,6 +106,11 @@ pub(super) fn records(transaction: &Transaction<'_>, of: Of<'_>) -> Result<Recor
         records.resources.insert(key, kept);
     }
     Ok(records)
+}
+
+fn registry(transaction: &Transaction<'_>, of: Of<'_>) -> Result<BTreeMap<RegionId, RegionRecord>, StoreError> {
+    let found = rows(transaction, of, &format!("SELECT {REGION} FROM registry"), raw_region)?;
+    found.into_iter().map(RawRegion::understand).collect()
 }
 
 /// What the region records of itself; nothing of others.

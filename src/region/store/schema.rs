@@ -84,4 +84,24 @@ CREATE TABLE manifests (
     entries TEXT NOT NULL,
     PRIMARY KEY (resource, sequence, part)
 ) STRICT;
+
+-- What was seen of other regions, by this machine's clock; `latency` in microseconds.
+CREATE TABLE sightings (
+    region_id TEXT PRIMARY KEY,
+    met TEXT NOT NULL,
+    probed_at INTEGER,
+    seen_at INTEGER,
+    latency INTEGER,
+    silent_since INTEGER,
+    failures INTEGER NOT NULL,
+    counted_at INTEGER,
+    failure TEXT,
+    returned_at INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- The last transfers from other regions.
+CREATE TABLE links (
+    region_id TEXT PRIMARY KEY,
+    transfers TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 ";

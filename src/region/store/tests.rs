@@ -11,7 +11,9 @@ use crate::model::digest::Digest;
 use crate::model::point::{Outline, Point, PointKind, PointState};
 use crate::model::policy::Policy;
 use crate::model::region::{Authority, Epoch, Identity, Record, RecordChange, RecordWrite, Role};
+use crate::model::sighting::{Met, Sighting};
 use crate::model::topology::{PairSpec, RegionSpec, ResourceSpec, Spec};
+use crate::model::work::Link;
 use crate::model::{
     Address, ByteCount, Lineage, OperationId, RegionId, ResourceKey, ResourceType, Seat, StoreId, Timestamp,
 };
@@ -447,4 +449,35 @@ fn a_database_goes_with_its_identity() {
     record(&store, &authority(1), &[create_vm("vm.a")]).unwrap();
     let orphan = Store::found(&path, &again).unwrap_err();
     assert!(orphan.to_string().contains("lost its .debvisor/region.json"), "{orphan}");
+}
+
+#[test]
+fn what_was_seen_survives_and_is_forgotten_with_its_region() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |seconds: i64| Some(Timestamp::from_micros(seconds * 1_000_000));
+    let seen = Sighting {
+        met: Met::Silent,
+        probed_at: at(9),
+        seen_at: at(1),
+        latency: Some(std::time::Duration::from_micros(1250)),
+        silent_since: at(5),
+        failures: 4,
+        counted_at: at(8),
+        failure: Some("refused".to_owned()),
+        returned_at: at(2),
+    };
+    let all = BTreeMap::from([(id("east"), seen), (id("north"), Sighting::default())]);
+    let mut link = Link::default();
+    assert!(link.add(ByteCount::mib(8), std::time::Duration::from_secs(1)));
+    {
+        let store = open(dir.path());
+        store.keep_sightings(&all, &[]).unwrap();
+        store.keep_link(&id("north"), &link).unwrap();
+    }
+    let store = Store::open_writing(&dir.path().join("region.db"), &identity()).unwrap();
+    assert_eq!(store.sightings().unwrap(), all);
+    assert_eq!(store.links().unwrap(), BTreeMap::from([(id("north"), link)]));
+    store.keep_sightings(&BTreeMap::new(), &[id("north")]).unwrap();
+    assert_eq!(store.sightings().unwrap().keys().collect::<Vec<_>>(), [&id("east")]);
+    assert!(store.links().unwrap().is_empty());
 }

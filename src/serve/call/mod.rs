@@ -1,6 +1,7 @@
 //! The calls, one method of the region's port each. Bodies and their meaning are [`wire::call`](crate::wire::call)'s.
 
 pub(super) mod region;
+pub(super) mod fleet;
 pub(super) mod record;
 pub(super) mod resource;
 pub(super) mod point;

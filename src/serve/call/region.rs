@@ -10,6 +10,7 @@ use super::super::body::Json;
 use super::super::router::App;
 use super::ok;
 use crate::live::RegionPort;
+use crate::model::region::RegionSnapshot;
 use crate::wire::call::Ordered;
 
 /// What `health` says.
@@ -24,7 +25,8 @@ pub(in super::super) async fn health(State(app): State<Arc<App>>) -> Answer {
 }
 
 pub(in super::super) async fn snapshot(State(app): State<Arc<App>>) -> Result<Answer, Failure> {
-    Ok(ok(&app, &app.region.snapshot().await?))
+    let snapshot = app.region.snapshot().await?;
+    Ok(ok(&app, &RegionSnapshot { work: app.operations.work(), ..snapshot }))
 }
 
 pub(in super::super) async fn found(

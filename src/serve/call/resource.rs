@@ -8,6 +8,7 @@ use axum::extract::{Path, State};
 use super::super::answer::{Answer, Failure};
 use super::super::asked::{Asked, Named};
 use super::super::body::{Empty, Json};
+use super::super::operation::Running;
 use super::super::router::App;
 use super::ok;
 use crate::live::RegionPort;
@@ -25,7 +26,10 @@ pub(in super::super) async fn verify(
     Empty { fingerprint }: Empty,
 ) -> Result<Answer, Failure> {
     let region = app.region.clone();
-    let work = |_| async move { Ok(region.verify(&resource).await?) };
+    let work = |running: Arc<Running>| async move {
+        running.is_about(resource.clone(), None);
+        Ok(region.verify(&resource).await?)
+    };
     asked.operation(&app, "verify", fingerprint, work).await
 }
 

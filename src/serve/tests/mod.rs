@@ -3,7 +3,9 @@
 mod access;
 mod calls;
 mod fetches;
+mod fleet;
 mod hostile;
+mod watch;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};

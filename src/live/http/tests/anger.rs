@@ -105,6 +105,26 @@ async fn what_was_lost_is_asked_again_under_the_same_key() {
 }
 
 #[tokio::test]
+async fn a_region_that_was_waited_for_is_not_waited_for_again_until_it_answers() {
+    let silent = 6;
+    let server = Hostile::doing(move |nth, _| match nth {
+        nth if nth < silent => Doing::Cut,
+        nth if nth == silent => good(Vec::<Point>::new()),
+        _ => Doing::Cut,
+    })
+    .await;
+    let region = region(&server.origin);
+    let mut asked = Vec::new();
+    for _ in 0..4 {
+        let before = server.seen().len();
+        let _ = within(SOON, region.points(&web())).await;
+        asked.push(server.seen().len() - before);
+    }
+    // Patiently, once, once with an answer, and patiently again.
+    assert_eq!(asked, [5, 1, 1, 5]);
+}
+
+#[tokio::test]
 async fn what_cannot_be_asked_twice_is_asked_once() {
     let nil = uuid::Uuid::nil();
     let server = Hostile::always(Doing::Cut).await;

@@ -1,0 +1,149 @@
+//! The fleet as one region knows it: its registry stands for the files, what it saw of the others for their answers.
+//!
+//! Pure: the region's own records, what it knows from asking, and what others said of themselves go in; the same views
+//! as those of a topology come out.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use super::status::{RegionState, ReplicationStatus};
+use super::view::View;
+use crate::config::resolve_endpoint;
+use crate::model::observed::{Observation, Observed, RegionStatus};
+use crate::model::region::RegionSnapshot;
+use crate::model::sighting::Evidence;
+use crate::model::topology::Topology;
+use crate::model::{Digest, RegionId, ResourceId, ResourceKey, Timestamp};
+use crate::wire::region::{RegionHealth, RegionNumbers};
+
+/// One region's knowledge of the fleet.
+#[derive(Debug)]
+pub struct Witness {
+    own: RegionId,
+    topology: Topology,
+    observed: Observed,
+    sightings: BTreeMap<RegionId, Evidence>,
+    now: Timestamp,
+}
+
+impl Witness {
+    /// What the region `own` knows, which has just said `snapshot` of itself.
+    pub fn new(own: RegionId, snapshot: RegionSnapshot, now: Timestamp) -> Self {
+        let specs = || snapshot.regions.iter().map(|(id, record)| (id.clone(), record.spec.clone()));
+        let endpoints = specs().filter_map(|(id, spec)| {
+            resolve_endpoint(&spec.api_endpoint, Path::new("/")).map(|endpoint| (id, endpoint))
+        });
+        let topology = Topology {
+            regions: specs().collect(),
+            endpoints: endpoints.collect(),
+            pairs: snapshot.pairs.iter().map(|(id, record)| (id.clone(), record.spec.clone())).collect(),
+            resources: snapshot.resources.iter().map(|(key, record)| (key.clone(), record.spec.clone())).collect(),
+            policy: snapshot.regions.get(&own).map(|record| record.spec.policy.clone()).unwrap_or_default(),
+            moved: Vec::new(),
+            digest: Digest::of(b"a registry"),
+        };
+        let sightings = snapshot.sightings.clone();
+        let answer = Observation::Answered { snapshot: Box::new(snapshot), latency: Duration::ZERO };
+        Self { observed: Observed { regions: BTreeMap::from([(own.clone(), answer)]) }, own, topology, sightings, now }
+    }
+
+    /// The regions that are registered.
+    pub fn registered(&self) -> impl Iterator<Item = &RegionId> {
+        self.topology.regions.keys()
+    }
+
+    /// Adds what others answered.
+    pub fn learn(&mut self, answers: impl IntoIterator<Item = (RegionId, Observation)>) {
+        self.observed.regions.extend(answers);
+    }
+
+    /// Whether it is worth asking a region something now.
+    pub fn expects_answers_of(&self, region: &RegionId) -> bool {
+        let status = self.sightings.get(region).map_or(RegionStatus::Unknown, |seen| seen.status);
+        // One that is displayed as unreachable for its slowness does answer.
+        let answers = self.sightings.get(region).is_some_and(|seen| seen.silent_for.is_none());
+        answers && status != RegionStatus::Unknown
+    }
+
+    /// One region, with what it said of itself in short; none where it is not registered.
+    pub fn region(&self, id: &RegionId, numbers: Option<&RegionNumbers>) -> Option<RegionState> {
+        let mut state = View { topology: &self.topology, observed: &self.observed, now: self.now }.region(id)?;
+        if *id == self.own {
+            return Some(state);
+        }
+        if let Some(seen) = self.sightings.get(id) {
+            state.status = seen.status;
+            state.latency_ms =
+                seen.latency.filter(|_| seen.silent_for.is_none()).map(|latency| latency.as_secs_f64() * 1e3);
+            state.last_heartbeat = seen.last_seen.map(|age| self.now.before(age));
+            state.reason = seen.failure.clone().filter(|_| is_down(seen.status));
+        }
+        if let Some(numbers) = numbers {
+            let RegionNumbers {
+                current_vms,
+                resources_primary,
+                resources_replica,
+                free_bytes,
+                replication_lag_seconds,
+            } = numbers;
+            state.current_vms = *current_vms;
+            state.resources_primary = *resources_primary;
+            state.resources_replica = *resources_replica;
+            state.free_bytes = *free_bytes;
+            state.replication_lag_seconds = *replication_lag_seconds;
+        }
+        Some(state)
+    }
+
+    /// How a region looks; none where it is not registered.
+    pub fn health(&self, id: &RegionId) -> Option<RegionHealth> {
+        let state = self.region(id, None)?;
+        let unseen = || Evidence {
+            status: state.status,
+            last_seen: (*id == self.own).then_some(Duration::ZERO),
+            silent_for: None,
+            failures: 0,
+            lost: false,
+            latency: (*id == self.own).then_some(Duration::ZERO),
+            last_probe: (*id == self.own).then_some(Duration::ZERO),
+            failure: (*id != self.own).then(|| format!("{} does not ask after it: it is not served", self.own)),
+        };
+        Some(RegionHealth {
+            region_id: id.clone(),
+            observer: self.own.clone(),
+            latency_ms: state.latency_ms,
+            last_heartbeat: state.last_heartbeat,
+            evidence: self.sightings.get(id).filter(|_| *id != self.own).cloned().unwrap_or_else(unseen),
+        })
+    }
+
+    /// A resource that this region has recorded.
+    pub fn resource(&self, id: &ResourceId) -> Option<&ResourceKey> {
+        self.topology.resources.keys().find(|key| key.id == *id)
+    }
+
+    /// The regions whose answers [`Witness::replication`] rests on.
+    pub fn concerned(&self, key: &ResourceKey) -> Vec<RegionId> {
+        let Some(spec) = self.topology.resources.get(key) else { return Vec::new() };
+        let recorded = self.observed.snapshot(&self.own).and_then(|own| own.resources.get(key));
+        let mut regions: Vec<RegionId> = spec.regions().chain(recorded.map(|record| &record.holder)).cloned().collect();
+        regions.sort();
+        regions.dedup();
+        regions.retain(|region| *region != self.own);
+        regions
+    }
+
+    /// A resource and its replicas, as far as those who were asked have said.
+    pub fn replication(&self, key: &ResourceKey) -> Option<ReplicationStatus> {
+        let spec = self.topology.resources.get(key)?;
+        Some(View { topology: &self.topology, observed: &self.observed, now: self.now }.resource(key, spec))
+    }
+}
+
+const fn is_down(status: RegionStatus) -> bool {
+    match status {
+        RegionStatus::Unreachable | RegionStatus::Unknown => true,
+        RegionStatus::Healthy | RegionStatus::Degraded | RegionStatus::Recovering => false,
+    }
+}

@@ -1,0 +1,135 @@
+//! What regions are asked about each other, and the bodies of the guide's orders.
+
+use std::collections::BTreeSet;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::sighting::Evidence;
+use crate::model::{ByteCount, RegionId, ResourceId, ResourceType, Timestamp};
+
+/// How a region looks from the one that was asked: `POST /regions/{id}/health`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RegionHealth {
+    /// The region.
+    pub region_id: RegionId,
+    /// Who says so.
+    pub observer: RegionId,
+    /// How long its last answer took, in milliseconds.
+    pub latency_ms: Option<f64>,
+    /// When it last answered, by the observer's clock.
+    pub last_heartbeat: Option<Timestamp>,
+    /// What is known of it, in ages.
+    #[serde(flatten)]
+    pub evidence: Evidence,
+}
+
+/// What a region says of itself, of all that [`RegionState`](crate::fleet::RegionState) has.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RegionNumbers {
+    /// How many VMs it holds.
+    pub current_vms: Option<u32>,
+    /// How many resources it holds.
+    pub resources_primary: Option<u32>,
+    /// How many resources it keeps replicas of.
+    pub resources_replica: Option<u32>,
+    /// Room left for points.
+    pub free_bytes: Option<ByteCount>,
+    /// The oldest `verified_at` among the replicas that it keeps, as an age.
+    pub replication_lag_seconds: Option<f64>,
+}
+
+/// `POST /regions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterRegion {
+    /// The region; by default its location is its id.
+    #[serde(default)]
+    pub region_id: Option<RegionId>,
+    /// For people.
+    pub name: String,
+    /// Where it is.
+    pub location: String,
+    /// Where it is served.
+    pub api_endpoint: String,
+    /// Whether resources are born there that name no region.
+    #[serde(default)]
+    pub is_primary: bool,
+    /// How many VMs it can hold.
+    #[serde(default = "capacity")]
+    pub capacity_vms: u32,
+}
+
+const fn capacity() -> u32 {
+    1000
+}
+
+/// `POST /replication/setup`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetupReplication {
+    /// Where copies come from.
+    pub source_region_id: RegionId,
+    /// Where they are kept.
+    pub target_region_id: RegionId,
+    /// What is copied.
+    pub resource_types: BTreeSet<ResourceType>,
+    /// The time after which a resource is due again.
+    #[serde(default = "interval")]
+    pub sync_interval_seconds: u64,
+    /// Resources per request.
+    #[serde(default = "batch")]
+    pub batch_size: u32,
+    /// Lower goes first.
+    #[serde(default = "priority")]
+    pub priority: u32,
+    /// Whether it carries anything at all.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// Whether it also serves resources born at its target.
+    #[serde(default)]
+    pub bidirectional: bool,
+    /// Whether blocks are compressed on the way, where it pays.
+    #[serde(default = "yes")]
+    pub compression: bool,
+}
+
+const fn interval() -> u64 {
+    300
+}
+
+const fn batch() -> u32 {
+    100
+}
+
+const fn priority() -> u32 {
+    1
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// `POST /vms/replicate`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplicateVm {
+    /// The VM.
+    pub vm_id: ResourceId,
+    /// Where it is born.
+    pub primary_region_id: RegionId,
+    /// Where its replicas are kept.
+    pub replica_regions: BTreeSet<RegionId>,
+}
+
+/// `POST /replication/sync`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SyncResource {
+    /// The resource.
+    pub resource_id: ResourceId,
+    /// Who holds it.
+    pub source_region_id: RegionId,
+    /// Who keeps the copy.
+    pub target_region_id: RegionId,
+}
