@@ -15,13 +15,13 @@ use crate::model::point::Point;
 use crate::model::policy::HealthPolicy;
 use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot, SyncOrder};
 use crate::model::sighting::Probe;
-use crate::model::{RegionId, ResourceKey};
+use crate::model::{OperationId, RegionId, ResourceKey};
 use crate::replica::catalog::Catalog;
 use crate::replica::export::{ExportOrder, export};
 use crate::replica::points::{self, PointChoice};
 use crate::replica::port::TransferError;
-use crate::replica::verify::note_damage;
 use crate::replica::transfer::{Progress, SyncFailure, SyncOptions, SyncReport};
+use crate::replica::verify::note_damage;
 use crate::wire::region::RegionHealth;
 
 impl Inner {
@@ -57,6 +57,32 @@ impl Inner {
             Ok(())
         })
         .await
+    }
+
+    async fn record_by_hand(
+        self: &Arc<Self>,
+        operation: OperationId,
+        changes: &[RecordChange],
+    ) -> Result<(), PortError> {
+        let writing = self.writing().await?;
+        let (inner, changes) = (Arc::clone(self), changes.to_vec());
+        blocking(move || {
+            let lies = |key: &ResourceKey| inner.disk.symlink_metadata(&inner.layout.files(key)).is_ok();
+            let ground = Ground { identity: &writing.identity, at: inner.world.clock.now(), lies: &lies };
+            writing.store.record_by_hand(&ground, operation, &changes).map_err(|error| inner.of(error))
+        })
+        .await
+    }
+}
+
+impl LocalRegion {
+    /// Writes records at a person's request, all or none: they belong to nobody, and bind nobody.
+    ///
+    /// # Errors
+    /// [`PortError::NotController`] where roles or the registry would change and somebody controls them;
+    /// [`PortError::Conflict`].
+    pub async fn record_by_hand(&self, operation: OperationId, changes: &[RecordChange]) -> Result<(), PortError> {
+        self.inner.record_by_hand(operation, changes).await
     }
 }
 

@@ -37,6 +37,11 @@ impl Failure {
         Self { status: StatusCode::BAD_REQUEST, data, message }
     }
 
+    /// Another than what is there under the same name.
+    pub(super) fn conflict(message: String) -> Self {
+        Self::own(StatusCode::CONFLICT, "conflict", message)
+    }
+
     /// More than the server takes now.
     pub(super) fn busy(message: &str) -> Self {
         Self::own(StatusCode::SERVICE_UNAVAILABLE, "busy", message.to_owned())

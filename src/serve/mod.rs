@@ -33,6 +33,7 @@ mod fetch;
 mod peer;
 mod probe;
 mod neighbour;
+mod order;
 mod numbers;
 mod router;
 mod call;

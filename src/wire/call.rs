@@ -10,6 +10,7 @@
 //! | `POST region` | founds the region |
 //! | `POST controller` | takes control |
 //! | `POST records` | writes records |
+//! | `POST records/by-hand` | writes records that belong to nobody, at a person's request to another region |
 //! | `GET resources/{type}/{id}/points` | the points |
 //! | `GET resources/{type}/{id}/points/{sequence}` | one point and all that it holds |
 //! | `POST resources/{type}/{id}/points/{sequence}/blocks` | blocks of one of its files |
@@ -27,8 +28,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::record::RecordChangeBody;
-use crate::model::Timestamp;
 use crate::model::region::{Authority, SyncOrder};
+use crate::model::{OperationId, Timestamp};
 use crate::replica::port::{BlockAddress, Reading};
 use crate::replica::transfer::SyncOptions;
 
@@ -47,6 +48,16 @@ pub struct Recording {
     /// Under whose authority.
     pub authority: Authority,
     /// The writes; later ones see what earlier ones wrote.
+    pub changes: Vec<RecordChangeBody>,
+}
+
+/// Conditional writes of records at a person's request, all or none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ByHand {
+    /// The order that they are part of; a repeat does nothing twice.
+    pub operation: OperationId,
+    /// The writes.
     pub changes: Vec<RecordChangeBody>,
 }
 

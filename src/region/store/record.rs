@@ -3,6 +3,9 @@
 //! What must hold, before what is done:
 //! - Roles and the registry are changed by the recorded controller alone: lineage, term and seat. A region that has
 //!   none takes the first that writes either. Another one takes control with a higher term only.
+//! - What is written by hand, at the request of a person, belongs to nobody. It binds nobody either: a region without a
+//!   controller takes it and stays without one, for the first state that applies; one that has a controller takes by
+//!   hand what touches neither roles nor the registry.
 //! - A record is written only if it is as the change expects, by its fingerprint. Role, holder and epoch of a living
 //!   resource are never written here.
 //! - Resource ids are unique across types. A region that holds something, and a resource with an open operation, are
@@ -20,7 +23,7 @@ use super::read::{self, KeptResource, Of, signed};
 use super::rename::rekey;
 use crate::model::region::{Authority, Controller, Epoch, Identity, Record, RecordChange, RecordWrite, Role};
 use crate::model::topology::{ResourceSpec, Spec};
-use crate::model::{Address, Digest, PairId, RegionId, ResourceId, ResourceKey, Timestamp};
+use crate::model::{Address, Digest, OperationId, PairId, RegionId, ResourceId, ResourceKey, Timestamp};
 
 /// What recording knows of the region beside the request.
 pub struct Ground<'a> {
@@ -43,21 +46,46 @@ impl Store {
         authority: &Authority,
         changes: &[RecordChange],
     ) -> Result<(), StoreError> {
+        let request = digest(Some(authority), changes);
+        self.carry_out(ground, authority.operation, &request, changes, |writer| writer.authorize(authority, changes))
+    }
+
+    /// Carries out what a person asked this region for, or finds that it was. See the module for the rules.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn record_by_hand(
+        &self,
+        ground: &Ground<'_>,
+        operation: OperationId,
+        changes: &[RecordChange],
+    ) -> Result<(), StoreError> {
+        let request = digest(None, changes);
+        self.carry_out(ground, operation, &request, changes, |writer| writer.authorize_by_hand(changes))
+    }
+
+    fn carry_out(
+        &self,
+        ground: &Ground<'_>,
+        operation: OperationId,
+        request: &Digest,
+        changes: &[RecordChange],
+        authorize: impl FnOnce(&Writer<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         if changes.is_empty() {
             return Ok(());
         }
-        let request = digest(authority, changes);
         self.write(|transaction, of| {
-            if is_repeat(transaction, of, authority, &request)? {
+            if is_repeat(transaction, of, operation, request)? {
                 return Ok(());
             }
             let writer = Writer { transaction, of, ground };
-            writer.authorize(authority, changes)?;
+            authorize(&writer)?;
             // Later changes of a request see what the earlier ones wrote.
             for change in changes {
                 writer.change(change)?;
             }
-            let operation = authority.operation.to_string();
+            let operation = operation.to_string();
             transaction
                 .execute(
                     "INSERT INTO operations (operation, request, done_at) VALUES (?1, ?2, ?3)",
@@ -92,7 +120,7 @@ impl Store {
 }
 
 /// What makes two requests the same: all that is asked for, and by whom.
-fn digest(authority: &Authority, changes: &[RecordChange]) -> Digest {
+fn digest(authority: Option<&Authority>, changes: &[RecordChange]) -> Digest {
     let changes: Vec<serde_json::Value> = changes
         .iter()
         .map(|RecordChange { address, expected, record }| {
@@ -103,19 +131,22 @@ fn digest(authority: &Authority, changes: &[RecordChange]) -> Digest {
             json!({ "address": address, "expected": expected, "record": record })
         })
         .collect();
-    Digest::of_json(&(authority.lineage, authority.term, authority.seat, changes))
+    match authority {
+        Some(authority) => Digest::of_json(&(authority.lineage, authority.term, authority.seat, changes)),
+        None => Digest::of_json(&("by hand", changes)),
+    }
 }
 
 fn is_repeat(
     transaction: &Transaction<'_>,
     of: Of<'_>,
-    authority: &Authority,
+    operation: OperationId,
     request: &Digest,
 ) -> Result<bool, StoreError> {
     transaction
         .query_row(
             "SELECT 1 FROM operations WHERE operation = ?1 AND request = ?2",
-            (authority.operation.to_string(), request.0.as_slice()),
+            (operation.to_string(), request.0.as_slice()),
             |_| Ok(()),
         )
         .optional()
@@ -156,6 +187,17 @@ impl Writer<'_> {
             Some(controller) if controller.gave(authority) => Ok(()),
             Some(controller) => Err(StoreError::NotController(Box::new(controller))),
         }
+    }
+
+    /// Where roles or the registry change: refuses where somebody controls them.
+    fn authorize_by_hand(&self, changes: &[RecordChange]) -> Result<(), StoreError> {
+        let Some(controller) = read::head(self.transaction, self.of)?.controller else { return Ok(()) };
+        for change in changes {
+            if self.touches_roles_or_registry(change)? {
+                return Err(StoreError::NotController(Box::new(controller)));
+            }
+        }
+        Ok(())
     }
 
     /// Whether a change needs the controller: the registry, a resource's birth, and the end of its record.

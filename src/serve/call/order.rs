@@ -1,0 +1,79 @@
+//! The guide's orders: a person asks this region, and it sees to the others.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::super::answer::{Answer, Failure};
+use super::super::asked::Asked;
+use super::super::body::Json;
+use super::super::operation::Running;
+use super::super::order::Made;
+use super::super::router::App;
+use crate::wire::region::{RegisterRegion, ReplicateVm, SetupReplication, SyncResource};
+
+/// Has the order carried out once for its key, and answers 201 where that made something.
+async fn make<B, T, F>(
+    app: Arc<App>,
+    asked: Asked,
+    kind: &'static str,
+    Json { value, fingerprint }: Json<B>,
+    order: impl FnOnce(Arc<App>, B, Arc<Running>) -> F + Send + 'static,
+) -> Result<Answer, Failure>
+where
+    B: DeserializeOwned + Send + 'static,
+    F: Future<Output = Result<Made<T>, Failure>> + Send + 'static,
+    T: Serialize + Send + 'static,
+{
+    let (made, shared) = (Arc::new(AtomicBool::new(false)), Arc::clone(&app));
+    let tells = Arc::clone(&made);
+    let work = |running: Arc<Running>| async move {
+        let Made { data, is_new } = order(shared, value, running).await?;
+        tells.store(is_new, Ordering::Release);
+        Ok(data)
+    };
+    let mut answer = asked.operation(&app, kind, fingerprint, work).await?;
+    if answer.status() == StatusCode::OK && made.load(Ordering::Acquire) {
+        *answer.status_mut() = StatusCode::CREATED;
+    }
+    Ok(answer)
+}
+
+pub(in super::super) async fn register(
+    State(app): State<Arc<App>>,
+    asked: Asked,
+    body: Json<RegisterRegion>,
+) -> Result<Answer, Failure> {
+    make(app, asked, "register_region", body, |app, body, running| async move { app.register(body, running.id).await })
+        .await
+}
+
+pub(in super::super) async fn set_up(
+    State(app): State<Arc<App>>,
+    asked: Asked,
+    body: Json<SetupReplication>,
+) -> Result<Answer, Failure> {
+    make(app, asked, "setup_replication", body, |app, body, running| async move { app.set_up(body, running.id).await })
+        .await
+}
+
+pub(in super::super) async fn replicate(
+    State(app): State<Arc<App>>,
+    asked: Asked,
+    body: Json<ReplicateVm>,
+) -> Result<Answer, Failure> {
+    make(app, asked, "replicate_vm", body, |app, body, running| async move { app.replicate(body, running.id).await })
+        .await
+}
+
+pub(in super::super) async fn sync(
+    State(app): State<Arc<App>>,
+    asked: Asked,
+    body: Json<SyncResource>,
+) -> Result<Answer, Failure> {
+    make(app, asked, "sync", body, |app, body, running| async move { app.sync(body, &running).await }).await
+}
