@@ -384,3 +384,96 @@ pub(super) fn record_changes(plan: &Plan) -> usize {
     let copies = |action: Action| matches!(action, Action::Sync | Action::Repair);
     plan.changes.iter().filter(|change| !copies(change.action)).count()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::observed::Unobserved;
+    use crate::model::region::RegionSnapshot;
+    use crate::model::topology::RegionSpec;
+    use crate::model::{ByteCount, Digest};
+
+    fn id(text: &str) -> RegionId {
+        text.parse().unwrap()
+    }
+
+    fn seen(silent: Option<u64>) -> Evidence {
+        let age = |seconds| Duration::from_secs(seconds);
+        Evidence {
+            status: if silent.is_some() { RegionStatus::Unreachable } else { RegionStatus::Recovering },
+            last_seen: Some(age(silent.map_or(2, |silent| silent + 2))),
+            silent_for: silent.map(age),
+            failures: silent.map_or(0, |silent| u32::try_from(silent / 5).unwrap()),
+            lost: silent.is_some_and(|silent| silent >= 15),
+            latency: Some(Duration::from_millis(1)),
+            last_probe: Some(age(1)),
+            failure: silent.map(|_| "refused".to_owned()),
+        }
+    }
+
+    /// Three regions; `west` says of the others what is given, and `gone` does not answer here.
+    fn troubles(of_east: Evidence, of_gone: Evidence) -> (Vec<RegionState>, Vec<Trouble>) {
+        let spec = |name: &str| RegionSpec {
+            name: name.to_owned(),
+            location: name.to_owned(),
+            api_endpoint: format!("http://{name}"),
+            primary: false,
+            capacity_vms: 1,
+            labels: BTreeMap::new(),
+            policy: Default::default(),
+        };
+        let topology = Topology {
+            regions: ["east", "gone", "west"].into_iter().map(|name| (id(name), spec(name))).collect(),
+            endpoints: BTreeMap::new(),
+            pairs: BTreeMap::new(),
+            resources: BTreeMap::new(),
+            policy: Default::default(),
+            moved: Vec::new(),
+            digest: Digest::of(b""),
+        };
+        let answer = |sightings: BTreeMap<RegionId, Evidence>| {
+            let vacant = RegionSnapshot::vacant(BTreeMap::new(), ByteCount(0));
+            let snapshot = Box::new(RegionSnapshot { sightings, ..vacant });
+            Observation::Answered { snapshot, latency: Duration::from_millis(1) }
+        };
+        let silent = Unobserved { status: RegionStatus::Unreachable, reason: "no answer".to_owned(), help: None };
+        let observed = Observed {
+            regions: BTreeMap::from([
+                (id("east"), answer(BTreeMap::new())),
+                (id("gone"), Observation::Silent(silent)),
+                (id("west"), answer(BTreeMap::from([(id("east"), of_east), (id("gone"), of_gone)]))),
+            ]),
+        };
+        let now = Timestamp::from_micros(1_700_000_000_000_000);
+        let view = View { topology: &topology, observed: &observed, now };
+        (view.regions(), view.troubles(&[], None, &[]))
+    }
+
+    #[test]
+    fn what_is_down_is_said_with_who_says_so() {
+        let (states, told) = troubles(seen(Some(20)), seen(Some(190)));
+        assert_eq!(
+            told.iter().map(|trouble| trouble.kind).collect::<Vec<_>>(),
+            [TroubleKind::Unobserved, TroubleKind::Unseen]
+        );
+        let words = "no answer; west meets silence for 3m10s over 38 probes, last seen 3m12s ago: refused";
+        assert_eq!((told[0].address.to_string().as_str(), told[0].reason.as_str()), ("region.gone", words));
+        assert_eq!(told[0].region_id, Some(id("gone")));
+        assert_eq!((told[1].address.to_string().as_str(), &told[1].region_id), ("region.east", &Some(id("west"))));
+        assert!(told[1].help.as_deref().unwrap().contains("the way from west to east"), "{told:?}");
+        let gone = states.iter().find(|state| state.region_id == id("gone")).unwrap();
+        assert_eq!(gone.last_heartbeat.unwrap().as_micros(), 1_700_000_000_000_000 - 192_000_000);
+    }
+
+    #[test]
+    fn silence_that_is_no_loss_yet_is_no_trouble_and_a_return_shows() {
+        let (states, told) = troubles(seen(Some(5)), seen(None));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!(told[0].reason, "no answer; west saw it 2s ago");
+        assert!(states.iter().all(|state| state.status != RegionStatus::Recovering));
+        let (states, told) = troubles(seen(None), seen(None));
+        assert_eq!(told.len(), 1);
+        let east = states.iter().find(|state| state.region_id == id("east")).unwrap();
+        assert_eq!(east.status, RegionStatus::Recovering, "it answers, and west knows of copies that are older");
+    }
+}
