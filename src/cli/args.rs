@@ -59,7 +59,7 @@ pub(crate) struct Globals {
     /// Show regions the credentials of this file [default: /etc/debvisor/region/credentials.toml where it exists]
     #[arg(long, global = true, value_name = "FILE", env = "DEBVISOR_REGION_CREDENTIALS", hide_env_values = true)]
     pub(crate) credentials: Option<PathBuf>,
-    /// Send DEBVISOR_REGION_TOKEN_<REGION> to this origin though the state does not record it yet; may be repeated
+    /// Send `DEBVISOR_REGION_TOKEN_<REGION>` to this origin though the state does not record it yet; may be repeated
     #[arg(long, global = true, value_name = "ORIGIN")]
     pub(crate) trust_origin: Vec<String>,
     /// Print results in this format
