@@ -148,7 +148,9 @@ fn look_for_room(disk: &dyn Disk, reader: &PointReader<'_>, into: &Path) -> Resu
     // Zeros are not written.
     let needed: ByteCount =
         reader.manifest.entries.iter().filter_map(|kept| kept.file.as_ref()).map(|file| file.data).sum();
-    let there = into.ancestors().find(|path| disk.symlink_metadata(path).is_ok()).unwrap_or(into);
+    // It is made only then; a relative path has nothing above its first part.
+    let mut above = into.ancestors().filter(|path| !path.as_os_str().is_empty()).chain([Path::new(".")]);
+    let there = above.find(|path| disk.symlink_metadata(path).is_ok()).unwrap_or(into);
     let free = ByteCount(disk.free_space(there).map_err(cannot("look for room on", there))?);
     if needed <= free {
         return Ok(());
