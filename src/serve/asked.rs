@@ -15,7 +15,9 @@ use super::answer::{Answer, Failure, success};
 use super::body::Fingerprint;
 use super::operation::Running;
 use super::router::App;
+use super::session::Kind;
 use crate::model::{OperationId, ResourceKey};
+use crate::replica::port::SessionId;
 use crate::wire::{API, IDEMPOTENCY_KEY};
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -85,6 +87,28 @@ impl Asked {
             answer.headers_mut().insert(LOCATION, place);
         }
         Ok(answer)
+    }
+
+    /// The same on an open session, which the work counts as use of.
+    pub(super) async fn on_session<W, F, T>(
+        self,
+        app: &Arc<App>,
+        (kind, session): (Kind, SessionId),
+        name: &'static str,
+        fingerprint: Fingerprint,
+        work: W,
+    ) -> Result<Answer, Failure>
+    where
+        W: FnOnce(Arc<App>) -> F + Send + 'static,
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+        T: Serialize + Send + 'static,
+    {
+        let shared = Arc::clone(app);
+        let work = |_| async move {
+            let _open = shared.sessions.take(kind, session)?;
+            work(Arc::clone(&shared)).await
+        };
+        self.operation(app, name, fingerprint, work).await
     }
 }
 

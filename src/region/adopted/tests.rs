@@ -264,19 +264,19 @@ fn without_power_at_any_call_on_two_file_systems() {
 }
 
 #[test]
-#[ignore = "long"]
+#[ignore = "long: cargo test --release --lib region::adopted -- --ignored"]
 fn without_power_anywhere() {
     [WHOLE, APART, HALF_LOST, LOST].into_iter().for_each(|story| strike_all(story, losses_of_power_anywhere));
 }
 
 #[test]
-#[ignore = "long"]
+#[ignore = "long: cargo test --release --lib region::adopted -- --ignored"]
 fn killed_again_while_it_recovers() {
     [WHOLE, APART, HALF_LOST, LOST].into_iter().for_each(|story| strike_all(story, killed_twice));
 }
 
 #[test]
-#[ignore = "long"]
+#[ignore = "long: cargo test --release --lib region::adopted -- --ignored"]
 fn killed_while_it_undoes_what_failed() {
     let blows = |calls| (1..=calls).flat_map(|at| (1..15).map(move |after| Blow::FailAndKill(at, after))).collect();
     [WHOLE, APART].into_iter().for_each(|story| strike_all(story, blows));

@@ -142,7 +142,7 @@ macro_rules! struck {
             $(#[test] fn $story() { super::losses_of_power(&super::$story(), 10); })+
         }
         mod without_power_anywhere {
-            $(#[test] #[ignore = "long"] fn $story() { super::losses_of_power(&super::$story(), 1); })+
+            $(#[test] #[ignore = "long: cargo test --release --lib replica::tests::crash -- --ignored"] fn $story() { super::losses_of_power(&super::$story(), 1); })+
         }
     };
 }

@@ -75,12 +75,10 @@ pub(in super::super) async fn close(
     Session(session): Session,
     Empty { fingerprint }: Empty,
 ) -> Result<Answer, Failure> {
-    let shared = Arc::clone(&app);
-    let work = |_| async move {
-        let _open = shared.sessions.take(Kind::Reading, session)?;
-        let end = shared.region.close_reading(session).await;
-        shared.sessions.closed(session);
+    let work = move |app: Arc<App>| async move {
+        let end = app.region.close_reading(session).await;
+        app.sessions.closed(session);
         Ok(end?)
     };
-    asked.operation(&app, "close_reading", fingerprint, work).await
+    asked.on_session(&app, (Kind::Reading, session), "close_reading", fingerprint, work).await
 }

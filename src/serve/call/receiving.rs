@@ -53,12 +53,8 @@ pub(in super::super) async fn survey(
     Session(session): Session,
     Empty { fingerprint }: Empty,
 ) -> Result<Answer, Failure> {
-    let shared = Arc::clone(&app);
-    let work = |_| async move {
-        let _open = shared.sessions.take(Kind::Receiving, session)?;
-        Ok(shared.region.end_survey(session).await?)
-    };
-    asked.operation(&app, "survey", fingerprint, work).await
+    let work = move |app: Arc<App>| async move { Ok(app.region.end_survey(session).await?) };
+    asked.on_session(&app, (Kind::Receiving, session), "survey", fingerprint, work).await
 }
 
 pub(in super::super) async fn wanted(
@@ -90,12 +86,8 @@ pub(in super::super) async fn checkpoint(
     Session(session): Session,
     Empty { fingerprint }: Empty,
 ) -> Result<Answer, Failure> {
-    let shared = Arc::clone(&app);
-    let work = |_| async move {
-        let _open = shared.sessions.take(Kind::Receiving, session)?;
-        Ok(shared.region.checkpoint(session).await?)
-    };
-    asked.operation(&app, "checkpoint", fingerprint, work).await
+    let work = move |app: Arc<App>| async move { Ok(app.region.checkpoint(session).await?) };
+    asked.on_session(&app, (Kind::Receiving, session), "checkpoint", fingerprint, work).await
 }
 
 pub(in super::super) async fn publish(
@@ -104,14 +96,12 @@ pub(in super::super) async fn publish(
     Session(session): Session,
     Json { value: Publish { verified_at }, fingerprint }: Json<Publish>,
 ) -> Result<Answer, Failure> {
-    let shared = Arc::clone(&app);
-    let work = |_| async move {
-        let _open = shared.sessions.take(Kind::Receiving, session)?;
-        let published = shared.region.publish(session, verified_at).await?;
-        shared.sessions.closed(session);
+    let work = move |app: Arc<App>| async move {
+        let published = app.region.publish(session, verified_at).await?;
+        app.sessions.closed(session);
         Ok(published)
     };
-    asked.operation(&app, "publish", fingerprint, work).await
+    asked.on_session(&app, (Kind::Receiving, session), "publish", fingerprint, work).await
 }
 
 pub(in super::super) async fn close(
@@ -120,14 +110,12 @@ pub(in super::super) async fn close(
     Session(session): Session,
     Empty { fingerprint }: Empty,
 ) -> Result<Answer, Failure> {
-    let shared = Arc::clone(&app);
-    let work = |_| async move {
-        let _open = shared.sessions.take(Kind::Receiving, session)?;
-        let closed = shared.region.close_receiving(session).await;
-        shared.sessions.closed(session);
+    let work = move |app: Arc<App>| async move {
+        let closed = app.region.close_receiving(session).await;
+        app.sessions.closed(session);
         Ok(closed?)
     };
-    asked.operation(&app, "close_receiving", fingerprint, work).await
+    asked.on_session(&app, (Kind::Receiving, session), "close_receiving", fingerprint, work).await
 }
 
 pub(in super::super) async fn verified(
