@@ -157,15 +157,20 @@ impl MultiRegionManager {
         };
         let manner = Manner { repeated: options.repeated, ..Manner::default() };
         let (report, _) = road.carry_out(plan, &sight, manner, watch).await?;
-        drop(sight);
-        let metrics = self.metrics_of(&report).await?;
-        Ok(Round { report: Ok(report), metrics: Some(metrics) })
+        let metrics = if options.unmeasured { None } else { Some(self.metrics_of(&report, sight).await?) };
+        Ok(Round { report: Ok(report), metrics })
     }
 
     /// The metrics as text: what the regions say after the round, what an `apply` would still have to do, and how the
-    /// round went.
-    async fn metrics_of(&self, report: &RunReport) -> Result<String, FleetError> {
-        let sight = self.look().await?;
+    /// round went. A round that did nothing left the regions as it saw them.
+    async fn metrics_of(&self, report: &RunReport, before: Sight) -> Result<String, FleetError> {
+        let sight = if report.outcomes.is_empty() {
+            before
+        } else {
+            // Two of them need not be in memory at once.
+            drop(before);
+            self.look().await?
+        };
         let view = View { topology: &self.desired.topology, observed: &sight.observed, now: self.world.clock.now() };
         // A refusal has no numbers; the round's own plan has those that matter then.
         let plan = self.plan_of(&sight, &PlanOptions::default().for_planner());

@@ -429,9 +429,8 @@ impl MultiRegionManager {
     }
 }
 
-/// How long one region's answer is waited for. A served region is asked with a deadline of its own; a directory may
-/// have many thousand files to look at.
-const OBSERVE_DEADLINE: Duration = Duration::from_secs(60);
+/// How long the answer of a region that is there is waited for: it may have many thousand files to look at.
+pub(super) const OBSERVE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Whether the selector means this point.
 fn selects(selector: &PointSelector, point: &Point) -> bool {

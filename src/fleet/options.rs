@@ -120,6 +120,8 @@ pub struct ReconcileOptions {
     pub on_locked: OnLocked,
     /// Whether it is one of many: one that does nothing and ends like the last one is left out of the history.
     pub repeated: bool,
+    /// Whether nobody wants its metrics, which take another look at all regions where it did something.
+    pub unmeasured: bool,
 }
 
 /// What the person (or the flag) says to a plan.

@@ -148,7 +148,7 @@ pub struct Skipped {
 pub struct Round {
     /// What was done, or that it was left out, because another run had the state.
     pub report: Result<RunReport, Skipped>,
-    /// The metrics as text; none where the round was left out.
+    /// The metrics as text; none where the round was left out, or nobody wants them.
     pub metrics: Option<String>,
 }
 

@@ -13,12 +13,17 @@ use futures_util::future::{Either, join_all, select};
 use super::port::{PortError, RegionPort};
 use crate::model::observed::{Observation, Observed, RegionStatus, Unobserved};
 use crate::model::policy::HealthPolicy;
+use crate::model::region::RegionSnapshot;
 use crate::model::sighting::Probe;
 use crate::model::time::Clock;
 use crate::model::{RegionId, units};
 
-/// Asks every region for its snapshot, all at once, and waits at most `deadline` for each. Its latency is that of a
-/// small question beside it: how much it holds says nothing of the way there.
+/// How long a snapshot that is ready may still take to be read where the small question failed.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// Asks every region for its snapshot, all at once, and waits at most `deadline` for each; for one that leaves a small
+/// question beside it without an answer, no longer than the policy's timeout. Its latency is that of the small question:
+/// how much it holds says nothing of the way there.
 pub async fn observe(
     clock: &dyn Clock,
     ports: &BTreeMap<RegionId, Arc<dyn RegionPort>>,
@@ -34,26 +39,41 @@ pub async fn observe(
         let (answer, latency) = match select(pin!(snapshot), port.probe(policy)).await {
             Either::Left(((answer, took), _)) => (answer, took),
             Either::Right((probe, snapshot)) => {
-                let (answer, took) = snapshot.await;
-                match probe {
-                    Probe::Answered { latency, complaint: _ } => (answer, latency),
-                    // It may have answered the larger one.
-                    Probe::Silent(_) | Probe::Unclear(_) => (answer, took),
+                let lost = match probe {
+                    Probe::Answered { latency, complaint: _ } => {
+                        let (answer, _) = snapshot.await;
+                        return (region.clone(), observation(answer, latency, deadline));
+                    }
+                    Probe::Silent(reason) => Unobserved { status: RegionStatus::Unreachable, reason, help: None },
+                    Probe::Unclear(reason) => Unobserved { status: RegionStatus::Unknown, reason, help: None },
+                };
+                // It may answer the larger one.
+                let left = policy.timeout.saturating_sub(clock.since_boot().saturating_sub(asked));
+                match tokio::time::timeout(left.max(GRACE), snapshot).await {
+                    Ok(answered) => answered,
+                    Err(_) => return (region.clone(), Observation::Silent(lost)),
                 }
             }
         };
-        let observation = match answer {
-            Ok(Ok(snapshot)) => Observation::Answered { snapshot: Box::new(snapshot), latency },
-            Ok(Err(error)) => Observation::Silent(silent(error)),
-            Err(_) => Observation::Silent(Unobserved {
-                status: RegionStatus::Unreachable,
-                reason: format!("no answer within {}", units::format_duration(deadline)),
-                help: None,
-            }),
-        };
-        (region.clone(), observation)
+        (region.clone(), observation(answer, latency, deadline))
     });
     Observed { regions: join_all(questions).await.into_iter().collect() }
+}
+
+fn observation(
+    answer: Result<Result<RegionSnapshot, PortError>, tokio::time::error::Elapsed>,
+    latency: Duration,
+    deadline: Duration,
+) -> Observation {
+    match answer {
+        Ok(Ok(snapshot)) => Observation::Answered { snapshot: Box::new(snapshot), latency },
+        Ok(Err(error)) => Observation::Silent(silent(error)),
+        Err(_) => Observation::Silent(Unobserved {
+            status: RegionStatus::Unreachable,
+            reason: format!("no answer within {}", units::format_duration(deadline)),
+            help: None,
+        }),
+    }
 }
 
 /// What an error says of the region: anything but [`PortError::Unreachable`] is an answer of sorts, which says nothing

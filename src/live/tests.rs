@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::config::Credential;
 use crate::model::observed::{Observation, RegionStatus};
+use crate::model::policy::HealthPolicy;
 use crate::model::region::RegionSnapshot;
 use crate::model::time::Clock;
 use crate::model::{ByteCount, RegionId, Timestamp};
@@ -145,4 +146,37 @@ async fn all_regions_are_asked_at_once_and_the_silent_ones_are_part_of_the_answe
     assert!(*latency > Duration::ZERO && *latency < DEADLINE);
     let Observation::Silent(silent) = &observed.regions[&"c".parse::<RegionId>().unwrap()] else { panic!() };
     assert_eq!((silent.status, silent.reason.as_str()), (RegionStatus::Unreachable, "no answer within 700ms"));
+}
+
+/// Answers small questions at once, and the one for a snapshot after `pause`.
+fn slow(pause: Duration) -> impl Fn(TcpStream) + Send + 'static {
+    move |mut connection| {
+        std::thread::spawn(move || {
+            let mut request = [0; 4096];
+            let read = connection.read(&mut request).unwrap_or(0);
+            if request[..read].starts_with(b"GET /api/v1/snapshot ") {
+                std::thread::sleep(pause);
+            }
+            let _ = connection.write_all(&good());
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_region_that_has_much_to_tell_is_waited_for_and_one_that_is_mute_is_not() {
+    let clock = crate::host::world().clock;
+    let (kept, _held) = std::sync::mpsc::channel();
+    let origins =
+        [("large", serve(slow(Duration::from_millis(900)))), ("mute", serve(move |it| kept.send(it).unwrap()))];
+    let mut ports: BTreeMap<RegionId, Arc<dyn RegionPort>> = BTreeMap::new();
+    for (name, origin) in &origins {
+        ports.insert(name.parse().unwrap(), Arc::new(region(name, origin, Duration::from_secs(600))));
+    }
+    let policy = HealthPolicy { timeout: Duration::from_millis(300), ..HealthPolicy::default() };
+    // That it ends at all is what is shown of the mute one: its snapshot would be waited for longer than tests are.
+    let observed = observe(clock.as_ref(), &ports, Duration::from_secs(600), &policy).await;
+    assert_eq!(observed.snapshot(&"large".parse().unwrap()), Some(&vacant()));
+    let Observation::Silent(silent) = &observed.regions[&"mute".parse::<RegionId>().unwrap()] else { panic!() };
+    assert_eq!(silent.status, RegionStatus::Unreachable);
+    assert!(silent.reason.contains("no answer from"), "{}", silent.reason);
 }

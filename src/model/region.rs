@@ -197,7 +197,7 @@ pub struct RegionSnapshot {
     pub pairs: BTreeMap<PairId, PairRecord>,
     /// The resources that concern it.
     pub resources: BTreeMap<ResourceKey, ResourceRecord>,
-    /// The files that it finds, recorded or not; of replicas too.
+    /// The files that it finds, recorded or not, but for what it only keeps copies of.
     pub contents: BTreeMap<ResourceKey, Content>,
     /// What it holds as a replica.
     pub replicas: BTreeMap<ResourceKey, Replica>,

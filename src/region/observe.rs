@@ -12,15 +12,15 @@ use super::layout::Layout;
 use super::place::Places;
 use super::quiesce;
 use super::restore;
-use super::store::{KeptResource, Ledger, Records, Store};
+use super::store::{KeptResource, Records, Store, StoreError};
 use crate::config::RegionConfig;
 use crate::host::Disk;
 use crate::live::port::PortError;
 use crate::model::observed::RegionStatus;
-use crate::model::point::{Content, FileRefusal, NewestPoint, Outline, Replica};
+use crate::model::point::{Content, FileRefusal, Outline, Replica};
 use crate::model::region::{Identity, RegionSnapshot, Role};
 use crate::model::{ByteCount, Digest, ResourceId, ResourceKey, ResourceType, Timestamp};
-use crate::replica::catalog::{Catalog, CatalogChange, CatalogError, KeptManifest, ReplicaRecord};
+use crate::replica::catalog::Ledger;
 use crate::replica::inspect;
 use crate::replica::tree;
 
@@ -47,7 +47,7 @@ pub(super) fn snapshot(
         let contents = contents(&places, &Records::default())?;
         return Ok(RegionSnapshot { freezes, ..RegionSnapshot::vacant(contents, free) });
     };
-    let (records, ledgers) = read(layout, &identity)?;
+    let (records, ledgers) = read(layout, &identity, Store::everything_listed)?;
     let contents = contents(&places, &records)?;
     let replicas = replicas(&places, &records, &ledgers);
     // What cannot be said of these hides nothing else.
@@ -91,14 +91,12 @@ pub(super) fn recorded(disk: &dyn Disk, layout: &Layout) -> Result<RegionSnapsho
     })?;
     let vacant = RegionSnapshot::vacant(BTreeMap::new(), free);
     let Some(identity) = identity else { return Ok(vacant) };
-    let (records, ledgers) = read(layout, &identity)?;
+    let (records, ledgers) = read(layout, &identity, Store::everything)?;
     let kept = ledgers
         .into_iter()
         .filter(|(key, _)| records.resources.get(key).is_none_or(|kept| kept.record.role != Role::Holder));
-    let replicas = kept.map(|(key, ledger)| {
-        let newest = newest(&ledger);
-        (key, Replica { newest, refusal: ledger.replica.refusal.clone(), ..Replica::default() })
-    });
+    let replicas = kept
+        .map(|(key, ledger)| (key, Replica { newest: ledger.shown(), refusal: ledger.refusal, ..Replica::default() }));
     Ok(RegionSnapshot {
         identity: Some(identity),
         serial: records.serial,
@@ -112,17 +110,16 @@ pub(super) fn recorded(disk: &dyn Disk, layout: &Layout) -> Result<RegionSnapsho
     })
 }
 
-fn newest(ledger: &Ledger) -> Option<NewestPoint> {
-    ledger.replica.newest().map(|record| NewestPoint {
-        point: record.point.clone(),
-        source_stamp: record.source_stamp,
-        outline: record.outline.clone(),
-    })
-}
+/// What a store has recorded.
+type Kept = (Records, BTreeMap<ResourceKey, Ledger>);
 
-fn read(layout: &Layout, identity: &Identity) -> Result<(Records, BTreeMap<ResourceKey, Ledger>), PortError> {
+fn read(
+    layout: &Layout,
+    identity: &Identity,
+    how: impl FnOnce(&Store) -> Result<Kept, StoreError>,
+) -> Result<Kept, PortError> {
     let path = layout.database();
-    Store::open_reading(&path, identity).and_then(|store| store.everything()).map_err(|error| {
+    Store::open_reading(&path, identity).and_then(|store| how(&store)).map_err(|error| {
         let help = error.help();
         unknown(error.to_string(), help)
     })
@@ -134,7 +131,8 @@ fn free_space(disk: &dyn Disk, root: &Path) -> u64 {
     absolute.ancestors().find_map(|path| disk.free_space(path).ok()).unwrap_or(0)
 }
 
-/// Every resource's files: those in the region's directories and those that lie elsewhere.
+/// Every resource's files: those in the region's directories and those that lie elsewhere. Of what it only keeps
+/// copies of, the points and what became of them say more.
 fn contents(places: &Places<'_>, records: &Records) -> Result<BTreeMap<ResourceKey, Content>, PortError> {
     let mut keys: BTreeMap<ResourceKey, Option<&KeptResource>> =
         records.resources.iter().map(|(key, kept)| (key.clone(), Some(kept))).collect();
@@ -158,7 +156,12 @@ fn contents(places: &Places<'_>, records: &Records) -> Result<BTreeMap<ResourceK
             keys.entry(ResourceKey::new(kind, id.clone())).or_default();
         }
     }
-    let found = keys.iter().filter_map(|(key, kept)| Some((key.clone(), content(places, key, *kept)?)));
+    let copy = |kept: &KeptResource| kept.record.role == Role::Replica;
+    let own = keys.into_iter().filter(|(_, kept)| !kept.is_some_and(copy));
+    let found = own.filter_map(|(key, kept)| {
+        let content = content(places, &key, kept)?;
+        Some((key, content))
+    });
     Ok(found.collect())
 }
 
@@ -205,30 +208,11 @@ fn replicas(
         }
         let place = places.replica(key, kept);
         let replica = inspect::summary(places.disk, ledger, &place, owners).unwrap_or_else(|error| Replica {
-            newest: newest(ledger),
+            newest: ledger.shown(),
             damage: Some(error.to_string()),
             ..Replica::default()
         });
         replicas.insert(key.clone(), replica);
     }
     replicas
-}
-
-/// A ledger that was read with all others, in one moment.
-impl Catalog for Ledger {
-    fn load(&self, _: &ResourceKey) -> Result<ReplicaRecord, CatalogError> {
-        Ok(self.replica.clone())
-    }
-
-    fn manifest(&self, resource: &ResourceKey, sequence: u64) -> Result<KeptManifest, CatalogError> {
-        let newest = self.replica.newest().is_some_and(|newest| newest.point.sequence == sequence);
-        match &self.newest {
-            Some(manifest) if newest => Ok(manifest.clone()),
-            Some(_) | None => Err(CatalogError::NoPoint { resource: resource.clone(), sequence }),
-        }
-    }
-
-    fn commit(&self, _: &ResourceKey, _: &[CatalogChange]) -> Result<(), CatalogError> {
-        Err(CatalogError::Store("a snapshot is only read".to_owned()))
-    }
 }

@@ -266,7 +266,7 @@ impl Store {
         let kept = records.resources.iter().filter(|(_, kept)| kept.record.role == Role::Replica);
         let of_it = kept.filter(|(_, kept)| kept.record.holder == *region);
         // A first copy is no catching up: it may wait for its source's files.
-        let newest = of_it.filter_map(|(key, _)| ledgers.get(key)?.replica.newest());
+        let newest = of_it.filter_map(|(key, _)| ledgers.get(key)?.newest.as_ref());
         Ok(newest.map(|newest| newest.point.verified_at).min())
     }
 }

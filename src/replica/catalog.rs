@@ -14,7 +14,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{Entry, Manifest};
-use crate::model::point::{Outline, Point, PointState, Refusal};
+use crate::model::point::{NewestPoint, Outline, Point, PointState, Refusal};
 use crate::model::{ByteCount, Digest, ResourceKey, Timestamp};
 
 /// The number of one file's body at one replica: what overlays and indexes are named by.
@@ -177,6 +177,36 @@ pub struct ReplicaRecord {
     pub next_sequence: u64,
     /// The number that the next file's body gets.
     pub next_file: u64,
+}
+
+/// What is to be told of one resource's points, however many there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// The newest point of the chain of copies: what the replica's files show.
+    pub newest: Option<PointRecord>,
+    /// Its manifest, where files are to be compared with it.
+    pub manifest: Option<KeptManifest>,
+    /// The newest point of the chain that has all of its bytes.
+    pub complete: Option<PointRecord>,
+    /// How many points the chain has.
+    pub points: u32,
+    /// How many were set aside.
+    pub set_aside: u32,
+    /// A receiving that is not finished.
+    pub receiving: Option<ReceivingRecord>,
+    /// The last refusal, where no sync succeeded since.
+    pub refusal: Option<Refusal>,
+}
+
+impl Ledger {
+    /// The point that planning counts with: the newest complete one, or the newest where none is.
+    pub fn shown(&self) -> Option<NewestPoint> {
+        self.complete.as_ref().or(self.newest.as_ref()).map(|record| NewestPoint {
+            point: record.point.clone(),
+            source_stamp: record.source_stamp,
+            outline: record.outline.clone(),
+        })
+    }
 }
 
 impl ReplicaRecord {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::block::GROUP_BYTES;
-use super::catalog::{Catalog, KeptManifest, Phase};
+use super::catalog::{CatalogError, KeptManifest, Ledger, Phase};
 use super::export::is_dressed;
 use super::manifest::Node;
 use super::place::{Place, ReplicaPlace};
@@ -14,7 +14,7 @@ use super::port::TransferError;
 use super::tree::{Found, FoundNode, identity, walk};
 use crate::host::disk::{Disk, FileStat};
 use crate::model::ByteCount;
-use crate::model::point::{FileRefusal, NewestPoint, PointState, Replica};
+use crate::model::point::{FileRefusal, PointState, Replica};
 
 /// What differs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -116,35 +116,27 @@ pub fn damage(
 ///
 /// # Errors
 /// Where the records or a file cannot be read.
-pub fn summary(
-    disk: &dyn Disk,
-    catalog: &dyn Catalog,
-    place: &ReplicaPlace,
-    owners: bool,
-) -> Result<Replica, TransferError> {
-    let record = catalog.load(&place.resource)?;
-    let newest = record.newest();
-    let sealed = record.receiving.as_ref().is_some_and(|receiving| receiving.phase >= Phase::TakingOut);
+pub fn summary(disk: &dyn Disk, ledger: &Ledger, place: &ReplicaPlace, owners: bool) -> Result<Replica, TransferError> {
+    let newest = ledger.newest.as_ref();
+    let sealed = ledger.receiving.as_ref().is_some_and(|receiving| receiving.phase >= Phase::TakingOut);
     let damage = match newest {
         // While a point is being put in, the files are of neither point, and finishing it is what mends them.
         Some(_) if sealed => Some("an interrupted sync is to be finished".to_owned()),
         Some(newest) => {
-            let files = damage(disk, place, &catalog.manifest(&place.resource, newest.point.sequence)?, owners)?;
-            let point = || format!("point {} lacks bytes that were lost here", newest.point.sequence);
+            let sequence = newest.point.sequence;
+            let unlisted = || CatalogError::NoPoint { resource: place.resource.clone(), sequence };
+            let files = damage(disk, place, ledger.manifest.as_ref().ok_or_else(unlisted)?, owners)?;
+            let point = || format!("point {sequence} lacks bytes that were lost here");
             files.or_else(|| (newest.point.state == PointState::Damaged).then(point))
         }
         None => None,
     };
     Ok(Replica {
-        newest: record.newest_complete().or(newest).map(|record| NewestPoint {
-            point: record.point.clone(),
-            source_stamp: record.source_stamp,
-            outline: record.outline.clone(),
-        }),
+        newest: ledger.shown(),
         damage,
-        points: u32::try_from(record.chain().count()).unwrap_or(u32::MAX),
-        set_aside: u32::try_from(record.set_aside().count()).unwrap_or(u32::MAX),
-        received: record.receiving.as_ref().map_or(ByteCount(0), |receiving| receiving.received),
-        refusal: record.refusal.clone(),
+        points: ledger.points,
+        set_aside: ledger.set_aside,
+        received: ledger.receiving.as_ref().map_or(ByteCount(0), |receiving| receiving.received),
+        refusal: ledger.refusal.clone(),
     })
 }

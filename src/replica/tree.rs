@@ -236,7 +236,7 @@ pub fn check_images(disk: &dyn Disk, kind: ResourceType, tree: &mut Tree) -> Res
         ResourceType::Vm | ResourceType::Storage => {}
         ResourceType::Network | ResourceType::Config | ResourceType::State => return Ok(()),
     }
-    let mut head = vec![0; qcow2::HEAD_BYTES];
+    let mut head = Vec::new();
     for at in 0..tree.found.len() {
         let Found { path, at, node, stat } = &tree.found[at];
         // A raw disk's bytes are its guest's: what looks like a header there means nothing.
@@ -249,11 +249,13 @@ pub fn check_images(disk: &dyn Disk, kind: ResourceType, tree: &mut Tree) -> Res
             Err(error) => return Err(cannot("open", at)(error)),
         };
         // Most files are no images: four bytes tell.
-        let mut read = file.read_at(&mut head[..4], 0).map_err(cannot("read", at))?;
-        if qcow2::outside(&head[..read]).is_none() && !head[..read].starts_with(b"QFI\xfb") {
+        let mut magic = [0; 4];
+        let read = file.read_at(&mut magic, 0).map_err(cannot("read", at))?;
+        if qcow2::outside(&magic[..read]).is_none() && !magic[..read].starts_with(b"QFI\xfb") {
             continue;
         }
-        read = file.read_at(&mut head, 0).map_err(cannot("read", at))?;
+        head.resize(qcow2::HEAD_BYTES, 0);
+        let read = file.read_at(&mut head, 0).map_err(cannot("read", at))?;
         let Some(outside) = qcow2::outside(&head[..read]) else { continue };
         let names = [("backing file", outside.backing), ("data file", outside.data)];
         let lacking = names

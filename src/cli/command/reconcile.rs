@@ -88,6 +88,7 @@ impl Reconcile {
                 Locked::Skip => OnLocked::Skip,
             },
             repeated: watch,
+            unmeasured: metrics_file.is_none(),
         };
         loop {
             let round = round(session, &options, metrics_file.as_ref()).await;

@@ -113,7 +113,11 @@ impl RegionPort for HttpRegion {
             repeat: Repeat::Never,
             ..self.client.short(Method::GET, "snapshot", Body::Nothing, "a region's snapshot")
         };
-        self.question(&ask).await.map_err(CallError::into_port)
+        let answer = self.client.ask(&ask).await.map_err(CallError::into_port)?;
+        // Of a large region it takes a while, in which others' answers come in.
+        let client = Arc::clone(&self.client);
+        let read = tokio::task::spawn_blocking(move || data(&client, answer));
+        read.await.map_err(|error| PortError::Failed(error.to_string()))?.map_err(CallError::into_port)
     }
 
     async fn probe(&self, policy: &HealthPolicy) -> Probe {

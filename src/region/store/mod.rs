@@ -16,7 +16,7 @@ mod catalog;
 pub use catalog::RegionCatalog;
 pub use error::StoreError;
 pub use open::Store;
-pub use read::{KeptResource, Ledger, Records};
+pub use read::{KeptResource, Records};
 pub use record::Ground;
 pub use rename::Rename;
 

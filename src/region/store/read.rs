@@ -10,7 +10,7 @@ use crate::model::point::Refusal;
 use crate::model::region::{Controller, Epoch, PairRecord, RegionRecord, ResourceRecord, Role};
 use crate::model::topology::ResourceSpec;
 use crate::model::{PairId, RegionId, ResourceId, ResourceKey};
-use crate::replica::catalog::{KeptEntry, KeptManifest, PointRecord, ReceivingRecord, ReplicaRecord};
+use crate::replica::catalog::{KeptEntry, KeptManifest, Ledger, PointRecord, ReceivingRecord, ReplicaRecord};
 
 /// A resource's record with what only this region cares about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,15 +40,6 @@ pub struct Records {
     pub resources: BTreeMap<ResourceKey, KeptResource>,
 }
 
-/// What the region remembers of one resource's points.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ledger {
-    /// Points, the unfinished receiving, the refusal.
-    pub replica: ReplicaRecord,
-    /// The newest complete point's manifest.
-    pub newest: Option<KeptManifest>,
-}
-
 /// Maps the database's errors.
 pub(super) type Of<'a> = &'a dyn Fn(rusqlite::Error) -> StoreError;
 
@@ -61,12 +52,28 @@ impl Store {
         self.read(records)
     }
 
-    /// All records and all ledgers, as of one moment.
+    /// All records and all ledgers, as of one moment; the ledgers without manifests, which only a look at files needs.
     ///
     /// # Errors
     /// As above.
     pub fn everything(&self) -> Result<(Records, BTreeMap<ResourceKey, Ledger>), StoreError> {
         self.read(|transaction, of| Ok((records(transaction, of)?, ledgers(transaction, of)?)))
+    }
+
+    /// The same with the manifest of each newest point.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn everything_listed(&self) -> Result<(Records, BTreeMap<ResourceKey, Ledger>), StoreError> {
+        self.read(|transaction, of| {
+            let mut ledgers = ledgers(transaction, of)?;
+            for (key, ledger) in &mut ledgers {
+                if let Some(newest) = &ledger.newest {
+                    ledger.manifest = manifest(transaction, of, key, newest.point.sequence)?;
+                }
+            }
+            Ok((records(transaction, of)?, ledgers))
+        })
     }
 
     /// One region's record, where it is registered.
@@ -299,29 +306,87 @@ fn role(text: &str) -> Option<Role> {
     [Role::Holder, Role::Replica, Role::Demoted, Role::Fenced].into_iter().find(|role| role.as_str() == text)
 }
 
+/// Each resource's newest points, by their index alone. A record that says of itself what this program does not know
+/// may be any of them.
+const NEWEST: &str = "
+WITH known AS (
+    SELECT resource, sequence, standing = 'published' AND state <> 'set_aside' AS copies, state = 'complete' AS whole,
+        standing = 'published' AND state = 'set_aside' AS aside,
+        coalesce(standing IN ('sealed', 'published', 'dropping') AND state IN ('complete', 'damaged', 'set_aside'), 0)
+            AS understood
+    FROM points
+), newest AS (
+    SELECT resource, max(iif(copies, sequence, NULL)) AS shown, max(iif(copies AND whole, sequence, NULL)) AS complete,
+        coalesce(sum(copies), 0) AS points, coalesce(sum(aside), 0) AS aside, max(iif(understood, NULL, sequence)) AS strange
+    FROM known GROUP BY resource
+)
+SELECT newest.resource, newest.shown, shown.record, newest.complete, complete.record, newest.points, newest.aside,
+    newest.strange
+FROM newest
+LEFT JOIN points AS shown ON shown.resource = newest.resource AND shown.sequence = newest.shown
+LEFT JOIN points AS complete ON complete.resource = newest.resource AND complete.sequence = newest.complete
+    AND newest.complete <> newest.shown";
+
 fn ledgers(transaction: &Transaction<'_>, of: Of<'_>) -> Result<BTreeMap<ResourceKey, Ledger>, StoreError> {
     let mut ledgers: BTreeMap<ResourceKey, Ledger> = BTreeMap::new();
-    let heads = "SELECT resource, next_sequence, next_file, receiving, refusal FROM ledgers";
-    for (resource, next_sequence, next_file, receiving, refusal) in rows(transaction, of, heads, |row| {
-        Ok((text(row, 0)?, number(row, 1)?, number(row, 2)?, optional(row, 3)?, optional(row, 4)?))
-    })? {
+    let heads = "SELECT resource, receiving, refusal FROM ledgers";
+    for (resource, receiving, refusal) in
+        rows(transaction, of, heads, |row| Ok((text(row, 0)?, optional(row, 1)?, optional(row, 2)?)))?
+    {
         let receiving: Option<ReceivingRecord> = receiving.map(|text| json(&resource, &text)).transpose()?;
         let refusal: Option<Refusal> = refusal.map(|text| json(&resource, &text)).transpose()?;
-        let replica = ReplicaRecord { points: BTreeMap::new(), receiving, refusal, next_sequence, next_file };
-        ledgers.insert(parse(&resource, &resource)?, Ledger { replica, newest: None });
+        ledgers.insert(parse(&resource, &resource)?, Ledger { receiving, refusal, ..Ledger::default() });
     }
-    for (resource, sequence, record) in rows(transaction, of, "SELECT resource, sequence, record FROM points", |row| {
-        Ok((text(row, 0)?, number(row, 1)?, text(row, 2)?))
-    })? {
-        let record: PointRecord = json(&format!("point {sequence} of {resource}"), &record)?;
-        ledgers.entry(parse(&resource, &resource)?).or_default().replica.points.insert(sequence, record);
-    }
-    for (key, ledger) in &mut ledgers {
-        if let Some(newest) = ledger.replica.newest() {
-            ledger.newest = manifest(transaction, of, key, newest.point.sequence)?;
-        }
+    for raw in rows(transaction, of, NEWEST, raw_newest)? {
+        let ledger = ledgers.entry(parse(&raw.resource, &raw.resource)?).or_default();
+        raw.understand(ledger)?;
     }
     Ok(ledgers)
+}
+
+/// A row of [`NEWEST`] as it stands.
+struct RawNewest {
+    resource: String,
+    newest: Option<(u64, String)>,
+    complete: Option<u64>,
+    /// Where it is another than the newest.
+    complete_record: Option<String>,
+    points: u32,
+    set_aside: u32,
+    strange: Option<u64>,
+}
+
+fn raw_newest(row: &Row<'_>) -> rusqlite::Result<RawNewest> {
+    let sequence = |at| row.get::<_, Option<i64>>(at).map(|number| number.map(i64::unsigned_abs));
+    let count = |at| number(row, at).map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+    Ok(RawNewest {
+        resource: row.get(0)?,
+        newest: sequence(1)?.zip(row.get(2)?),
+        complete: sequence(3)?,
+        complete_record: row.get(4)?,
+        points: count(5)?,
+        set_aside: count(6)?,
+        strange: sequence(7)?,
+    })
+}
+
+impl RawNewest {
+    fn understand(self, ledger: &mut Ledger) -> Result<(), StoreError> {
+        let what = |sequence: u64| format!("point {sequence} of {}", self.resource);
+        if let Some(sequence) = self.strange {
+            let detail = "its standing or its state is unknown".to_owned();
+            return Err(StoreError::Unreadable { what: what(sequence), detail });
+        }
+        let record = |sequence: u64, text: &str| json::<PointRecord>(&what(sequence), text);
+        ledger.newest = (self.newest.as_ref()).map(|(sequence, text)| record(*sequence, text)).transpose()?;
+        ledger.complete = match (self.complete, &self.complete_record) {
+            (Some(sequence), Some(text)) => Some(record(sequence, text)?),
+            (Some(_), None) => ledger.newest.clone(),
+            (None, _) => None,
+        };
+        (ledger.points, ledger.set_aside) = (self.points, self.set_aside);
+        Ok(())
+    }
 }
 
 /// All records of one resource's points.

@@ -4,7 +4,7 @@
 pub(super) const APPLICATION_ID: i32 = 0x6476_7267;
 
 /// What leads from each version to the next; those that were ever released never change.
-pub(super) const MIGRATIONS: [&str; 1] = [V1];
+pub(super) const MIGRATIONS: [&str; 2] = [V1, V2];
 
 /// Structured attributes are JSON, as the plan prints them; what is looked for or compared has a column. Times are
 /// microseconds since 1970.
@@ -104,4 +104,13 @@ CREATE TABLE links (
     region_id TEXT PRIMARY KEY,
     transfers TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+";
+
+/// Which point is the newest, without a look into every record: the index has all that this takes.
+const V2: &str = "
+ALTER TABLE points ADD COLUMN standing TEXT
+    AS (CASE WHEN json_valid(record) THEN json_extract(record, '$.standing') END) VIRTUAL;
+ALTER TABLE points ADD COLUMN state TEXT
+    AS (CASE WHEN json_valid(record) THEN json_extract(record, '$.point.state') END) VIRTUAL;
+CREATE INDEX points_standing ON points (resource, sequence, standing, state);
 ";

@@ -17,7 +17,9 @@ use crate::model::work::Link;
 use crate::model::{
     Address, ByteCount, Lineage, OperationId, RegionId, ResourceKey, ResourceType, Seat, StoreId, Timestamp,
 };
-use crate::replica::catalog::{Catalog, CatalogChange, CatalogError, KeptEntry, KeptManifest, PointRecord, Standing};
+use crate::replica::catalog::{
+    Catalog, CatalogChange, CatalogError, KeptEntry, KeptManifest, Ledger, PointRecord, Standing,
+};
 use crate::replica::manifest::{Entry, Node};
 
 fn id(text: &str) -> RegionId {
@@ -411,7 +413,110 @@ fn the_ledger_is_kept_and_a_stale_order_writes_nothing() {
     let forget =
         RecordChange { address: Address::Resource(key.clone()), expected: Some(print(&store, "vm.a")), record: None };
     record(&store, &authority(2), &[forget]).unwrap();
-    assert_eq!(store.everything().unwrap().1[&key].replica.next_sequence, 2);
+    assert_eq!(bound.load(&key).unwrap().next_sequence, 2);
+}
+
+/// A point with a number of its own, as far as its record tells.
+fn numbered(sequence: u64, standing: Standing, state: PointState) -> PointRecord {
+    let CatalogChange::Point { record, .. } = point(sequence) else { unreachable!() };
+    PointRecord { standing, point: Point { state, ..record.point.clone() }, ..*record }
+}
+
+/// What a ledger must say, counted over the records themselves.
+fn counted(catalog: &RegionCatalog, key: &ResourceKey) -> Ledger {
+    let record = catalog.load(key).unwrap();
+    Ledger {
+        newest: record.newest().cloned(),
+        manifest: None,
+        complete: record.newest_complete().cloned(),
+        points: record.chain().count() as u32,
+        set_aside: record.set_aside().count() as u32,
+        receiving: record.receiving.clone(),
+        refusal: record.refusal.clone(),
+    }
+}
+
+#[test]
+fn a_ledger_tells_the_newest_points_whatever_lies_around_them() {
+    use PointState::{Complete, Damaged, SetAside};
+    use Standing::{Dropping, Published, Sealed};
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(dir.path()));
+    let catalog = RegionCatalog::own(Arc::clone(&store));
+    let stories: [&[(Standing, PointState)]; 8] = [
+        &[],
+        &[(Published, Complete)],
+        &[(Sealed, Complete)],
+        &[(Published, Complete), (Published, Complete), (Sealed, Complete)],
+        &[(Published, Complete), (Published, Damaged), (Published, SetAside)],
+        &[(Published, Damaged)],
+        &[(Published, SetAside)],
+        &[(Dropping, Complete), (Published, Complete), (Dropping, SetAside), (Dropping, Complete)],
+    ];
+    let mut keys: Vec<ResourceKey> = Vec::new();
+    for (number, story) in stories.iter().enumerate() {
+        let key: ResourceKey = format!("vm.story-{number}").parse().unwrap();
+        for (sequence, (standing, state)) in (1..).zip(*story) {
+            let record = Box::new(numbered(sequence, *standing, *state));
+            catalog.commit(&key, &[CatalogChange::Point { record, manifest: None }]).unwrap();
+        }
+        keys.push(key);
+    }
+    let (_, ledgers) = store.everything().unwrap();
+    for key in &keys {
+        assert_eq!(ledgers.get(key).cloned().unwrap_or_default(), counted(&catalog, key), "{key}");
+    }
+    assert_eq!(ledgers[&keys[4]].complete.as_ref().unwrap().point.sequence, 1, "the newest one is damaged");
+    // It follows what becomes of a point.
+    let grown = Box::new(numbered(3, Published, Complete));
+    catalog.commit(&keys[3], &[CatalogChange::Point { record: grown, manifest: None }]).unwrap();
+    assert_eq!(store.everything().unwrap().1[&keys[3]].newest.as_ref().unwrap().point.sequence, 3);
+    catalog.commit(&keys[3], &[CatalogChange::RemovePoint { sequence: 3 }]).unwrap();
+    assert_eq!(store.everything().unwrap().1[&keys[3]], counted(&catalog, &keys[3]));
+    // What a newer program says of a point may be anything: it is no point that can be left out.
+    for strange in ["{\"standing\":\"pinned\",\"point\":{\"state\":\"complete\"}}", "{", "[]"] {
+        let change = |transaction: &rusqlite::Transaction<'_>, of: &dyn Fn(rusqlite::Error) -> StoreError| {
+            let sql = "INSERT OR REPLACE INTO points (resource, sequence, record) VALUES ('vm.story-1', 0, ?1)";
+            transaction.execute(sql, [strange]).map(drop).map_err(of)
+        };
+        store.write(change).unwrap();
+        let error = store.everything().unwrap_err();
+        assert!(error.to_string().contains("point 0 of vm.story-1"), "{strange}: {error}");
+    }
+}
+
+#[test]
+fn a_database_of_the_first_version_is_read_as_it_is_and_brought_up_to_date_by_a_writer() {
+    use crate::host::sqlite::{self, Mode};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("region.db");
+    let records = [
+        numbered(4, Standing::Published, PointState::Complete),
+        numbered(5, Standing::Published, PointState::Damaged),
+        numbered(6, Standing::Sealed, PointState::Complete),
+    ];
+    {
+        let old = sqlite::open(&path, schema::APPLICATION_ID, &schema::MIGRATIONS[..1], Mode::Create).unwrap();
+        let head = "INSERT INTO region (one, region_id, store, serial, highest_epoch) VALUES (1, 'west', ?1, 3, 1)";
+        old.execute(head, [identity().store.to_string()]).unwrap();
+        for record in &records {
+            let row = (record.point.sequence as i64, serde_json::to_string(record).unwrap());
+            old.execute("INSERT INTO points (resource, sequence, record) VALUES ('vm.a', ?1, ?2)", row).unwrap();
+        }
+    }
+    let key: ResourceKey = "vm.a".parse().unwrap();
+    let before = std::fs::read(&path).unwrap();
+    let seen = |store: &Store| store.everything().unwrap().1[&key].clone();
+    let read = seen(&Store::open_reading(&path, &identity()).unwrap());
+    assert_eq!(std::fs::read(&path).unwrap(), before, "a look changes nothing");
+    let number = |record: &Option<PointRecord>| record.as_ref().map(|record| record.point.sequence);
+    assert_eq!((number(&read.newest), number(&read.complete), read.points), (Some(5), Some(4), 2));
+    let store = Arc::new(Store::open_writing(&path, &identity()).unwrap());
+    assert_eq!(seen(&store), read);
+    let catalog = RegionCatalog::own(store);
+    catalog.commit(&key, &[point(7)]).unwrap();
+    let after = seen(&Store::open_reading(&path, &identity()).unwrap());
+    assert_eq!((number(&after.newest), number(&after.complete), after.points), (Some(7), Some(7), 3));
 }
 
 #[test]
@@ -430,7 +535,8 @@ fn a_list_of_many_files_is_kept_in_parts_and_given_back_whole() {
         let CatalogChange::Point { record, .. } = point(1) else { unreachable!() };
         catalog.commit(&key, &[CatalogChange::Point { record, manifest: Some(list.clone()) }]).unwrap();
         assert_eq!(catalog.manifest(&key, 1).unwrap(), list);
-        assert_eq!(store.everything().unwrap().1[&key].newest, Some(list));
+        assert_eq!(store.everything_listed().unwrap().1[&key].manifest, Some(list));
+        assert_eq!(store.everything().unwrap().1[&key].manifest, None, "only where files are looked at");
         let rows = rusqlite::Connection::open(dir.path().join("region.db")).unwrap();
         let rows: i64 = rows.query_row("SELECT count(*) FROM manifests", [], |row| row.get(0)).unwrap();
         assert_eq!(rows, parts, "of {count} entries");

@@ -222,6 +222,10 @@ async fn a_snapshot_says_what_there_is() {
     let west = pair.west.snapshot().await.unwrap();
     assert_eq!(west.resources[&key("vm.web")].role, Role::Replica);
     assert_eq!(west.replicas.len(), 0, "nothing was copied yet");
+    pair.sync("vm.web").await.unwrap();
+    let west = pair.west.snapshot().await.unwrap();
+    assert!(west.replicas[&key("vm.web")].newest.is_some());
+    assert_eq!(west.contents, BTreeMap::new(), "a copy's files are told by its points");
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ fn dress(root: &Path) -> Vec<(FileKind, u32, i64)> {
 }
 
 fn damage(lab: &Lab, disk: &dyn Disk, owners: bool) -> Option<String> {
-    summary(disk, &*lab.catalog, &lab.place(), owners).unwrap().damage
+    summary(disk, &lab.ledger(), &lab.place(), owners).unwrap().damage
 }
 
 /// That a plan would find nothing to do.

@@ -207,7 +207,7 @@ fn a_hand_at_a_sealed_sync_never_blocks_it() {
                 met.insert((phase, file, deletes));
                 recover(&HostDisk, &*lab.catalog, &lab.place()).unwrap_or_else(|error| panic!("{when}: {error}"));
                 // A file that somebody wrote to is found by looking at it, one that is gone by its absence.
-                let found = summary(&HostDisk, &*lab.catalog, &lab.place(), false).unwrap();
+                let found = summary(&HostDisk, &lab.ledger(), &lab.place(), false).unwrap();
                 let looks_right = found.damage.is_none();
                 if looks_right {
                     assert_honest(&lab, &[&before, &after], &when);
@@ -244,7 +244,7 @@ fn a_point_that_lost_a_file_on_its_way_is_damaged_until_it_is_repaired() {
     fs::remove_file(lab.replica().join("disk.raw")).unwrap();
     recover(&HostDisk, &*lab.catalog, &lab.place()).unwrap();
     assert_eq!(states(&lab), [PointState::Damaged, PointState::Damaged], "both needed its bytes");
-    let found = summary(&HostDisk, &*lab.catalog, &lab.place(), false).unwrap();
+    let found = summary(&HostDisk, &lab.ledger(), &lab.place(), false).unwrap();
     assert!(found.damage.is_some());
     sync_on(&lab, &disk()).unwrap();
     assert_eq!(states(&lab)[0], PointState::Complete);
@@ -289,7 +289,7 @@ fn a_file_that_cannot_be_written_does_not_hold_the_point_up() {
         assert!(lab.record().receiving.is_none(), "it is not stuck");
         assert_eq!(states(&lab), [PointState::Damaged, PointState::Complete]);
         assert_same(&before, &lab.export(1).unwrap(), "the point before");
-        let newest = summary(&HostDisk, &*lab.catalog, &lab.place(), false).unwrap();
+        let newest = summary(&HostDisk, &lab.ledger(), &lab.place(), false).unwrap();
         assert_eq!(newest.newest.unwrap().point.sequence, 1, "the newest complete one");
         assert!(newest.damage.is_some());
         lab.sync();

@@ -27,7 +27,7 @@ fn scribble(lab: &Lab, file: &str, at: usize, bytes: &[u8]) {
 }
 
 fn damage(lab: &Lab) -> Option<String> {
-    summary(&HostDisk, &*lab.catalog, &lab.place(), false).unwrap().damage
+    summary(&HostDisk, &lab.ledger(), &lab.place(), false).unwrap().damage
 }
 
 #[test]

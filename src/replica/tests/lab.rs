@@ -18,7 +18,9 @@ use crate::model::policy::Retention;
 use crate::model::region::{Epoch, SyncOrder};
 use crate::model::units::Percent;
 use crate::model::{Clock, Lineage, OperationId, ResourceKey, Timestamp, World};
-use crate::replica::catalog::{Catalog, CatalogChange, CatalogError, FileId, KeptManifest, Phase, ReplicaRecord};
+use crate::replica::catalog::{
+    Catalog, CatalogChange, CatalogError, FileId, KeptManifest, Ledger, Phase, ReplicaRecord,
+};
 use crate::replica::export::{ExportOrder, export};
 use crate::replica::index::Index;
 use crate::replica::manifest::Node;
@@ -316,6 +318,21 @@ impl Lab {
 
     pub(super) fn place(&self) -> ReplicaPlace {
         ReplicaPlace::below(&self.dir.path().join("region"), &self.key)
+    }
+
+    /// What is to be told of the resource's points.
+    pub(super) fn ledger(&self) -> Ledger {
+        let record = self.catalog.load(&self.key).unwrap();
+        let newest = record.newest();
+        Ledger {
+            newest: newest.cloned(),
+            manifest: newest.map(|newest| self.catalog.manifest(&self.key, newest.point.sequence).unwrap()),
+            complete: record.newest_complete().cloned(),
+            points: record.chain().count() as u32,
+            set_aside: record.set_aside().count() as u32,
+            receiving: record.receiving.clone(),
+            refusal: record.refusal.clone(),
+        }
     }
 
     pub(super) fn replica(&self) -> PathBuf {

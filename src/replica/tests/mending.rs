@@ -108,7 +108,7 @@ fn what_stands_in_the_place_of_the_replica_is_moved_aside_as_it_lies() {
         } else {
             fs::write(&replica, b"mine").unwrap();
         }
-        let found = summary(&HostDisk, &*lab.catalog, &lab.place(), false).unwrap();
+        let found = summary(&HostDisk, &lab.ledger(), &lab.place(), false).unwrap();
         assert!(found.damage.is_some_and(|damage| damage.contains("is not a directory")));
         let report = lab.try_sync().unwrap_or_else(|error| panic!("{linked}: {error}"));
         let [name] = report.published.set_aside.as_slice() else { panic!("{report:?}") };
@@ -133,7 +133,7 @@ fn directories_of_the_replica_that_may_not_be_read_are_opened_up() {
         fs::set_permissions(lab.replica().join(inner), fs::Permissions::from_mode(0o000)).unwrap();
         let (source, disk, target) = lab.ends(Fault::None);
         disk.obey_modes();
-        assert!(summary(&disk, &*lab.catalog, &lab.place(), false).is_err(), "it cannot be looked into");
+        assert!(summary(&disk, &lab.ledger(), &lab.place(), false).is_err(), "it cannot be looked into");
         lab.drive(&source, &target, &SyncOptions::default()).unwrap_or_else(|error| panic!("{inner}: {error}"));
         assert!(disk.read_dir(&lab.replica().join(inner)).is_ok());
         lab.assert_converged();

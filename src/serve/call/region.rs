@@ -25,8 +25,10 @@ pub(in super::super) async fn health(State(app): State<Arc<App>>) -> Answer {
 }
 
 pub(in super::super) async fn snapshot(State(app): State<Arc<App>>) -> Result<Answer, Failure> {
-    let snapshot = app.region.snapshot().await?;
-    Ok(ok(&app, &RegionSnapshot { work: app.operations.work(), ..snapshot }))
+    let snapshot = RegionSnapshot { work: app.operations.work(), ..app.region.snapshot().await? };
+    // Of a large region it takes a while, in which others are answered.
+    let written = tokio::task::spawn_blocking(move || ok(&app, &snapshot));
+    written.await.map_err(|_| Failure::bug())
 }
 
 pub(in super::super) async fn found(
