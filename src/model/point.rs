@@ -48,6 +48,17 @@ pub enum PointState {
     SetAside,
 }
 
+impl PointState {
+    /// The name in every format.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Damaged => "damaged",
+            Self::SetAside => "set_aside",
+        }
+    }
+}
+
 /// One point, as listed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Point {

@@ -98,6 +98,17 @@ pub enum Standing {
     Dropping,
 }
 
+impl Standing {
+    /// The name in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sealed => "sealed",
+            Self::Published => "published",
+            Self::Dropping => "dropping",
+        }
+    }
+}
+
 /// One point as a replica remembers it, beside its manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PointRecord {

@@ -14,7 +14,7 @@ use super::manifest::{is_inner_path, stays_inside};
 use super::place::Place;
 use super::port::TransferError;
 use super::qcow2;
-use crate::host::disk::{Disk, FileKind, FileStat, Open};
+use crate::host::disk::{Disk, FileKind, FileStat, Listed, Open};
 use crate::model::point::{Content, FileRefusal, Outline};
 use crate::model::{ByteCount, Digest, ResourceType};
 
@@ -145,18 +145,24 @@ fn suffix(path: &str) -> String {
 pub fn walk(disk: &dyn Disk, place: &Place) -> Result<Tree, TransferError> {
     let mut tree = Tree::default();
     match place {
-        Place::Directory(root) => match disk.symlink_metadata(root) {
-            Ok(stat) if stat.kind == FileKind::Directory => enter(disk, root, "", &mut tree)?,
-            Ok(_) => tree.refuse(root.display().to_string(), "is not a directory"),
+        Place::Directory(root) => match disk.list(root) {
+            Ok(listed) => enter(disk, root, listed, "", &mut tree)?,
+            Err(error) if error.kind() == ErrorKind::NotADirectory => {
+                tree.refuse(root.display().to_string(), "is not a directory");
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(cannot("look at", root)(error)),
+            Err(error) => return Err(cannot("read the directory", root)(error)),
         },
         Place::Adopted(files) => {
             for (name, at) in files {
                 if name.contains('/') || !is_inner_path(name) {
                     tree.refuse(name, "is not a name that a file can have in a resource");
                 } else {
-                    look(disk, at, name.clone(), &mut tree)?;
+                    match disk.symlink_metadata(at) {
+                        Ok(stat) => look(disk, at, name.clone(), stat, &mut tree)?,
+                        Err(error) if error.kind() == ErrorKind::NotFound => {}
+                        Err(error) => return Err(cannot("look at", at)(error)),
+                    }
                 }
             }
         }
@@ -165,17 +171,18 @@ pub fn walk(disk: &dyn Disk, place: &Place) -> Result<Tree, TransferError> {
     Ok(tree)
 }
 
-fn enter(disk: &dyn Disk, directory: &Path, path: &str, tree: &mut Tree) -> Result<(), TransferError> {
-    let names = match disk.read_dir(directory) {
-        Ok(names) => names,
-        // It went away while we looked: the next look will show it.
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(cannot("read the directory", directory)(error)),
-    };
-    for name in names {
+fn enter(
+    disk: &dyn Disk,
+    directory: &Path,
+    listed: Vec<Listed>,
+    path: &str,
+    tree: &mut Tree,
+) -> Result<(), TransferError> {
+    for (name, stat) in listed {
         let at = directory.join(&name);
+        let stat = stat.map_err(cannot("look at", &at))?;
         match inner(path, name) {
-            Ok(path) => look(disk, &at, path, tree)?,
+            Ok(path) => look(disk, &at, path, stat, tree)?,
             Err(name) => tree.refuse(name, "its name is not UTF-8"),
         }
     }
@@ -190,12 +197,7 @@ fn inner(path: &str, name: OsString) -> Result<String, String> {
     }
 }
 
-fn look(disk: &dyn Disk, at: &Path, path: String, tree: &mut Tree) -> Result<(), TransferError> {
-    let stat = match disk.symlink_metadata(at) {
-        Ok(stat) => stat,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(cannot("look at", at)(error)),
-    };
+fn look(disk: &dyn Disk, at: &Path, path: String, stat: FileStat, tree: &mut Tree) -> Result<(), TransferError> {
     if !is_inner_path(&path) {
         tree.refuse(path, "its path is too long");
         return Ok(());
@@ -203,7 +205,12 @@ fn look(disk: &dyn Disk, at: &Path, path: String, tree: &mut Tree) -> Result<(),
     let node = match stat.kind {
         FileKind::Directory => {
             tree.found.push(Found { path: path.clone(), at: at.to_owned(), node: FoundNode::Directory, stat });
-            return enter(disk, at, &path, tree);
+            return match disk.list(at) {
+                Ok(listed) => enter(disk, at, listed, &path, tree),
+                // It went away while we looked: the next look will show it.
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(()),
+                Err(error) => Err(cannot("read the directory", at)(error)),
+            };
         }
         FileKind::File => FoundNode::File,
         FileKind::Link => match disk.read_link(at).map_err(cannot("read the link", at))?.into_os_string().into_string()

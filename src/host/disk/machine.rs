@@ -3,17 +3,18 @@
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{
-    AtFlags, CWD, FallocateFlags, Gid, OFlags, SeekFrom, Timespec, Timestamps, UTIME_OMIT, Uid, chownat, fallocate,
-    ioctl_ficlone, seek, statfs, statvfs, utimensat,
+    AtFlags, CWD, Dir, FallocateFlags, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps, UTIME_OMIT,
+    Uid, chownat, fallocate, ioctl_ficlone, openat, seek, statat, statfs, statvfs, utimensat,
 };
 use rustix::io::Errno;
 
-use super::port::{Disk, DiskFile, FileKind, FileStat, Open};
+use super::port::{Disk, DiskFile, FileKind, FileStat, Listed, Open, is_gone};
 
 /// Zeros are written in runs of this length where a file system cannot punch holes.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -60,6 +61,29 @@ fn stat_of(metadata: &Metadata) -> FileStat {
         gid: metadata.gid(),
         mtime_ns: nanos(metadata.mtime(), metadata.mtime_nsec()),
         ctime_ns: nanos(metadata.ctime(), metadata.ctime_nsec()),
+    }
+}
+
+/// The same of what was asked for within a directory.
+fn stat_at(stat: &Stat) -> FileStat {
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => FileKind::File,
+        FileType::Directory => FileKind::Directory,
+        FileType::Symlink => FileKind::Link,
+        _ => FileKind::Other,
+    };
+    let nanos = |seconds: i64, rest: i64| seconds.saturating_mul(NANOS).saturating_add(rest);
+    FileStat {
+        kind,
+        ino: stat.st_ino,
+        dev: stat.st_dev,
+        size: stat.st_size.unsigned_abs(),
+        allocated: stat.st_blocks.unsigned_abs().saturating_mul(512),
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mtime_ns: nanos(stat.st_mtime, stat.st_mtime_nsec),
+        ctime_ns: nanos(stat.st_ctime, stat.st_ctime_nsec),
     }
 }
 
@@ -169,6 +193,31 @@ impl Disk for HostDisk {
         let mut names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
         names.sort();
         Ok(names)
+    }
+
+    /// Of a directory that is open, so that the way to it is gone once for all that is in it.
+    fn list(&self, path: &Path) -> io::Result<Vec<Listed>> {
+        let how = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+        let opened = openat(CWD, path, how, Mode::empty()).map_err(|error| match error {
+            Errno::LOOP => Errno::NOTDIR,
+            error => error,
+        })?;
+        let mut entries = Dir::new(opened)?;
+        let mut listed = Vec::new();
+        while let Some(entry) = entries.read() {
+            let entry = entry?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let stat = statat(entries.fd()?, name, AtFlags::SYMLINK_NOFOLLOW);
+            let stat = stat.map(|stat| stat_at(&stat)).map_err(io::Error::from);
+            if !is_gone(&stat) {
+                listed.push((OsString::from_vec(name.to_bytes().to_vec()), stat));
+            }
+        }
+        listed.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(listed)
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {

@@ -20,5 +20,5 @@ pub(crate) mod volatile;
 mod tests;
 
 pub use machine::HostDisk;
-pub use port::{Disk, DiskFile, FileKind, FileStat, Open, replace_file};
+pub use port::{Disk, DiskFile, FileKind, FileStat, Listed, Open, replace_file};
 pub use removal::remove_tree;

@@ -129,6 +129,13 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     fn next_data(&self, offset: u64) -> io::Result<Option<(u64, u64)>>;
 }
 
+/// A name in a directory, and the metadata of what stands there or why that is not known.
+pub type Listed = (OsString, io::Result<FileStat>);
+
+pub(super) fn is_gone(stat: &io::Result<FileStat>) -> bool {
+    stat.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
 /// A disk: the file system's calls that this program makes.
 pub trait Disk: Send + Sync + fmt::Debug {
     /// Opens a file.
@@ -148,6 +155,22 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     /// The system's.
     fn read_dir(&self, path: &Path) -> io::Result<Vec<OsString>>;
+
+    /// The names in the directory that stands at the path itself, sorted, each with the metadata of what stands there; what
+    /// went away meanwhile is left out.
+    ///
+    /// # Errors
+    /// The system's; [`io::ErrorKind::NotADirectory`] for anything else, a link to a directory too.
+    fn list(&self, path: &Path) -> io::Result<Vec<Listed>> {
+        if self.symlink_metadata(path)?.kind != FileKind::Directory {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        let listed = self.read_dir(path)?.into_iter().map(|name| {
+            let stat = self.symlink_metadata(&path.join(&name));
+            (name, stat)
+        });
+        Ok(listed.filter(|(_, stat)| !is_gone(stat)).collect())
+    }
 
     /// Makes a directory and those above it; done where it is there. Not durable until the directories above are
     /// synced.

@@ -51,6 +51,46 @@ fn links_and_pipes_are_not_walked_into() {
 }
 
 #[test]
+fn a_list_is_what_single_looks_tell() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().join("d");
+    std::fs::create_dir_all(at.join("inner")).unwrap();
+    put(&at.join("file"), &[7; 5000]);
+    put(&at.join(OsStr::from_bytes(b"not \xff text")), b"");
+    HostDisk.symlink(Path::new("nowhere"), &at.join("link")).unwrap();
+    HostDisk.set_mode(&at.join("file"), 0o640).unwrap();
+    HostDisk.set_mtime(&at.join("file"), -1_500_000_000).unwrap();
+    HostDisk.set_mtime(&at.join("link"), 1_700_000_000_123_456_789).unwrap();
+    let pipe = at.join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    let plain = |disk: &dyn Disk| {
+        let listed = disk.list(&at).unwrap();
+        listed.into_iter().map(|(name, stat)| (name, stat.unwrap())).collect::<Vec<_>>()
+    };
+    let single = HostDisk.read_dir(&at).unwrap().into_iter().map(|name| {
+        let stat = HostDisk.symlink_metadata(&at.join(&name)).unwrap();
+        (name, stat)
+    });
+    let single: Vec<_> = single.collect();
+    assert_eq!(single.len(), 5);
+    assert_eq!(plain(&HostDisk), single);
+    assert_eq!(plain(&FaultyDisk::new(Arc::new(HostDisk), Fault::None)), single, "whatever the disk is");
+    HostDisk.symlink(&at, &dir.path().join("to-d")).unwrap();
+    for disk in [&HostDisk as &dyn Disk, &FaultyDisk::new(Arc::new(HostDisk), Fault::None)] {
+        for (name, kind) in [
+            ("none", std::io::ErrorKind::NotFound),
+            ("to-d", std::io::ErrorKind::NotADirectory),
+            ("d/file", std::io::ErrorKind::NotADirectory),
+            ("d/link", std::io::ErrorKind::NotADirectory),
+        ] {
+            assert_eq!(disk.list(&dir.path().join(name)).unwrap_err().kind(), kind, "{name}");
+        }
+    }
+}
+
+#[test]
 fn metadata_is_set_and_seen() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a");

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::backup::{Backup, StepResult};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::DatabaseError;
@@ -70,6 +71,8 @@ fn open_as(path: &Path, application_id: i32, migrations: &[&str], mode: Mode) ->
     let mut connection = Connection::open_with_flags(&place, flags).map_err(of)?;
     connection.busy_timeout(BUSY).map_err(of)?;
     connection.pragma_update(None, "foreign_keys", true).map_err(of)?;
+    // Else a statement that is kept is planned anew for each value that it is given.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(of)?;
     let version = examine(&connection, path, application_id, migrations.len())?;
     if mode == Mode::ReadOnly {
         return match version {

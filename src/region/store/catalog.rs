@@ -139,8 +139,14 @@ fn apply(
 fn put_point(transaction: &Transaction<'_>, of: Of<'_>, key: &str, record: &PointRecord) -> Result<(), StoreError> {
     transaction
         .execute(
-            "INSERT OR REPLACE INTO points (resource, sequence, record) VALUES (?1, ?2, ?3)",
-            (key, signed(record.point.sequence), to_text(record)),
+            "INSERT OR REPLACE INTO points (resource, sequence, record, standing, state) VALUES (?1, ?2, ?3, ?4, ?5)",
+            (
+                key,
+                signed(record.point.sequence),
+                to_text(record),
+                record.standing.as_str(),
+                record.point.state.as_str(),
+            ),
         )
         .map(|_| ())
         .map_err(of)

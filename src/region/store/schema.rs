@@ -106,11 +106,12 @@ CREATE TABLE links (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Which point is the newest, without a look into every record: the index has all that this takes.
+/// Which point is the newest, without a look into every record: the index has all that this takes. What a record that
+/// cannot be read says of it is unknown.
 const V2: &str = "
-ALTER TABLE points ADD COLUMN standing TEXT
-    AS (CASE WHEN json_valid(record) THEN json_extract(record, '$.standing') END) VIRTUAL;
-ALTER TABLE points ADD COLUMN state TEXT
-    AS (CASE WHEN json_valid(record) THEN json_extract(record, '$.point.state') END) VIRTUAL;
+ALTER TABLE points ADD COLUMN standing TEXT;
+ALTER TABLE points ADD COLUMN state TEXT;
+UPDATE points SET standing = json_extract(record, '$.standing'), state = json_extract(record, '$.point.state')
+    WHERE json_valid(record);
 CREATE INDEX points_standing ON points (resource, sequence, standing, state);
 ";
