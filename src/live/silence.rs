@@ -28,7 +28,7 @@ pub(super) fn no_answer(origin: &str, error: &reqwest::Error, deadline: Duration
         return unknown(reason, Some("check the region's api_endpoint and this machine's DNS"));
     }
     if error.is_timeout() {
-        return unreachable(format!("no answer from {origin} within {}", units::format_duration(deadline)));
+        return late(origin, deadline);
     }
     // Whoever sends an alert is there, whatever became of the connection after that.
     if innermost.contains("received fatal alert") {
@@ -67,6 +67,24 @@ pub(super) fn no_answer(origin: &str, error: &reqwest::Error, deadline: Duration
             unknown(format!("{origin} did not answer in HTTP: {innermost}"), Some("check the region's api_endpoint"))
         }
     }
+}
+
+/// No answer has begun.
+pub(super) fn late(origin: &str, deadline: Duration) -> PortError {
+    unreachable(format!("no answer from {origin} within {}", units::format_duration(deadline)))
+}
+
+/// An answer that began brought only so many bytes in so long, or nothing for most of that.
+pub(super) fn slow(origin: &str, came: usize, window: Duration, quiet: Option<Duration>) -> PortError {
+    unreachable(match quiet {
+        Some(quiet) => {
+            // Whole seconds, where there are any.
+            let quiet = if quiet.as_secs() > 0 { Duration::from_secs(quiet.as_secs()) } else { quiet };
+            let quiet = units::format_duration(quiet);
+            format!("{origin} stopped in the middle of its answer: nothing came for {quiet}")
+        }
+        None => format!("{origin} answers too slowly: {came} bytes in {}", units::format_duration(window)),
+    })
 }
 
 /// An answer that is not what was asked for: `wanted`, in words.

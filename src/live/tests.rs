@@ -14,6 +14,7 @@ use crate::model::region::RegionSnapshot;
 use crate::model::time::Clock;
 use crate::model::{ByteCount, RegionId, Timestamp};
 use crate::wire::Envelope;
+use crate::wire::seal::{SEAL, Seal};
 
 const DEADLINE: Duration = Duration::from_millis(700);
 
@@ -61,7 +62,9 @@ fn vacant() -> RegionSnapshot {
 }
 
 fn good() -> Vec<u8> {
-    http("200 OK", &serde_json::to_string(&Envelope::success(Timestamp::from_micros(0), vacant())).unwrap())
+    let body = serde_json::to_string(&Envelope::success(Timestamp::from_micros(0), vacant())).unwrap();
+    let seal = Seal::of_request("GET", "/api/v1/snapshot", None, None, b"").of_answer(200, body.as_bytes());
+    http(&format!("200 OK\r\n{SEAL}: {seal}"), &body)
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use super::answer::Failure;
 use super::limits::{BLOCKS, BLOCKS_TIME, BODY_TIME, SMALL};
 use super::router::App;
+use super::seal::Sealing;
 use crate::wire::BYTES;
 
 /// What a repeat of a request must be equal in.
@@ -102,6 +103,9 @@ async fn read(request: Request, max: usize, time: Duration) -> Result<(Fingerpri
             return Err(Failure::own(StatusCode::REQUEST_TIMEOUT, "timeout", message));
         }
     };
+    if let Some(sealing) = parts.extensions.get::<Arc<Sealing>>() {
+        sealing.check(&bytes)?;
+    }
     let mut hasher = blake3::Hasher::new();
     for part in [parts.method.as_str().as_bytes(), parts.uri.path().as_bytes(), &bytes] {
         hasher.update(&(part.len() as u64).to_le_bytes()).update(part);

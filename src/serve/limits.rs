@@ -24,8 +24,10 @@ pub(super) const BLOCKS_TIME: Duration = Duration::from_secs(120);
 /// The time for a request that is no operation, its body aside.
 pub(super) const REQUEST_TIME: Duration = Duration::from_secs(60);
 
-/// How long an answer waits for a client that takes none of it.
+/// How long an answer waits for a client that takes less than [`STALL_BYTES`] of it.
 pub(super) const STALL: Duration = Duration::from_secs(60);
+/// 4 KiB a second.
+pub(super) const STALL_BYTES: usize = 240 << 10;
 
 /// Requests that are answered at once.
 pub(super) const REQUESTS: usize = 512;

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::auth::Access;
 use super::error::ServeError;
 use super::fetch::{AT_ONCE, Fetches, Peers};
-use super::limits::{CONNECTIONS, DRAIN, HANDSHAKE, HEADER_TIME, HEADERS, REQUESTS, STALL};
+use super::limits::{CONNECTIONS, DRAIN, HANDSHAKE, HEADER_TIME, HEADERS, REQUESTS, STALL, STALL_BYTES};
 use super::numbers::Numbers;
 use super::operation::Operations;
 use super::options::ServeOptions;
@@ -211,7 +211,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
         .max_buf_size(HEADERS)
-        .serve_connection(TokioIo::new(Steady::new(stream, STALL)), service);
+        .serve_connection(TokioIo::new(Steady::new(stream, STALL, STALL_BYTES)), service);
     // How a client leaves is its own affair; what it asked was answered or dropped.
     if let Err(error) = watcher.watch(served).await {
         tracing::debug!(from = %connected.peer, %error, "a connection ended early");

@@ -25,6 +25,7 @@ mod tls;
 mod auth;
 mod limits;
 mod answer;
+mod seal;
 mod body;
 mod asked;
 mod operation;

@@ -21,6 +21,7 @@ use super::limits::REQUEST_TIME;
 use super::numbers::Numbers;
 use super::operation::Operations;
 use super::probe::Probes;
+use super::seal::Sealing;
 use super::session::{Kind, Sessions};
 use crate::model::World;
 use crate::region::LocalRegion;
@@ -150,7 +151,7 @@ async fn in_time(request: Request, next: Next) -> Answer {
     }
 }
 
-async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Answer {
+async fn around(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Answer {
     let began = app.world.clock.since_boot();
     let id = request_id(request.headers()).unwrap_or_else(|| app.world.ids.random().to_string());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
@@ -164,18 +165,21 @@ async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> An
         Some(Ok(who)) => who.to_string(),
         Some(Err(_)) | None => "nobody".to_owned(),
     };
-    let answer = match admitted {
-        Some(Err(failure)) => Err(failure),
-        Some(Ok(_)) | None => {
+    let (sealing, whole) = Sealing::of(&request);
+    let answer = match (admitted, whole) {
+        (Some(Err(failure)), _) | (_, Err(failure)) => Err(failure),
+        (Some(Ok(_)) | None, Ok(())) => {
+            request.extensions_mut().insert(Arc::clone(&sealing));
             let works = route.as_deref() != Some(WAITING);
             run(&app, works, request, next).await
         }
     };
     let now = app.world.clock.now();
-    let mut answer = match answer {
+    let answer = match answer {
         Ok(answer) => told(answer, now),
         Err(failure) => failure.answer(now),
     };
+    let mut answer = sealing.seal(answer).await;
     if let Ok(id) = HeaderValue::from_str(&id) {
         answer.headers_mut().insert(REQUEST_ID, id);
     }

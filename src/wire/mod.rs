@@ -6,6 +6,8 @@
 //! Small things travel as JSON in the [`Envelope`]; hashes and blocks as bytes. Whatever may take longer than one
 //! request should is an [`Operation`]: begun with one request, asked after with others, so that a cut connection
 //! costs a question and not the work.
+//!
+//! Every request of the program and every answer to it is under a [seal](seal::Seal).
 
 pub mod envelope;
 pub mod call;
@@ -13,6 +15,7 @@ pub mod record;
 pub mod region;
 pub mod operation;
 pub mod blocks;
+pub mod seal;
 pub mod metrics;
 pub mod served;
 

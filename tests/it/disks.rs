@@ -9,7 +9,8 @@ use std::process::Command;
 
 use crate::support::{World, allocated, assert_same_bytes, assert_same_tree, repository};
 
-fn tool(name: &str, args: &[&str]) -> serde_json::Value {
+/// Runs one of `tests/tools`; gives what it says of its work.
+pub(crate) fn tool(name: &str, args: &[&str]) -> serde_json::Value {
     let out = Command::new("python3").arg(repository().join("tests/tools").join(name)).args(args).output().unwrap();
     assert!(out.status.success(), "{name}: {}", String::from_utf8_lossy(&out.stderr));
     let text = String::from_utf8(out.stdout).unwrap();

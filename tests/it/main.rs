@@ -19,5 +19,8 @@ mod disks;
 mod kill;
 mod served;
 mod serve;
+mod killed;
+mod proxy;
+mod links;
 mod scenarios;
 mod scenario_acts;

@@ -12,20 +12,20 @@ use crate::kill::Chance;
 use crate::support::{World, assert_same_tree};
 
 /// A running `serve`.
-struct Served {
+pub(crate) struct Served {
     child: Child,
     region: &'static str,
-    origin: String,
+    pub(crate) origin: String,
     args: Vec<String>,
 }
 
 impl Served {
     /// Serves the directory of the region's name.
-    fn start(world: &World, region: &'static str, args: &[&str]) -> Self {
+    pub(crate) fn start(world: &World, region: &'static str, args: &[&str]) -> Self {
         Self::at(world, region, "127.0.0.1:0", args.iter().map(|arg| (*arg).to_owned()).collect())
     }
 
-    fn at(world: &World, region: &'static str, listen: &str, args: Vec<String>) -> Self {
+    pub(crate) fn at(world: &World, region: &'static str, listen: &str, args: Vec<String>) -> Self {
         fs::create_dir_all(world.path(region)).unwrap();
         let log = fs::File::options().create(true).append(true).open(world.path(format!("{region}.log"))).unwrap();
         let mut child = world
@@ -44,19 +44,19 @@ impl Served {
     }
 
     /// Kills it as a power cut would.
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Serves again what was killed, at the same place.
-    fn again(self, world: &World) -> Self {
+    pub(crate) fn again(self, world: &World) -> Self {
         let listen = self.origin.split_once("://").unwrap().1.to_owned();
         Self::at(world, self.region, &listen, self.args.clone())
     }
 
     /// Asks it to end, which it does well.
-    fn end(mut self) {
+    pub(crate) fn end(mut self) {
         Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
         assert_eq!(self.child.wait().unwrap().code(), Some(0), "{} did not end well", self.region);
     }

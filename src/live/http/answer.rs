@@ -13,6 +13,9 @@ use crate::model::observed::RegionStatus;
 use crate::replica::port::TransferError;
 use crate::wire::{Envelope, EnvelopeStatus, Operation};
 
+/// What a region says to a question that was changed on its way there.
+const CHANGED: &str = "changed";
+
 /// Why a call brought nothing.
 #[derive(Debug)]
 pub(super) enum CallError {
@@ -71,11 +74,21 @@ impl CallError {
         Self::Unclear { error: with(error, &told), lost: false }
     }
 
+    /// The question that the region got, or the answer that came, is not the one that was sent.
+    pub(super) fn changed(origin: &str, asked: &Asked) -> Self {
+        let reason = format!("what {origin} was asked, or its answer, was changed on the way");
+        let help = "something between the two damages what passes through it; TLS would not let it pass";
+        match Self::unclear(silence::unknown(reason, Some(help)), Some(asked)) {
+            Self::Unclear { error, lost: _ } => Self::Unclear { error, lost: true },
+            other @ (Self::Said(_) | Self::Interrupted) => other,
+        }
+    }
+
     /// Whether the same question may get an answer later.
     pub(super) fn was_lost(&self) -> bool {
         match self {
             Self::Unclear { lost, .. } => *lost,
-            Self::Said(said) => said.is_busy(),
+            Self::Said(said) => said.is_busy() || said.code == CHANGED,
             Self::Interrupted => false,
         }
     }

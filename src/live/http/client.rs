@@ -10,12 +10,13 @@ use reqwest::{Certificate, Identity, Method, StatusCode};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::answer::{CallError, said};
-use super::deadlines::Deadlines;
+use super::answer::{CallError, said, senseless};
+use super::deadlines::{Deadlines, Pace};
 use crate::config::Credential;
 use crate::live::port::PortError;
 use crate::live::silence;
 use crate::model::{RegionId, World};
+use crate::wire::seal::{SEAL, Seal};
 use crate::wire::{API, BYTES, IDEMPOTENCY_KEY, REQUEST_ID};
 
 /// How often a lost question is asked in all.
@@ -38,10 +39,10 @@ pub(super) enum Body {
 }
 
 impl Body {
-    const fn len(&self) -> usize {
+    fn bytes(&self) -> &[u8] {
         match self {
-            Self::Nothing => 0,
-            Self::Json(bytes) | Self::Bytes(bytes) => bytes.len(),
+            Self::Nothing => &[],
+            Self::Json(bytes) | Self::Bytes(bytes) => bytes,
         }
     }
 }
@@ -59,7 +60,7 @@ pub(super) struct Ask {
     pub(super) key: Option<Uuid>,
     /// How long the region may work before it answers that it has begun.
     pub(super) prefer: Option<Duration>,
-    /// For the whole.
+    /// Until the answer begins; from then on it must go on. For the whole, where regions are observed by it.
     pub(super) deadline: Duration,
     /// The most that is read of the answer.
     pub(super) most: usize,
@@ -187,14 +188,19 @@ impl Client {
             wanted: ask.wanted,
             request: request.to_owned(),
         };
-        let deadline = if ask.body.len() >= BULK_BYTES { ask.deadline.max(self.deadlines.bulk) } else { ask.deadline };
+        let deadline =
+            if ask.body.bytes().len() >= BULK_BYTES { ask.deadline.max(self.deadlines.bulk) } else { ask.deadline };
         let lost = |error: reqwest::Error, asked: &Asked| {
             CallError::lost(silence::no_answer(&self.origin, &error, deadline), asked)
         };
-        let mut sent = self.plain(ask).map_err(|error| CallError::unclear(error, None))?.timeout(deadline);
-        sent = sent.header(REQUEST_ID, request);
-        if let Some(key) = ask.key {
-            sent = sent.header(IDEMPOTENCY_KEY, key.to_string());
+        let client = self.client().map_err(|error| CallError::unclear(error, None))?;
+        let mut sent = client.request(ask.method.clone(), self.address(&ask.path)).header(REQUEST_ID, request);
+        if asked.observes() {
+            sent = sent.timeout(deadline);
+        }
+        let key = ask.key.map(|key| key.to_string());
+        if let Some(key) = &key {
+            sent = sent.header(IDEMPOTENCY_KEY, key);
         }
         if let Some(wait) = ask.prefer {
             sent = sent.header("prefer", format!("respond-async, wait={}", wait.as_secs()));
@@ -204,7 +210,15 @@ impl Client {
             Body::Json(json) => sent.header(CONTENT_TYPE, "application/json").body(json.clone()),
             Body::Bytes(bytes) => sent.header(CONTENT_TYPE, BYTES).body(bytes.clone()),
         };
-        let mut response = sent.send().await.map_err(|error| lost(error, &asked))?;
+        let mut sent = sent.build().map_err(|error| lost(error, &asked))?;
+        let (key, body) = (key.as_deref().map(str::as_bytes), ask.body.bytes());
+        let seal = Seal::of_request(ask.method.as_str(), sent.url().path(), sent.url().query(), key, body);
+        if let Ok(seal) = HeaderValue::try_from(seal.to_string()) {
+            sent.headers_mut().insert(SEAL, seal);
+        }
+        let late = |asked: &Asked| CallError::lost(silence::late(&self.origin, deadline), asked);
+        let answered = tokio::time::timeout(deadline, client.execute(sent)).await.map_err(|_| late(&asked))?;
+        let mut response = answered.map_err(|error| lost(error, &asked))?;
         if let Some(named) = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_id(id)) {
             named.clone_into(&mut asked.request);
         }
@@ -212,25 +226,47 @@ impl Client {
         let is_bytes = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == BYTES);
         let most = if status.is_success() { ask.most } else { ERROR_BYTES };
         let announced = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let mut body = Vec::new();
+        let given = response.headers().get(SEAL).map(|seal| seal.to_str().ok().and_then(|seal| seal.parse().ok()));
+        let (mut body, mut whole) = (Vec::new(), true);
+        let mut pace = Pace::new(self.deadlines.pace, self.world.clock.since_boot());
         if announced.is_none_or(|length: u64| length <= most as u64) {
             loop {
-                match response.chunk().await {
-                    Ok(Some(chunk)) if body.len() + chunk.len() <= most => body.extend_from_slice(&chunk),
-                    Ok(Some(_)) => return Err(self.endless(status, &body, asked)),
-                    Ok(None) => break,
+                let left = pace.left(self.world.clock.since_boot());
+                match tokio::time::timeout(left, response.chunk()).await {
+                    Ok(Ok(Some(chunk))) if body.len() + chunk.len() <= most => {
+                        pace.moves(chunk.len(), self.world.clock.since_boot());
+                        body.extend_from_slice(&chunk);
+                    }
+                    Ok(Ok(Some(_))) => return Err(self.endless(status, &body, asked)),
+                    Ok(Ok(None)) => break,
+                    Err(_) if pace.keeps_up(self.world.clock.since_boot()) => {}
                     // An error that was cut is an error all the same.
-                    Err(_) if !status.is_success() => break,
-                    Err(error) => return Err(lost(error, &asked)),
+                    Ok(Err(_)) | Err(_) if !status.is_success() => {
+                        whole = false;
+                        break;
+                    }
+                    Ok(Err(error)) => return Err(lost(error, &asked)),
+                    Err(_) => {
+                        let quiet = pace.quiet(self.world.clock.since_boot());
+                        let slow = silence::slow(&self.origin, pace.came, self.deadlines.pace, quiet);
+                        return Err(CallError::lost(slow, &asked));
+                    }
                 }
             }
         } else if status.is_success() {
             return Err(self.endless(status, &body, asked));
+        } else {
+            whole = false;
         }
-        if status.is_success() {
-            return Ok(Answer { status, is_bytes, body, asked });
+        match given {
+            Some(given) if whole && given != Some(seal.of_answer(status.as_u16(), &body)) => {
+                Err(CallError::changed(&self.origin, &asked))
+            }
+            // Every region seals what it says; this is somebody else's answer, or a region's with its seal lost.
+            None if status.is_success() => Err(senseless(self, Answer { status, is_bytes, body, asked })),
+            Some(_) | None if status.is_success() => Ok(Answer { status, is_bytes, body, asked }),
+            Some(_) | None => Err(said(self, status, &body, asked)),
         }
-        Err(said(self, status, &body, asked))
     }
 
     /// More than the call can need.

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Bytes that an answer brings in each [`Deadlines::pace`], until its end: 4 KiB a second in twenty.
+pub(super) const LEAST: usize = 80 << 10;
+
 /// The deadlines of one region's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
@@ -11,8 +14,11 @@ pub struct Deadlines {
     pub snapshot: Duration,
     /// For any other short question and its answer.
     pub call: Duration,
-    /// For a request or an answer that carries much: blocks, hashes, manifests.
+    /// For a request that carries much, or whose answer does, until the answer begins: blocks, hashes, manifests.
     pub bulk: Duration,
+    /// In so long an answer that has begun brings at least 80 KiB more, or ends: slow is not dead, and what
+    /// only drips is.
+    pub pace: Duration,
     /// How long the region may work on the whole of an operation before it answers that it has begun.
     pub begin: Duration,
     /// How long the region holds the question after an operation back, until there is something new.
@@ -31,10 +37,54 @@ impl Deadlines {
             snapshot: timeout,
             call: timeout.max(Duration::from_secs(10)),
             bulk: Duration::from_secs(120),
+            pace: Duration::from_secs(20),
             begin: Duration::from_secs(2),
             wait: Duration::from_secs(10),
             lost: Duration::from_secs(30),
             pause: Duration::from_secs(1),
         }
+    }
+}
+
+/// How an answer goes on.
+#[derive(Debug)]
+pub(super) struct Pace {
+    window: Duration,
+    began: Duration,
+    /// When something came for the last time.
+    last: Duration,
+    /// Bytes of this window.
+    pub(super) came: usize,
+}
+
+impl Pace {
+    /// From `now` on.
+    pub(super) const fn new(window: Duration, now: Duration) -> Self {
+        Self { window, began: now, last: now, came: 0 }
+    }
+
+    /// So many bytes came.
+    pub(super) const fn moves(&mut self, bytes: usize, now: Duration) {
+        self.came += bytes;
+        self.last = now;
+    }
+
+    /// For how long nothing has come, where that is most of the window: what still drips is another trouble.
+    pub(super) fn quiet(&self, now: Duration) -> Option<Duration> {
+        Some(now.saturating_sub(self.last)).filter(|quiet| *quiet >= self.window / 2)
+    }
+
+    /// Until the window is over.
+    pub(super) fn left(&self, now: Duration) -> Duration {
+        (self.began + self.window).saturating_sub(now)
+    }
+
+    /// Whether enough came in the window, which is over; if so, the next one begins.
+    pub(super) fn keeps_up(&mut self, now: Duration) -> bool {
+        let enough = self.came >= LEAST;
+        if enough {
+            (self.began, self.came) = (now, 0);
+        }
+        enough
     }
 }

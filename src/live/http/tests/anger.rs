@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::hostile::{Doing, Hostile, angry, bytes, good, http};
+use super::hostile::{Doing, Hostile, Seen, angry, bytes, good, http, sealed};
 use super::*;
+use crate::live::http::deadlines::LEAST;
 use crate::live::port::{PointSelector, PortError, RegionPort};
 use crate::model::observed::RegionStatus;
 use crate::model::point::{Point, PointKind, PointState};
@@ -11,7 +12,8 @@ use crate::model::{ByteCount, Digest, Timestamp};
 use crate::replica::giving::PointContents;
 use crate::replica::manifest::{Entry, Manifest, Node};
 use crate::replica::port::{BlockAddress, Source, Target, TransferError};
-use crate::wire::blocks;
+use crate::wire::seal::{SEAL, Seal};
+use crate::wire::{Envelope, blocks};
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(5);
@@ -81,6 +83,77 @@ async fn whatever_comes_instead_of_an_answer_ends_in_time_and_is_named() {
             assert!(words.starts_with("west: "), "{words}");
         }
     }
+}
+
+/// A list of points as a region answers it, with something done to it.
+async fn points_of(change: impl Fn(&Seen, Vec<u8>) -> Doing + Send + Sync + 'static) -> (String, usize) {
+    let body = serde_json::to_vec(&Envelope::success(Timestamp::from_micros(0), [&contents().point])).unwrap();
+    let server = Hostile::doing(move |_, seen| change(seen, sealed(seen, "200 OK", "application/json", &body))).await;
+    let asked = within(SOON, region(&server.origin).points(&web())).await;
+    let (_, reason) = unclear(asked.expect_err("it passed"));
+    assert!(reason.contains("GET resources/vm/web/points"), "{reason}");
+    (reason, server.seen().len())
+}
+
+/// Every bit of an answer counts, those that no block's hash is over too.
+#[tokio::test]
+async fn an_answer_that_was_changed_on_the_way_is_none() {
+    let altered = |answer: Vec<u8>, from: &str, to: &str| {
+        let text = String::from_utf8(answer).unwrap();
+        assert!(text.contains(from), "{text}");
+        Doing::Say(text.replacen(from, to, 1).into_bytes())
+    };
+    let changes = [
+        ("\"sequence\":3", "\"sequence\":7"),
+        ("1970-01-01", "1971-01-01"),
+        ("\"east\"", "\"eas5\""),
+        ("HTTP/1.1 200", "HTTP/1.1 201"),
+        ("x-seal: ", "x-seal: 0"),
+    ];
+    for (from, to) in changes {
+        let (reason, tries) = points_of(move |_, answer| altered(answer, from, to)).await;
+        assert!(reason.contains("was changed on the way") && tries == 5, "{from}: {reason} after {tries}");
+    }
+    // Without its seal it is somebody else's.
+    let (reason, tries) = points_of(move |_, answer| altered(answer, "x-seal: ", "x-sea1: ")).await;
+    assert!(reason.contains("something else than a list of points") && tries == 1, "{reason} after {tries}");
+    // The answer to another question, whole and sealed.
+    let (reason, _) = points_of(|seen, _| {
+        let other = Seen { line: seen.line.replace("/web/", "/wea/"), ..seen.clone() };
+        let body = serde_json::to_vec(&Envelope::success(Timestamp::from_micros(0), Vec::<Point>::new())).unwrap();
+        let seal = Seal::of_request("GET", other.line.split_once(' ').unwrap().1, None, None, b"");
+        let headers = other.headers.replace(seen.header(SEAL).unwrap(), &seal.to_string());
+        Doing::Say(sealed(&Seen { headers, ..other }, "200 OK", "application/json", &body))
+    })
+    .await;
+    assert!(reason.contains("was changed on the way"), "{reason}");
+}
+
+#[tokio::test]
+async fn an_answer_that_has_begun_goes_on_or_ends() {
+    // Head and a part of the body come at once.
+    let (reason, _) = points_of(|_, answer| {
+        let begun = answer.len() - 40;
+        Doing::Begin(answer, begun, None)
+    })
+    .await;
+    assert!(reason.contains("in the middle of its answer: nothing came for"), "{reason}");
+    let (reason, _) = points_of(|_, answer| {
+        let begun = answer.len() - 40;
+        Doing::Begin(answer, begun, Some(Duration::from_millis(50)))
+    })
+    .await;
+    assert!(reason.contains("answers too slowly: "), "{reason}");
+    // Much that comes slowly is waited for: longer than any one deadline of a short question.
+    let body = serde_json::to_vec(&Envelope::success(Timestamp::from_micros(0), vec![contents().point; 4000])).unwrap();
+    let length = body.len();
+    assert!(length > 12 * LEAST, "{length}");
+    let server = Hostile::doing(move |_, seen| {
+        Doing::Steadily(sealed(seen, "200 OK", "application/json", &body), LEAST / 2, Duration::from_millis(100))
+    })
+    .await;
+    let points = within(SOON * 3, region(&server.origin).points(&web())).await.unwrap();
+    assert_eq!((points.len(), server.seen().len()), (4000, 1));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::model::Timestamp;
 use crate::wire::Envelope;
+use crate::wire::seal::{SEAL, Seal};
 
 /// One request as it arrived.
 #[derive(Debug, Clone)]
@@ -28,10 +29,16 @@ impl Seen {
 /// What is done to a request.
 #[derive(Debug, Clone)]
 pub(super) enum Doing {
+    /// This answer as regions give it: status, type, body, and its seal.
+    Answer(String, &'static str, Vec<u8>),
     /// These bytes, and the connection is closed.
     Say(Vec<u8>),
     /// Byte by byte, with pauses.
     Trickle(Vec<u8>, Duration),
+    /// So many bytes at once, the rest byte by byte with pauses or never.
+    Begin(Vec<u8>, usize, Option<Duration>),
+    /// Pieces of so many bytes, with pauses.
+    Steadily(Vec<u8>, usize, Duration),
     /// Nothing, and the connection is held.
     Stall,
     /// The connection is closed without a word.
@@ -65,7 +72,11 @@ impl Hostile {
                         kept.push(request.clone());
                         kept.len() - 1
                     };
-                    carry_out(connection, answer(nth, &request)).await;
+                    let doing = match answer(nth, &request) {
+                        Doing::Answer(status, kind, body) => Doing::Say(sealed(&request, &status, kind, &body)),
+                        other => other,
+                    };
+                    carry_out(connection, doing).await;
                 });
             }
         });
@@ -88,6 +99,7 @@ impl Hostile {
 
 async fn carry_out(mut connection: TcpStream, doing: Doing) {
     match doing {
+        Doing::Answer(..) => {}
         Doing::Say(bytes) => {
             let _ = connection.write_all(&bytes).await;
             let _ = connection.shutdown().await;
@@ -95,6 +107,21 @@ async fn carry_out(mut connection: TcpStream, doing: Doing) {
         Doing::Trickle(bytes, pause) => {
             for byte in bytes {
                 if connection.write_all(&[byte]).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(pause).await;
+            }
+        }
+        Doing::Begin(bytes, at, pause) => {
+            let _ = connection.write_all(&bytes[..at]).await;
+            match pause {
+                Some(pause) => Box::pin(carry_out(connection, Doing::Trickle(bytes[at..].to_vec(), pause))).await,
+                None => Box::pin(carry_out(connection, Doing::Stall)).await,
+            }
+        }
+        Doing::Steadily(bytes, length, pause) => {
+            for piece in bytes.chunks(length) {
+                if connection.write_all(piece).await.is_err() {
                     return;
                 }
                 tokio::time::sleep(pause).await;
@@ -146,6 +173,19 @@ pub(super) fn http(status: &str, kind: &str, body: &[u8]) -> Vec<u8> {
     answer
 }
 
+/// An answer in HTTP under its seal.
+pub(super) fn sealed(seen: &Seen, status: &str, kind: &str, body: &[u8]) -> Vec<u8> {
+    let (method, target) = seen.line.split_once(' ').unwrap();
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    let key = seen.header("idempotency-key").map(str::as_bytes);
+    let seal = Seal::of_request(method, path, query, key, &seen.body);
+    assert_eq!(seen.header(SEAL), Some(seal.to_string().as_str()), "requests are sealed");
+    let seal = seal.of_answer(status[..3].parse().unwrap(), body);
+    let answer = http(status, kind, body);
+    let (line, rest) = answer.split_at(answer.iter().position(|byte| *byte == b'\n').unwrap() + 1);
+    [line, format!("{SEAL}: {seal}\r\n").as_bytes(), rest].concat()
+}
+
 /// A success with data.
 pub(super) fn good(data: impl serde::Serialize) -> Doing {
     answered("200 OK", data)
@@ -153,15 +193,15 @@ pub(super) fn good(data: impl serde::Serialize) -> Doing {
 
 pub(super) fn answered(status: &str, data: impl serde::Serialize) -> Doing {
     let body = serde_json::to_vec(&Envelope::success(Timestamp::from_micros(0), data)).unwrap();
-    Doing::Say(http(status, "application/json", &body))
+    Doing::Answer(status.to_owned(), "application/json", body)
 }
 
 /// An error in a region's own form.
 pub(super) fn angry(status: &str, message: &str, data: impl serde::Serialize) -> Doing {
     let body = Envelope::error(Timestamp::from_micros(0), message.to_owned(), Some(data));
-    Doing::Say(http(status, "application/json", &serde_json::to_vec(&body).unwrap()))
+    Doing::Answer(status.to_owned(), "application/json", serde_json::to_vec(&body).unwrap())
 }
 
 pub(super) fn bytes(body: &[u8]) -> Doing {
-    Doing::Say(http("200 OK", "application/octet-stream", body))
+    Doing::Answer("200 OK".to_owned(), "application/octet-stream", body.to_vec())
 }

@@ -20,6 +20,7 @@ fn deadlines() -> Deadlines {
         snapshot: Duration::from_millis(500),
         call: Duration::from_millis(500),
         bulk: Duration::from_secs(20),
+        pace: Duration::from_millis(600),
         begin: Duration::ZERO,
         wait: Duration::ZERO,
         lost: Duration::from_millis(900),

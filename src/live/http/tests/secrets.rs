@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 
-use super::hostile::{Doing, Hostile, good, http};
+use super::hostile::{Doing, Hostile, Seen, good, sealed};
 use super::*;
 use crate::config::credentials::{ClientCertificate, PemFile, Secret};
 use crate::live::port::{PortError, RegionPort};
@@ -121,9 +121,13 @@ async fn tls(authority: &Authority, clients: Option<&Authority>) -> SocketAddr {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
                 let Ok(mut connection) = acceptor.accept(connection).await else { return };
-                let _ = connection.read(&mut [0; 4096]).await;
+                let mut head = [0; 4096];
+                let length = connection.read(&mut head).await.unwrap_or_default();
+                let head = String::from_utf8_lossy(&head[..length]).replace("\r\n", "\n");
+                let Some((line, headers)) = head.split_once(" HTTP/1.1\n") else { return };
+                let seen = Seen { line: line.to_owned(), headers: headers.to_owned(), body: Vec::new() };
                 let body = br#"{"status":"success","timestamp":"2026-01-01T00:00:00Z","data":[]}"#;
-                let _ = connection.write_all(&http("200 OK", "application/json", body)).await;
+                let _ = connection.write_all(&sealed(&seen, "200 OK", "application/json", body)).await;
                 let _ = connection.shutdown().await;
             });
         }
