@@ -22,5 +22,6 @@ mod serve;
 mod killed;
 mod proxy;
 mod links;
+mod served_example;
 mod scenarios;
 mod scenario_acts;

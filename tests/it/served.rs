@@ -13,7 +13,7 @@ use crate::support::{World, assert_same_tree};
 
 /// A running `serve`.
 pub(crate) struct Served {
-    child: Child,
+    pub(crate) child: Child,
     region: &'static str,
     pub(crate) origin: String,
     args: Vec<String>,
