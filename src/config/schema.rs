@@ -7,6 +7,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
+use super::credentials::document::CredentialsDoc;
 use super::document::TopologyDoc;
 use super::region::RegionDoc;
 
@@ -18,6 +19,11 @@ pub fn topology() -> Value {
 /// The schema of a region's own file, committed as `schemas/region.schema.json`.
 pub fn region() -> Value {
     of::<RegionDoc>()
+}
+
+/// The schema of a credentials file, committed as `schemas/credentials.schema.json`.
+pub fn credentials() -> Value {
+    of::<CredentialsDoc>()
 }
 
 fn of<T: JsonSchema>() -> Value {
@@ -87,6 +93,10 @@ text_form! {
     AddressText = { "type": "string", "pattern": r"^(vm|storage|network|config|state)\.[A-Za-z0-9_-]*(\{[0-9]+\.\.[0-9]+\})?[A-Za-z0-9_-]*$" };
     /// An endpoint.
     EndpointText = { "type": "string", "pattern": "^([Hh][Tt][Tt][Pp][Ss]?://|[Ff][Ii][Ll][Ee]:)" };
+    /// An origin.
+    OriginText = { "type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+/?$" };
+    /// An address with a port.
+    SocketText = { "type": "string", "pattern": "^([0-9.]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}$", "examples": ["10.1.2.3:5000"] };
     /// A duration with its unit.
     DurationText = { "type": "string", "pattern": "^ *[0-9]", "examples": ["90s", "5m", "1h30m"] };
     /// A rate.
@@ -99,7 +109,35 @@ text_form! {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    #[test]
+    fn a_credentials_file_is_checked_by_its_schema() {
+        let schema = credentials();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let accepts = |text: &str| validator.is_valid(&toml::from_str::<Value>(text).unwrap());
+        for good in [
+            "",
+            "[origins.'https://api.us-east-1.example:5000']\ntoken_file = 'a.token'\nca = 'ca.pem'\ncert = 'a.pem'\nkey = 'a.key'\nconnect = '10.1.2.3:5000'",
+            "[origins.'http://127.0.0.1:5000']\ntoken = 'x'\nconnect = '[::1]:5000'",
+        ] {
+            assert!(accepts(good), "{good}");
+        }
+        for bad in [
+            "origin = {}",
+            "[origins.'example.org']",
+            "[origins.'https://user@example.org']",
+            "[origins.'https://a']\ntokens = 'x'",
+            "[origins.'https://a']\ntoken = 'x'\ntoken_file = 'y'",
+            "[origins.'https://a']\ncert = 'x'",
+            "[origins.'https://a']\nconnect = 'somewhere'",
+            "[origins.'https://a']\ntoken = 7",
+        ] {
+            assert!(!accepts(bad), "{bad}");
+        }
+    }
 
     fn topology_accepts(text: &str) -> Result<(), String> {
         let document: Value = toml::from_str(text).unwrap();
@@ -111,7 +149,7 @@ mod tests {
     /// `SNAPSHOTS=overwrite` writes the files anew.
     #[test]
     fn committed_schemas_are_up_to_date() {
-        for (name, schema) in [("topology", topology()), ("region", region())] {
+        for (name, schema) in [("topology", topology()), ("region", region()), ("credentials", credentials())] {
             let path = format!("{}/schemas/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
             let text = format!("{schema:#}\n");
             let expected = snapbox::Data::read_from(path.as_ref(), Some(snapbox::data::DataFormat::Text)).raw();
@@ -177,10 +215,11 @@ mod tests {
         for (schema, load) in [
             (topology(), (|path| super::super::load(Some(path)).unwrap_err()) as fn(&std::path::Path) -> _),
             (region(), |path| super::super::region::load(path).unwrap_err()),
+            (credentials(), |path| super::super::credentials::load(path).unwrap_err()),
         ] {
             let mut found = Vec::new();
             keys(&schema, &schema, "", &mut found);
-            assert!(found.len() > 20, "{found:?}");
+            assert!(found.len() > 6, "{found:?}");
             for key in found {
                 let list = ["replication", "moved"].iter().find(|list| key.starts_with(&format!("{list}.")));
                 let text = match list {
@@ -188,6 +227,7 @@ mod tests {
                     None => format!("{key} = 1979-05-27"),
                 };
                 std::fs::write(&path, &text).unwrap();
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
                 let codes: Vec<_> = load(&path).0.iter().map(|problem| problem.code).collect();
                 assert!(!codes.contains(&"config::unknown-key"), "{key}: {codes:?}");
                 assert!(codes.contains(&"config::wrong-type") || codes.contains(&"config::schema-version"), "{text}");

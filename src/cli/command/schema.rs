@@ -31,6 +31,8 @@ enum Of {
     Topology,
     /// A region's own DIR/.debvisor/config.toml
     Region,
+    /// The credentials file: what is shown to regions, by their origins
+    Credentials,
     /// What `plan --format json` prints and `plan --out` saves
     Plan,
     /// One line of what `apply --format json` prints
@@ -44,6 +46,7 @@ impl Schema {
         let schema = match self.of {
             Of::Topology => config::schema::topology(),
             Of::Region => config::schema::region(),
+            Of::Credentials => config::schema::credentials(),
             Of::Plan => crate::plan::schema(),
             Of::Event => schemars::schema_for!(Event).to_value(),
             Of::Error => schemars::schema_for!(ErrorDocument).to_value(),

@@ -14,6 +14,7 @@
 //! how a credential is shown.
 
 mod secret;
+pub(super) mod document;
 mod credential;
 mod masked;
 mod read;
