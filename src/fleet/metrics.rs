@@ -22,9 +22,17 @@ pub(super) fn metrics(view: View<'_>, plan: &Plan, report: &RunReport) -> Metric
         };
         (id.clone(), metrics)
     });
+    let answered = view.observed.regions.iter().filter_map(|(observer, observation)| match observation {
+        Observation::Answered { snapshot, .. } => Some((observer, &snapshot.sightings)),
+        Observation::Silent(_) => None,
+    });
+    let sightings = answered.flat_map(|(observer, sightings)| {
+        sightings.iter().map(move |(region, known)| ((observer.clone(), region.clone()), known.clone()))
+    });
     let mut metrics = Metrics {
         syncs: std::collections::BTreeMap::new(),
         regions: regions.collect(),
+        sightings: sightings.collect(),
         reconciled_at: Some(view.now),
         reconcile_succeeded: report.class == ExitClass::Done,
         reconcile_duration: report.duration,

@@ -19,7 +19,7 @@ use super::store::Store;
 use crate::live::port::PortError;
 use crate::model::policy::HealthPolicy;
 use crate::model::region::{RegionRecord, RegionSnapshot, Role};
-use crate::model::sighting::{Probe, Sighting, has_caught_up};
+use crate::model::sighting::{Evidence, Probe, Sighting, has_caught_up};
 use crate::model::work::Link;
 use crate::model::{ByteCount, RegionId, Timestamp};
 
@@ -230,6 +230,13 @@ impl LocalRegion {
         let inner = Arc::clone(&self.inner);
         blocking(move || observe::recorded(&*inner.disk, &inner.layout).map(|snapshot| inner.with_sightings(snapshot)))
             .await
+    }
+
+    /// What is known of the others now.
+    pub fn sightings(&self) -> BTreeMap<RegionId, Evidence> {
+        let watch = self.inner.watch();
+        let now = self.inner.moment(&watch);
+        watch.known.iter().map(|(id, known)| (id.clone(), known.evidence(now, &watch.policy))).collect()
     }
 
     /// Whether `region` answers again and is not known to have caught up.

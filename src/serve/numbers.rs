@@ -1,5 +1,6 @@
 //! Counts what the server does.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -43,6 +44,7 @@ impl Numbers {
             operations: 0,
             readings: 0,
             receivings: 0,
+            sightings: BTreeMap::new(),
         }
     }
 }

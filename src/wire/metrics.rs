@@ -14,6 +14,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use super::served::SIGHTINGS;
+use crate::model::sighting::Evidence;
 use crate::model::{RegionId, ResourceKey, Timestamp};
 
 /// What is known of one resource at one target.
@@ -49,6 +51,8 @@ pub struct Metrics {
     pub syncs: BTreeMap<(ResourceKey, RegionId), SyncMetrics>,
     /// By region.
     pub regions: BTreeMap<RegionId, RegionMetrics>,
+    /// By observer and region: what regions know of each other from asking.
+    pub sightings: BTreeMap<(RegionId, RegionId), Evidence>,
     /// When the last reconcile ended.
     pub reconciled_at: Option<Timestamp>,
     /// Whether all of it succeeded.
@@ -89,6 +93,7 @@ impl Metrics {
         let Self {
             syncs,
             regions,
+            sightings,
             reconciled_at,
             reconcile_succeeded,
             reconcile_duration,
@@ -150,6 +155,13 @@ impl Metrics {
             single("unobserved_regions", "Regions of which nothing can be said", *unobserved as f64),
             single("failed_actions", "Actions of the last reconcile that failed", *failed as f64),
         ];
+        families.extend(SIGHTINGS.map(|(name, help, value)| {
+            let values = sightings.iter().filter_map(|((observer, region), known)| {
+                let labels = vec![("observer", observer.to_string()), ("region", region.to_string())];
+                value(known).map(|value| (labels, value))
+            });
+            Family { name, help, values: values.collect() }
+        }));
         if let Some(at) = reconciled_at {
             families.extend([
                 single("reconcile_timestamp_seconds", "When the last reconcile ended", at.as_micros() as f64 / 1e6),
@@ -198,6 +210,7 @@ impl Collector for Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::observed::RegionStatus;
 
     #[test]
     fn the_text_is_what_dashboards_read() {
@@ -221,6 +234,19 @@ mod tests {
                 ),
                 ("east".parse().unwrap(), RegionMetrics::default()),
             ]),
+            sightings: BTreeMap::from([(
+                ("west".parse().unwrap(), "east".parse().unwrap()),
+                Evidence {
+                    status: RegionStatus::Unreachable,
+                    last_seen: Some(Duration::from_secs(90)),
+                    silent_for: Some(Duration::from_secs(60)),
+                    failures: 12,
+                    lost: true,
+                    latency: None,
+                    last_probe: None,
+                    failure: None,
+                },
+            )]),
             reconciled_at: Some(Timestamp::from_micros(1_700_000_000_500_000)),
             reconcile_succeeded: true,
             reconcile_duration: Duration::from_secs(4),
@@ -236,6 +262,10 @@ mod tests {
             r#"debvisor_region_last_sync_bytes{resource="web-1",type="vm",target="west"} 1099511627776.0"#,
             r#"debvisor_region_up{region="east"} 0.0"#,
             r#"debvisor_region_latency_seconds{region="west"} 0.0012"#,
+            r#"debvisor_region_sighting_last_seen_seconds{observer="west",region="east"} 90.0"#,
+            r#"debvisor_region_sighting_silence_seconds{observer="west",region="east"} 60.0"#,
+            r#"debvisor_region_sighting_failures{observer="west",region="east"} 12.0"#,
+            r#"debvisor_region_sighting_lost{observer="west",region="east"} 1.0"#,
             "debvisor_region_drift 2.0",
             "debvisor_region_reconcile_timestamp_seconds 1700000000.5",
             "debvisor_region_reconcile_success 1.0",

@@ -12,9 +12,34 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::model::RegionId;
+use crate::model::sighting::Evidence;
 
 /// The content type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// One number of what a region knows of another: its name with its unit, its help, and its value where there is one.
+pub(super) type OfSighting = (&'static str, &'static str, fn(&Evidence) -> Option<f64>);
+
+/// What is told of every region that another one asks after, here and in the metrics file.
+pub(super) const SIGHTINGS: [OfSighting; 5] = [
+    (
+        "sighting_last_seen_seconds",
+        "Time since the region last answered the observer; missing where it never did",
+        |known| known.last_seen.map(|age| age.as_secs_f64()),
+    ),
+    ("sighting_silence_seconds", "How long the region has been silent to the observer; 0 where it is not", |known| {
+        Some(known.silent_for.unwrap_or_default().as_secs_f64())
+    }),
+    ("sighting_failures", "How many probes of the observer in a row met silence", |known| {
+        Some(f64::from(known.failures))
+    }),
+    ("sighting_lost", "Whether the silence is enough for the observer to count the region as lost", |known| {
+        Some(f64::from(u8::from(known.lost)))
+    }),
+    ("sighting_latency_seconds", "How long the region's last answer to the observer took", |known| {
+        known.latency.map(|latency| latency.as_secs_f64())
+    }),
+];
 
 /// By method, route and status: how many, and how long they took together.
 pub type Requests = BTreeMap<(String, String, u16), (u64, Duration)>;
@@ -36,6 +61,8 @@ pub struct ServedMetrics {
     pub readings: u64,
     /// Open receivings of others.
     pub receivings: u64,
+    /// What the region knows of the others from asking them.
+    pub sightings: BTreeMap<RegionId, Evidence>,
 }
 
 impl ServedMetrics {
@@ -57,7 +84,7 @@ struct Numbers(ServedMetrics);
 
 impl Collector for Numbers {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let ServedMetrics { region, requests, sent, received, operations, readings, receivings } = &self.0;
+        let ServedMetrics { region, requests, sent, received, operations, readings, receivings, sightings } = &self.0;
         let own = [("region", region.to_string())];
         let mut asked = encoder.encode_descriptor("requests", "Requests answered", None, MetricType::Counter)?;
         for ((method, route, status), (count, _)) in requests {
@@ -85,6 +112,17 @@ impl Collector for Numbers {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             ConstGauge::new(*count as f64).encode(metric.encode_family(&own)?)?;
         }
+        for (name, help, value) in SIGHTINGS {
+            let found: Vec<_> = sightings.iter().filter_map(|(seen, known)| Some((seen, value(known)?))).collect();
+            if found.is_empty() {
+                continue;
+            }
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (seen, value) in found {
+                let labels = [("observer", region.to_string()), ("region", seen.to_string())];
+                ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
+            }
+        }
         Ok(())
     }
 }
@@ -92,6 +130,7 @@ impl Collector for Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::observed::RegionStatus;
 
     #[test]
     fn the_text_is_what_dashboards_read() {
@@ -104,6 +143,7 @@ mod tests {
             operations: 1,
             readings: 2,
             receivings: 0,
+            sightings: BTreeMap::from([("west".parse().unwrap(), evidence()), ("north".parse().unwrap(), never())]),
         };
         let text = metrics.to_text();
         for line in [
@@ -114,8 +154,33 @@ mod tests {
             r#"debvisor_region_server_blocks_received_bytes_total{region="east"} 8"#,
             r#"debvisor_region_server_operations{region="east"} 1.0"#,
             r#"debvisor_region_server_readings{region="east"} 2.0"#,
+            "# HELP debvisor_region_server_sighting_failures How many probes of the observer in a row met silence",
+            r#"debvisor_region_server_sighting_last_seen_seconds{observer="east",region="west"} 90.5"#,
+            r#"debvisor_region_server_sighting_silence_seconds{observer="east",region="west"} 61.0"#,
+            r#"debvisor_region_server_sighting_silence_seconds{observer="east",region="north"} 0.0"#,
+            r#"debvisor_region_server_sighting_failures{observer="east",region="west"} 4.0"#,
+            r#"debvisor_region_server_sighting_lost{observer="east",region="west"} 1.0"#,
+            r#"debvisor_region_server_sighting_latency_seconds{observer="east",region="west"} 0.25"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n---\n{text}");
         }
+        assert!(!text.contains(r#"last_seen_seconds{observer="east",region="north"}"#), "never is no age: {text}");
+    }
+
+    fn evidence() -> Evidence {
+        Evidence {
+            status: RegionStatus::Unreachable,
+            last_seen: Some(Duration::from_millis(90_500)),
+            silent_for: Some(Duration::from_secs(61)),
+            failures: 4,
+            lost: true,
+            latency: Some(Duration::from_millis(250)),
+            last_probe: None,
+            failure: None,
+        }
+    }
+
+    fn never() -> Evidence {
+        Evidence { last_seen: None, silent_for: None, failures: 0, lost: false, latency: None, ..evidence() }
     }
 }

@@ -15,5 +15,6 @@ pub(in super::super) async fn show(State(app): State<Arc<App>>) -> Answer {
     served.operations = app.operations.under_way() as u64;
     served.readings = app.sessions.count(Kind::Reading) as u64;
     served.receivings = app.sessions.count(Kind::Receiving) as u64;
+    served.sightings = app.region.sightings();
     text(CONTENT_TYPE, served.to_text())
 }
