@@ -72,9 +72,10 @@ impl std::fmt::Debug for Token {
 }
 
 /// What a changed file differs in.
-type Stamp = (u64, u64, u64, i64, i64);
+pub(super) type Stamp = (u64, u64, u64, i64, i64);
 
-fn stamp(stat: &Metadata) -> Stamp {
+/// What `stat` says of a file's state.
+pub(super) fn stamp(stat: &Metadata) -> Stamp {
     (stat.dev(), stat.ino(), stat.size(), stat.ctime(), stat.ctime_nsec())
 }
 

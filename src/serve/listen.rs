@@ -24,10 +24,11 @@ use super::operation::Operations;
 use super::options::ServeOptions;
 use super::peer::HttpPeers;
 use super::probe::Probes;
+use super::restore::Restores;
 use super::router::{App, Connected, router};
 use super::session::{Leases, Sessions};
 use super::steady::Steady;
-use super::tls;
+use super::tls::Tls;
 use crate::config;
 use crate::live::RegionPort;
 use crate::model::World;
@@ -42,7 +43,7 @@ pub struct Server {
     app: Arc<App>,
     listener: TcpListener,
     origin: String,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<Arc<Tls>>,
     exposure: Option<ServeError>,
 }
 
@@ -59,7 +60,7 @@ pub(super) struct Means {
 #[derive(Clone)]
 struct Wiring {
     routes: axum::Router,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Server {
@@ -95,8 +96,10 @@ impl Server {
         };
         let certificates = options.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         let access = Access::new(options.token_file.as_deref(), certificates)?;
-        let tls = options.tls.as_ref().map(tls::config).transpose()?;
+        let tls = options.tls.clone().map(Tls::new).transpose()?.map(Arc::new);
         region.hold().await.map_err(ServeError::Region)?;
+        // Nobody else has the region, and no restore is under way here yet.
+        region.clear_restores(None).await.map_err(ServeError::Region)?;
         let listener = TcpListener::bind(addresses.as_slice()).await.map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
         let origin = format!("{}://{address}", if tls.is_some() { "https" } else { "http" });
@@ -108,6 +111,7 @@ impl Server {
             sessions: Arc::new(Sessions::new(Arc::clone(clock), means.leases)),
             probes: Probes::new(Arc::clone(&means.peers)),
             fetches: Fetches::new(Arc::clone(clock), means.peers, means.fetches),
+            restores: Restores::default(),
             numbers: Numbers::default(),
             drain,
             room: Semaphore::new(means.requests),
@@ -130,7 +134,7 @@ impl Server {
     /// the next durable place.
     pub async fn run(self) {
         let Self { app, listener, origin, tls, exposure: _ } = self;
-        let wiring = Wiring { routes: router(&app), tls: tls.map(TlsAcceptor::from) };
+        let wiring = Wiring { routes: router(&app), tls };
         let connections = GracefulShutdown::new();
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         tracing::info!(region = %app.region.region(), origin, "listening");
@@ -192,7 +196,8 @@ async fn connection(wiring: Wiring, stream: TcpStream, peer: SocketAddr, watcher
     let Some(tls) = tls else {
         return talk(routes, stream, Connected { peer, certificate: false }, watcher).await;
     };
-    match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+    let acceptor = TlsAcceptor::from(tls.current());
+    match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
             let certificate = stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty());
             talk(routes, stream, Connected { peer, certificate }, watcher).await;

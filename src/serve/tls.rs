@@ -1,22 +1,77 @@
 //! TLS of the server: its certificate, and the authority that client certificates must come from.
+//!
+//! The files are looked at with every connection, and read again when one of them changed, so that certificates can be
+//! renewed without a restart. Those that do not go together, such as a certificate whose key is not there yet, are
+//! told, and what was read last stays in force until they do. Connections that stand stay as they were made.
 
+use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-use super::auth::expect_private;
+use super::auth::{Stamp, expect_private, stamp};
 use super::error::ServeError;
 use super::options::TlsFiles;
 
-/// What connections are made with.
-///
+/// What connections are made with, now.
+#[derive(Debug)]
+pub(super) struct Tls {
+    files: TlsFiles,
+    read: Mutex<Read>,
+}
+
+#[derive(Debug)]
+struct Read {
+    /// The files as they were when they were last tried.
+    stamps: Stamps,
+    config: Arc<ServerConfig>,
+}
+
+/// Certificate, key and client authority; none: not there.
+type Stamps = [Option<Stamp>; 3];
+
+fn stamps(files: &TlsFiles) -> Stamps {
+    let TlsFiles { cert, key, client_ca } = files;
+    let of = |path: &Path| fs::metadata(path).ok().as_ref().map(stamp);
+    [of(cert), of(key), client_ca.as_deref().and_then(of)]
+}
+
+impl Tls {
+    /// Reads the files.
+    pub(super) fn new(files: TlsFiles) -> Result<Self, ServeError> {
+        // Looked at first: what changes meanwhile is read again.
+        let stamps = stamps(&files);
+        let config = config(&files)?;
+        Ok(Self { files, read: Mutex::new(Read { stamps, config }) })
+    }
+
+    /// For a connection that is made now.
+    pub(super) fn current(&self) -> Arc<ServerConfig> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = stamps(&self.files);
+        if now != read.stamps {
+            read.stamps = now;
+            match config(&self.files) {
+                Ok(config) => {
+                    tracing::info!("certificate, key and client authority were read again");
+                    read.config = config;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the TLS files were changed and cannot be used; those of before are");
+                }
+            }
+        }
+        Arc::clone(&read.config)
+    }
+}
+
 /// A client without a certificate may connect, so that health can be asked; what it may ask more is decided with the
 /// request. One with another authority's certificate may not.
-pub(super) fn config(files: &TlsFiles) -> Result<Arc<ServerConfig>, ServeError> {
+fn config(files: &TlsFiles) -> Result<Arc<ServerConfig>, ServeError> {
     let TlsFiles { cert, key, client_ca } = files;
     let chain = certificates("the certificate", cert)?;
     expect_private("the key", key)?;

@@ -131,3 +131,47 @@ async fn an_unprotected_region_is_not_shown_to_others() {
     });
     assert!(matches!(error.await.unwrap_err(), ServeError::Region(_) | ServeError::Listen { .. }));
 }
+
+#[tokio::test]
+async fn renewed_certificates_and_authorities_need_no_restart() {
+    let lab = Lab::new();
+    let (first, second) = (Authorities::new(), Authorities::new());
+    let replace = |name: &str, text: &str| {
+        secret(&lab, &format!("{name}.new"), text);
+        fs::rename(lab.path(&format!("{name}.new")), lab.path(name)).unwrap();
+    };
+    let (cert, key) = first.issue("127.0.0.1");
+    replace("cert.pem", &cert);
+    replace("key.pem", &key);
+    replace("ca.pem", &first.0.pem());
+    let given = Given {
+        tls_cert: Some(lab.path("cert.pem")),
+        tls_key: Some(lab.path("key.pem")),
+        client_ca: Some(lab.path("ca.pem")),
+        ..lab.given("east")
+    };
+    let east = lab.serve_as(given, Some(first.client(None))).await;
+    // Each with a connection of its own.
+    let asks = async |server: &Authorities, client: &Authorities| {
+        let client = server.client(Some(client.issue("client")));
+        client.get(east.url("snapshot")).send().await.ok().map(|answer| answer.status().as_u16())
+    };
+    assert_eq!(asks(&first, &first).await, Some(200));
+    assert_eq!(asks(&first, &second).await, None);
+
+    // Half of a renewal changes nothing; nor does what is no certificate.
+    let (cert, key) = second.issue("127.0.0.1");
+    replace("cert.pem", &cert);
+    assert_eq!((asks(&first, &first).await, asks(&second, &first).await), (Some(200), None));
+    replace("ca.pem", "nonsense");
+    assert_eq!((asks(&first, &first).await, asks(&second, &first).await), (Some(200), None));
+    fs::remove_file(lab.path("ca.pem")).unwrap();
+    assert_eq!(asks(&first, &first).await, Some(200));
+    replace("ca.pem", &first.0.pem());
+    replace("key.pem", &key);
+    assert_eq!((asks(&first, &first).await, asks(&second, &first).await), (None, Some(200)));
+
+    // Whoever the former authority signed is not let in by the new one.
+    replace("ca.pem", &second.0.pem());
+    assert_eq!((asks(&second, &first).await, asks(&second, &second).await), (None, Some(200)));
+}
