@@ -1,6 +1,7 @@
 //! Regions in real directories, through their port.
 
 mod damaged;
+mod renamed;
 mod still;
 
 use std::collections::{BTreeMap, BTreeSet};

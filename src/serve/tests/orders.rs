@@ -1,6 +1,87 @@
 //! What a person orders of one region, and what becomes of it at all of them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
 use super::*;
+
+/// A way to `served` on which writes by hand get lost for as long as `loses` says.
+async fn lossy_way_to(served: &Served, loses: Arc<AtomicBool>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let to = served.origin.strip_prefix("http://").unwrap().to_owned();
+    let one = |mut client: TcpStream, to: String, loses: Arc<AtomicBool>| async move {
+        let mut head = vec![0; 64 << 10];
+        let length = client.read(&mut head).await?;
+        let text = String::from_utf8_lossy(&head[..length]).into_owned();
+        if text.contains("records/by-hand") && loses.load(Ordering::SeqCst) {
+            return Ok::<_, std::io::Error>(());
+        }
+        // One request a connection, so that each is looked at.
+        let text = text.replacen("\r\n", "\r\nconnection: close\r\n", 1);
+        let mut server = TcpStream::connect(to).await?;
+        server.write_all(text.as_bytes()).await?;
+        tokio::io::copy_bidirectional(&mut client, &mut server).await.map(drop)
+    };
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(one(client, to.clone(), Arc::clone(&loses)));
+        }
+    });
+    origin
+}
+
+#[tokio::test]
+async fn an_order_that_was_cut_off_between_its_writes_is_completed_by_a_repeat_under_its_key() {
+    let lab = Lab::new();
+    let (east, west) = (lab.serve("east").await, lab.serve("west").await);
+    let loses = Arc::new(AtomicBool::new(false));
+    let way = lossy_way_to(&west, Arc::clone(&loses)).await;
+    let west_is = json!({ "name": "west", "location": "west", "api_endpoint": way });
+    assert_eq!(east.post("regions", &registration("east", &east, true)).await.status, StatusCode::CREATED);
+    assert_eq!(east.post("regions", &west_is).await.status, StatusCode::CREATED);
+    // Whoever lost its way is asked again for a while.
+    let ordered = async |served: &Served, path: &str, key: Uuid, body: &Value| {
+        let request = served.client.post(served.url(path)).json(body).header("idempotency-key", key.to_string());
+        served.send(request).await
+    };
+    let pairs = async |served: &Served| served.get("snapshot").await.data()["pairs"].as_object().unwrap().len();
+
+    // It is written at the source, and is lost on the way to the target.
+    loses.store(true, Ordering::SeqCst);
+    let pair = json!({ "source_region_id": "east", "target_region_id": "west", "resource_types": ["vm"] });
+    let key = Uuid::from_u128(1);
+    let cut = ordered(&east, "replication/setup", key, &pair).await;
+    assert_eq!((cut.status.as_u16(), cut.code().as_str()), (503, "unreachable"), "{cut:?}");
+    assert_eq!((pairs(&east).await, pairs(&west).await), (1, 0));
+    // Another order under the same key is none; the same one goes on, however often it is asked for.
+    let mut other = pair.clone();
+    other["priority"] = json!(7);
+    assert_eq!(ordered(&east, "replication/setup", key, &other).await.status, 409);
+    assert_eq!(ordered(&east, "replication/setup", key, &pair).await.status, 503);
+    loses.store(false, Ordering::SeqCst);
+    let made = ordered(&east, "replication/setup", key, &pair).await;
+    assert_eq!((made.status, pairs(&west).await), (StatusCode::CREATED, 1), "{made:?}");
+    assert_eq!(ordered(&east, "replication/setup", key, &pair).await.status, 200, "what was done is told again");
+
+    // The same where the server itself is gone meanwhile, and remembers no key.
+    let vm = json!({ "vm_id": "web", "primary_region_id": "east", "replica_regions": ["west"] });
+    loses.store(true, Ordering::SeqCst);
+    let key = Uuid::from_u128(2);
+    assert_eq!(ordered(&east, "vms/replicate", key, &vm).await.status, 503);
+    let listen = east.origin.strip_prefix("http://").unwrap().to_owned();
+    east.end().await;
+    loses.store(false, Ordering::SeqCst);
+    let east = lab.serve_as(Given { listen: Some(listen), ..lab.given("east") }, None).await;
+    assert_eq!(ordered(&east, "vms/replicate", key, &vm).await.status, 201);
+    for served in [&east, &west] {
+        let resources = served.get("snapshot").await.data()["resources"].clone();
+        assert_eq!(resources["vm.web"]["holder"], "east", "{resources}");
+    }
+    assert_eq!(east.post("vms/replicate", &vm).await.status, 200, "another order finds it there");
+}
 
 fn registration(name: &str, served: &Served, primary: bool) -> Value {
     json!({ "name": name, "location": name, "api_endpoint": served.origin, "is_primary": primary })
