@@ -16,7 +16,7 @@ use super::journal::{Conclusion, Journal, JournalError, Memory};
 use super::outcome::{Executed, Tally};
 use super::run::{GRACE, Job, run};
 use super::schedule::Limits;
-use crate::live::port::{ContentCheck, PointSelector, PortError, RegionPort};
+use crate::live::port::{ContentCheck, PointSelector, PortError, RegionPort, Replaced};
 use crate::model::observed::{Observation, Observed};
 use crate::model::point::{BlockReason, Point};
 use crate::model::policy::Policy;
@@ -199,6 +199,15 @@ impl RegionPort for Region {
     }
     async fn replace_files(&self, _: &Authority, _: &ResourceKey, _: &Path) -> Result<Option<String>, PortError> {
         Err(PortError::Failed("not in this test".to_owned()))
+    }
+    async fn restore(
+        &self,
+        _: &Authority,
+        _: &ResourceKey,
+        _: (&RegionId, &PointSelector),
+        _: &CancellationToken,
+    ) -> Option<Result<Replaced, PortError>> {
+        None
     }
     async fn discard(&self, _: &Authority, _: &ResourceKey, _: &str) -> Result<(), PortError> {
         Err(PortError::Failed("not in this test".to_owned()))

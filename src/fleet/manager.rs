@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio_util::sync::CancellationToken;
 
 use super::compare::compare;
 use super::error::FleetError;
@@ -311,6 +312,7 @@ impl MultiRegionManager {
         region: Option<&RegionId>,
         point: &PointSelector,
         into: &Path,
+        cancel: &CancellationToken,
     ) -> Result<(RegionId, Point), FleetError> {
         let (key, _) = self.declared_resource(resource)?;
         if self.settings.disk.read_dir(into).is_ok_and(|names| !names.is_empty()) {
@@ -319,9 +321,10 @@ impl MultiRegionManager {
             return Err(FleetError::Unfit { reason, help: Some(help) });
         }
         let from = self.region_with(resource, region, point).await?;
-        let exported = self.open_one(&from)?.export(&key, point, into).await;
-        match exported {
+        let port = self.open_one(&from)?;
+        match export_until(&*port, &key, point, into, cancel).await {
             Ok(point) => Ok((from, point)),
+            Err(_) if cancel.is_cancelled() => Err(FleetError::Interrupted),
             Err(source) => Err(FleetError::Region { region: from, address: key.into(), source: Box::new(source) }),
         }
     }
@@ -431,6 +434,25 @@ impl MultiRegionManager {
 
 /// How long the answer of a region that is there is waited for: it may have many thousand files to look at.
 pub(super) const OBSERVE_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Exports a point, or stops it when `cancel` is; then `into` is as it was.
+pub(super) async fn export_until(
+    port: &dyn RegionPort,
+    resource: &ResourceKey,
+    point: &PointSelector,
+    into: &Path,
+    cancel: &CancellationToken,
+) -> Result<Point, PortError> {
+    let exporting = port.export(resource, point, into);
+    tokio::pin!(exporting);
+    tokio::select! {
+        exported = &mut exporting => exported,
+        () = cancel.cancelled() => {
+            port.interrupt();
+            exporting.await
+        }
+    }
+}
 
 /// Whether the selector means this point.
 fn selects(selector: &PointSelector, point: &Point) -> bool {

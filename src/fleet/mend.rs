@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::error::{FleetError, Gate};
-use super::manager::{MultiRegionManager, there_are};
+use super::manager::{MultiRegionManager, export_until, there_are};
 use super::options::Watch;
 use super::report::{Rebuilt, Restored};
 use super::road::{Road, Sight};
@@ -13,13 +13,14 @@ use super::single::single;
 use crate::execute::records;
 use crate::host::lock::Holder;
 use crate::host::remove_tree;
-use crate::live::port::{PointSelector, PortError};
+use crate::live::port::{PointSelector, PortError, Replaced};
 use crate::model::observed::Observation;
 use crate::model::point::PointState;
 use crate::model::region::RegionSnapshot;
 use crate::model::topology::Endpoint;
 use crate::model::{Address, ByteCount, RegionId, ResourceId, ResourceKey, RunId};
 use crate::plan::document::{Action, Change, Kind};
+use crate::region::layout::Layout;
 use crate::state::{Rebuild, RunEnd, RunOutcome, StateFile};
 
 /// An action by hand, as journal and history know it.
@@ -45,6 +46,7 @@ impl Road<'_> {
                 self.state.finish_run(self.run, &RunEnd { outcome: RunOutcome::Done, exit_code: 0, message: None })?;
                 Ok(done)
             }
+            (Err(_), _) if watch.cancel.is_cancelled() => Err(self.turn_back(FleetError::Interrupted)),
             (Err(source), Some(region)) => {
                 let (region, address) = (region.clone(), change.address.clone());
                 Err(self.turn_back(FleetError::Region { region, address, source: Box::new(source) }))
@@ -108,10 +110,12 @@ impl MultiRegionManager {
     /// Guarantees that the files that were there are kept, and that the resource's directory shows one or the other.
     /// Assumes that nothing runs from the files, which the holder's region checks with its runner. A crash leaves the
     /// point's export below the holder's `.debvisor`, which the next restore of the resource removes, or what the
-    /// holder's next writer finishes.
+    /// holder's next writer finishes; a served holder fetches the point by itself and goes to its end without this
+    /// program.
     ///
     /// # Errors
-    /// Ids that are not declared; unknown points; a resource that runs; a holder that is no directory of this machine.
+    /// Ids that are not declared; unknown points; a resource that runs; a served holder and a point that is kept in a
+    /// directory of this machine.
     pub async fn restore_vm(
         &self,
         resource: &ResourceId,
@@ -125,8 +129,8 @@ impl MultiRegionManager {
         let prepared = async {
             let sight = road.look().await?;
             let holder = self.holder_in_sight(&sight, &key, &spec.primary)?;
-            let staged = self.staging(&holder, &key)?;
-            self.clear(&staged)?;
+            let staged = self.staging(&holder, &key, &from)?;
+            staged.as_deref().map_or(Ok(()), |staged| self.clear(staged))?;
             let authority = road.authority(&sight)?;
             Ok((sight, holder, staged, authority))
         };
@@ -140,14 +144,24 @@ impl MultiRegionManager {
         let run = road.run;
         let change = by_hand("restore", Action::Repair, &key, &holder, format!("restored from a point of {from}"));
         let effect = async {
-            let point = source.export(&key, point, &staged).await?;
-            let set_aside = target.replace_files(&authority, &key, &staged).await?;
+            let (point, set_aside) = match &staged {
+                Some(staged) => {
+                    let point = export_until(&**source, &key, point, staged, &watch.cancel).await?;
+                    (point, target.replace_files(&authority, &key, staged).await?)
+                }
+                None => {
+                    let restored = target.restore(&authority, &key, (&from, point), &watch.cancel).await;
+                    let nothing = || PortError::Failed(format!("{holder} fetches nothing by itself"));
+                    let Replaced { point, set_aside } = restored.ok_or_else(nothing)??;
+                    (point, set_aside)
+                }
+            };
             let bytes = point.bytes;
             Ok(((point, set_aside), bytes))
         };
         let acted = road.act(&change, watch, effect).await;
         // What remains of it is in nobody's way, and the next restore removes it.
-        let cleared = self.clear(&staged);
+        let cleared = staged.as_deref().map_or(Ok(()), |staged| self.clear(staged));
         let (point, set_aside) = acted?;
         cleared?;
         Ok(Restored { run, resource: key, holder, from, point, set_aside })
@@ -164,16 +178,20 @@ impl MultiRegionManager {
         })
     }
 
-    /// Where a point is exported to on its way: on the holder's file system, below its own directory.
-    fn staging(&self, holder: &RegionId, key: &ResourceKey) -> Result<PathBuf, FleetError> {
-        match self.desired.topology.endpoints.get(holder) {
-            Some(Endpoint::Directory(directory)) => {
-                Ok(directory.join(".debvisor").join("restore").join(key.kind.as_str()).join(key.id.as_str()))
-            }
-            Some(Endpoint::Http(_)) | None => Err(FleetError::Unfit {
-                reason: format!("{key} is held by {holder}, which is no directory of this machine"),
-                help: Some("`replication export` the point and bring its files there".to_owned()),
+    /// Where a point is exported to on its way: on the holder's file system, below its own directory; none where the
+    /// holder is served and fetches it by itself.
+    fn staging(&self, holder: &RegionId, key: &ResourceKey, from: &RegionId) -> Result<Option<PathBuf>, FleetError> {
+        let endpoints = &self.desired.topology.endpoints;
+        match (endpoints.get(holder), endpoints.get(from)) {
+            (Some(Endpoint::Directory(directory)), _) => Ok(Some(Layout::new(directory).restoring(key))),
+            (Some(Endpoint::Http(_)), Some(Endpoint::Directory(_))) => Err(FleetError::Unfit {
+                reason: format!(
+                    "{key} is held by {holder}, which is served and cannot fetch from {from}, a directory of this machine"
+                ),
+                help: Some(format!("serve {from}, or `replication export` the point and bring its files there")),
             }),
+            (Some(Endpoint::Http(_)), Some(Endpoint::Http(_)) | None) => Ok(None),
+            (None, _) => Err(self.unreachable(holder)),
         }
     }
 

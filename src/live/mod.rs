@@ -7,7 +7,7 @@ pub mod http;
 
 pub use http::{Deadlines, HttpRegion};
 pub use observe::observe;
-pub use port::{PortError, RegionPort};
+pub use port::{PortError, RegionPort, Replaced};
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::observed::RegionStatus;
 use crate::model::point::Point;
+pub use crate::model::point::PointSelector;
 use crate::model::policy::HealthPolicy;
 use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot, SyncOrder};
 use crate::model::sighting::Probe;
@@ -138,16 +139,13 @@ pub struct ContentCheck {
     pub files: Vec<FileCheck>,
 }
 
-/// Which of a resource's points.
+/// What a holder put in the place of its own files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum PointSelector {
-    /// The newest complete one.
-    Newest,
-    /// By its sequence.
-    Sequence(u64),
-    /// By its name (set-aside points have one).
-    Name(String),
+pub struct Replaced {
+    /// The point that they are of.
+    pub point: Point,
+    /// The name that what was there is kept under; none where nothing was.
+    pub set_aside: Option<String>,
 }
 
 /// A region, wherever it is.
@@ -204,8 +202,8 @@ pub trait RegionPort: Source + Target + std::fmt::Debug {
     /// Where a file cannot be read.
     async fn verify(&self, resource: &ResourceKey) -> Result<ContentCheck, PortError>;
 
-    /// Writes one point's files into the directory `into` of the machine that the region runs on, which must be
-    /// empty or not exist.
+    /// Writes one point's files into the directory `into` of the machine that asks, which must be empty or not exist.
+    /// Where it fails or is [interrupted](Self::interrupt), that directory is as it was.
     ///
     /// # Errors
     /// [`PortError::NotFound`] for an unknown point; [`PortError::Refused`] for a damaged one or a full directory.
@@ -224,6 +222,21 @@ pub trait RegionPort: Source + Target + std::fmt::Debug {
         resource: &ResourceKey,
         from: &Path,
     ) -> Result<Option<String>, PortError>;
+
+    /// Has this region fetch a point from `from`, which it finds in its own registry and which may be itself, and put
+    /// its files in place as [`replace_files`](Self::replace_files) does; none: it fetches nothing by itself, and
+    /// whoever asks brings the files. When `cancel` is, it stops as long as none of its files was moved. Dropping the
+    /// future leaves the region at work.
+    ///
+    /// # Errors
+    /// As [`export`](Self::export) and [`replace_files`](Self::replace_files).
+    async fn restore(
+        &self,
+        authority: &Authority,
+        resource: &ResourceKey,
+        from: (&RegionId, &PointSelector),
+        cancel: &CancellationToken,
+    ) -> Option<Result<Replaced, PortError>>;
 
     /// Discards a set-aside copy by its name.
     ///
@@ -245,6 +258,6 @@ pub trait RegionPort: Source + Target + std::fmt::Debug {
         cancel: &CancellationToken,
     ) -> Option<Result<SyncReport, SyncFailure>>;
 
-    /// Stops running transfers at the next durable place.
+    /// Stops running transfers, verifications and exports at the next durable place.
     fn interrupt(&self);
 }

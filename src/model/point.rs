@@ -12,6 +12,18 @@ use super::region::Epoch;
 use super::time::Timestamp;
 use super::units::ByteCount;
 
+/// Which of a resource's points.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PointSelector {
+    /// The newest complete one.
+    Newest,
+    /// By its sequence.
+    Sequence(u64),
+    /// By its name (set-aside points have one).
+    Name(String),
+}
+
 /// What a point's copy is worth to a running machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -8,7 +8,7 @@ use crate::host::Disk;
 use crate::live::port::PortError;
 use crate::model::ResourceKey;
 use crate::replica::catalog::Catalog;
-use crate::replica::giving::{GroupsOf, PointContents, contents, next_blocks};
+use crate::replica::giving::{GroupsOf, PointContents, contents, next_blocks, small_files};
 use crate::replica::place::ReplicaPlace;
 use crate::replica::points::{self, PointChoice};
 use crate::replica::port::{BlockAddress, TransferError};
@@ -37,6 +37,22 @@ impl LocalRegion {
     ) -> Result<Vec<(BlockAddress, Vec<u8>)>, PortError> {
         let reading = move |disk: &dyn Disk, catalog: &RegionCatalog, place: &ReplicaPlace| {
             next_blocks(disk, catalog, place, sequence, sought)
+        };
+        self.of_point(resource, sequence, reading).await
+    }
+
+    /// Blocks of many small files of a point: see [`small_files`].
+    ///
+    /// # Errors
+    /// [`PortError::NotFound`] for an unknown point.
+    pub async fn point_files(
+        &self,
+        resource: &ResourceKey,
+        sequence: u64,
+        files: Vec<u32>,
+    ) -> Result<Vec<(BlockAddress, Vec<u8>)>, PortError> {
+        let reading = move |disk: &dyn Disk, catalog: &RegionCatalog, place: &ReplicaPlace| {
+            small_files(disk, catalog, place, sequence, &files)
         };
         self.of_point(resource, sequence, reading).await
     }

@@ -75,6 +75,16 @@ impl Layout {
         self.marks().join(format!("{resource}.json"))
     }
 
+    /// What is brought to be put in place of files here, before it is.
+    pub fn restores(&self) -> PathBuf {
+        self.own().join("restore")
+    }
+
+    /// That of a resource.
+    pub fn restoring(&self, resource: &ResourceKey) -> PathBuf {
+        self.restores().join(resource.kind.as_str()).join(resource.id.as_str())
+    }
+
     /// What was at the holder before its files were replaced, one directory for each time.
     pub fn replaced(&self, resource: &ResourceKey) -> PathBuf {
         self.own().join("replaced").join(resource.kind.as_str()).join(resource.id.as_str())

@@ -14,6 +14,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio_util::sync::CancellationToken;
+
 use super::identity::{self, IdentityError};
 use super::layout::Layout;
 use super::place::Places;
@@ -29,6 +31,7 @@ use crate::host::{Disk, FileLock, Holder, remove_tree};
 use crate::live::port::PortError;
 use crate::model::region::{Identity, RegionRecord};
 use crate::model::{RegionId, ResourceKey, StoreId, World};
+use crate::replica::Stop;
 
 /// What a region in a directory needs of the program that opens it.
 #[derive(Debug, Clone)]
@@ -50,6 +53,8 @@ pub struct Opening {
 #[derive(Debug, Clone)]
 pub struct LocalRegion {
     pub(super) inner: Arc<Inner>,
+    /// Stops what is asked through this handle.
+    pub(super) cancel: CancellationToken,
 }
 
 /// What all orders of a region share.
@@ -71,6 +76,8 @@ pub(super) struct Inner {
     pub(super) watch: Mutex<Watch>,
     /// What is known goes to disk in its order.
     pub(super) keeping: tokio::sync::Mutex<()>,
+    /// Stops verifications and exports.
+    pub(super) stop: Stop,
     /// The lock of a server, which it has before there is anything to write, and for as long as it lives.
     held: Mutex<Option<Arc<FileLock>>>,
 }
@@ -103,8 +110,16 @@ impl LocalRegion {
             watch: Mutex::default(),
             keeping: tokio::sync::Mutex::new(()),
             held: Mutex::default(),
+            stop: Stop::default(),
         };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), cancel: CancellationToken::new() }
+    }
+
+    /// The same region, through a handle of which `cancel` stops what takes long: readings and receivings that are
+    /// opened, verifications, exports.
+    #[must_use]
+    pub fn until(&self, cancel: &CancellationToken) -> Self {
+        Self { inner: Arc::clone(&self.inner), cancel: cancel.clone() }
     }
 
     /// The region's directory.

@@ -1,5 +1,6 @@
 //! The port of a region in a directory: each order in a few lines, the work elsewhere.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,12 +11,12 @@ use super::local::{Inner, LocalRegion, blocking};
 use super::observe;
 use super::restore;
 use super::store::{Ground, RegionCatalog, Store};
-use crate::live::port::{ContentCheck, PointSelector, PortError, RegionPort};
+use crate::live::port::{ContentCheck, PointSelector, PortError, RegionPort, Replaced};
 use crate::model::point::Point;
 use crate::model::policy::HealthPolicy;
 use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot, SyncOrder};
 use crate::model::sighting::Probe;
-use crate::model::{OperationId, RegionId, ResourceKey};
+use crate::model::{Address, OperationId, RegionId, ResourceKey};
 use crate::replica::catalog::Catalog;
 use crate::replica::export::{ExportOrder, export};
 use crate::replica::points::{self, PointChoice};
@@ -48,6 +49,15 @@ impl Inner {
         let writing = self.writing().await?;
         let (inner, authority, changes) = (Arc::clone(self), authority.clone(), changes.to_vec());
         blocking(move || {
+            // A receiving under the former name would go on in directories that are not there any more. What it
+            // received moves with them, for the next one under the present name.
+            let former: BTreeSet<ResourceKey> = changes.iter().filter_map(former_name).collect();
+            let lanes: Vec<_> = former.iter().map(|former| inner.receivings.lane(former)).collect();
+            let mut alone: Vec<_> = lanes.iter().map(|lane| lane.alone()).collect();
+            for open in &mut alone {
+                // What could not be made durable travels again.
+                let _ = inner.receivings.end(open);
+            }
             let lies = |key: &ResourceKey| inner.disk.symlink_metadata(&inner.layout.files(key)).is_ok();
             let ground = Ground { identity: &writing.identity, at: inner.world.clock.now(), lies: &lies };
             writing.store.record(&ground, &authority, &changes).map_err(|error| inner.of(error))?;
@@ -73,6 +83,12 @@ impl Inner {
         })
         .await
     }
+}
+
+/// The name that a change takes from a resource.
+fn former_name(change: &RecordChange) -> Option<ResourceKey> {
+    let (Address::Resource(present), Some(record)) = (&change.address, &change.record) else { return None };
+    record.former_id.as_ref().map(|former| ResourceKey::new(present.kind, former.clone()))
 }
 
 impl LocalRegion {
@@ -149,12 +165,13 @@ impl RegionPort for LocalRegion {
     }
 
     async fn verify(&self, resource: &ResourceKey) -> Result<ContentCheck, PortError> {
-        self.inner.verify(resource).await
+        self.inner.verify(resource, &self.cancel).await
     }
 
     async fn export(&self, resource: &ResourceKey, point: &PointSelector, into: &Path) -> Result<Point, PortError> {
         let store = self.inner.undisturbed().await?;
         let writable = self.inner.is_open_for_writing().await;
+        let stop = self.inner.stop.check().until(&self.cancel);
         let (inner, resource, point, into) =
             (Arc::clone(&self.inner), resource.clone(), point.clone(), into.to_owned());
         blocking(move || {
@@ -189,7 +206,8 @@ impl RegionPort for LocalRegion {
             let owners = rustix::process::geteuid().is_root();
             let lane = inner.receivings.lane(&resource);
             let _alone = lane.alone();
-            export(&*inner.disk, &catalog, &place, &ExportOrder { sequence, into: &into, owners }).map_err(|error| {
+            let order = ExportOrder { sequence, into: &into, owners };
+            export(&*inner.disk, &catalog, &place, &order, &stop).map_err(|error| {
                 if writable && matches!(error, TransferError::Corrupt(_)) {
                     // The damage is what there is to tell; noting it is tried again by the next export.
                     let _ = note_damage(&*inner.disk, &catalog, &place, sequence);
@@ -207,6 +225,16 @@ impl RegionPort for LocalRegion {
         from: &Path,
     ) -> Result<Option<String>, PortError> {
         self.inner.replace_files(resource, from).await
+    }
+
+    async fn restore(
+        &self,
+        _: &Authority,
+        _: &ResourceKey,
+        _: (&RegionId, &PointSelector),
+        _: &CancellationToken,
+    ) -> Option<Result<Replaced, PortError>> {
+        None
     }
 
     async fn discard(&self, _: &Authority, resource: &ResourceKey, name: &str) -> Result<(), PortError> {
@@ -228,6 +256,7 @@ impl RegionPort for LocalRegion {
     }
 
     fn interrupt(&self) {
+        self.inner.stop.now();
         self.inner.readings.interrupt();
         self.inner.receivings.interrupt();
     }

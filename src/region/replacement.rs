@@ -8,13 +8,42 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::adopted::{Exchange, expect_names};
-use super::local::{Inner, Writing, blocking};
+use super::local::{Inner, LocalRegion, Writing, blocking};
 use super::quiesce::{RunState, run_state};
 use super::restore;
 use super::store::KeptResource;
+use crate::host::remove_tree;
 use crate::live::port::PortError;
 use crate::model::region::Role;
 use crate::model::{ResourceKey, ResourceType};
+
+impl LocalRegion {
+    /// Where a point's files are brought that are to be put in place.
+    pub fn restoring(&self, resource: &ResourceKey) -> PathBuf {
+        self.inner.layout.restoring(resource)
+    }
+
+    /// Removes what restores that did not come to their end brought, of one resource or of all. Whoever calls it knows
+    /// that none is under way.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn clear_restores(&self, only: Option<&ResourceKey>) -> Result<(), PortError> {
+        let layout = &self.inner.layout;
+        let path = only.map_or_else(|| layout.restores(), |resource| layout.restoring(resource));
+        let disk = Arc::clone(&self.inner.disk);
+        blocking(move || remove_tree(&*disk, &path).map_err(restore::failed("remove", &path))).await
+    }
+
+    /// Refuses where the files of the resource could not be replaced now: it is not held here, or runs.
+    ///
+    /// # Errors
+    /// As those of [`replace_files`](crate::live::RegionPort::replace_files).
+    pub async fn expect_replaceable(&self, resource: &ResourceKey) -> Result<(), PortError> {
+        let writing = self.inner.writing().await?;
+        self.inner.expect_still(&writing, resource).await
+    }
+}
 
 impl Inner {
     pub(super) async fn replace_files(

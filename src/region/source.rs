@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 
 use super::layout::Layout;
 use super::local::{Inner, LocalRegion};
@@ -106,7 +107,13 @@ impl Inner {
         }
     }
 
-    async fn open_reading(self: &Arc<Self>, order: &SyncOrder, full: bool) -> Result<Reading, TransferError> {
+    async fn open_reading(
+        self: &Arc<Self>,
+        order: &SyncOrder,
+        full: bool,
+        cancel: &CancellationToken,
+    ) -> Result<Reading, TransferError> {
+        let cancel = cancel.clone();
         let writing = self.writing().await.map_err(in_transfer)?;
         let key = order.resource.clone();
         let (inner, open, asked_for) = (Arc::clone(self), Arc::clone(&writing), order.clone());
@@ -138,7 +145,7 @@ impl Inner {
         };
         let (engine, disk, layout) = (Arc::clone(self.readings.engine()), Arc::clone(&self.disk), self.layout.clone());
         let opened = transfer(move || {
-            let opened = engine.open_reading(&plan);
+            let opened = engine.open_reading(&plan, &cancel);
             // Asked after the files were looked at: a region that goes away takes some of them with it, or all.
             let Some(gone) = gone(&*disk, &layout) else { return opened };
             if let Ok(reading) = &opened {
@@ -179,7 +186,7 @@ impl Inner {
 #[async_trait]
 impl Source for LocalRegion {
     async fn open_reading(&self, order: &SyncOrder, full: bool) -> Result<Reading, TransferError> {
-        self.inner.open_reading(order, full).await
+        self.inner.open_reading(order, full, &self.cancel).await
     }
 
     async fn group_hashes(

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 
 use super::local::{Inner, LocalRegion, Writing};
 use super::source::{check_epoch, in_transfer, transfer};
@@ -54,6 +55,16 @@ impl Receivings {
         Arc::clone(lanes.entry(resource.clone()).or_default())
     }
 
+    /// Ends the receiving that is open in a lane, with what it received kept.
+    ///
+    /// # Errors
+    /// Where that cannot be made durable; it is over all the same.
+    pub(super) fn end(&self, open: &mut Option<SessionId>) -> Result<(), TransferError> {
+        let Some(left) = open.take() else { return Ok(()) };
+        self.sessions().remove(&left);
+        self.engine.close_receiving(left)
+    }
+
     fn sessions(&self) -> MutexGuard<'_, BTreeMap<SessionId, Arc<Lane>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -96,7 +107,11 @@ impl Inner {
         order: &SyncOrder,
         reading: &Reading,
         accept_change: bool,
+        cancel: &CancellationToken,
     ) -> Result<Receiving, TransferError> {
+        let lane = self.receivings.lane(&order.resource);
+        let mut open = lane.alone();
+        // Once it is alone: a rename that went before has taken the directories away.
         let kept = self.check_target(writing, order)?;
         let own = writing.store.region(&self.region).map_err(|error| in_transfer(self.of(error)))?;
         let rules = ReceiveRules {
@@ -107,14 +122,10 @@ impl Inner {
         };
         let place = self.places(&writing.config).replica(&order.resource, Some(&kept));
         let catalog: Arc<dyn Catalog> = Arc::new(RegionCatalog::bound(Arc::clone(&writing.store), order.epoch));
-        let lane = self.receivings.lane(&order.resource);
-        let mut open = lane.alone();
-        if let Some(left) = open.take() {
-            // Nobody goes on with it; what it received stays for the one that begins now.
-            self.receivings.sessions().remove(&left);
-            self.receivings.engine.close_receiving(left)?;
-        }
-        let mut receiving = self.receivings.engine.open_receiving(catalog, place, order, reading, &rules)?;
+        // Nobody goes on with it; what it received stays for the one that begins now.
+        self.receivings.end(&mut open)?;
+        let engine = &self.receivings.engine;
+        let mut receiving = engine.open_receiving(catalog, place, order, reading, &rules, cancel)?;
         receiving.notes.extend(self.remarks());
         *open = Some(receiving.session);
         drop(open);
@@ -174,7 +185,8 @@ impl Target for LocalRegion {
     ) -> Result<Receiving, TransferError> {
         let writing = self.inner.writing().await.map_err(in_transfer)?;
         let (inner, order, reading) = (Arc::clone(&self.inner), order.clone(), reading.clone());
-        transfer(move || inner.open_receiving(&writing, &order, &reading, accept_change)).await
+        let cancel = self.cancel.clone();
+        transfer(move || inner.open_receiving(&writing, &order, &reading, accept_change, &cancel)).await
     }
 
     async fn differing_groups(

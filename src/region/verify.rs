@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::local::{Inner, blocking};
 use super::restore;
 use super::store::RegionCatalog;
@@ -24,7 +26,12 @@ fn failed(error: TransferError) -> PortError {
 impl Inner {
     /// Reads every byte. A replica's files that are not what they seem are not trusted from then on: the next plan
     /// repairs them. Where the region cannot be written, they are only told.
-    pub(super) async fn verify(self: &Arc<Self>, resource: &ResourceKey) -> Result<ContentCheck, PortError> {
+    pub(super) async fn verify(
+        self: &Arc<Self>,
+        resource: &ResourceKey,
+        cancel: &CancellationToken,
+    ) -> Result<ContentCheck, PortError> {
+        let stop = self.stop.check().until(cancel);
         let store = self.undisturbed().await?;
         let writable = self.is_open_for_writing().await;
         let (inner, resource) = (Arc::clone(self), resource.clone());
@@ -39,14 +46,14 @@ impl Inner {
                         help: None,
                     })?;
                     let cache = scan_cache(inner.layout.root(), &resource);
-                    verify_source(&*inner.disk, &live, &cache).map_err(failed)?
+                    verify_source(&*inner.disk, &live, &cache, &stop).map_err(failed)?
                 }
                 Some(Role::Replica | Role::Demoted | Role::Fenced) | None => {
                     let place = places.replica(&resource, kept.as_ref());
                     let catalog = RegionCatalog::own(store);
                     let lane = inner.receivings.lane(&resource);
                     let _alone = lane.alone();
-                    let verified = verify_replica(&*inner.disk, &catalog, &place).map_err(failed)?;
+                    let verified = verify_replica(&*inner.disk, &catalog, &place, &stop).map_err(failed)?;
                     let wrong = |file: &&CheckedFile| file.check == Check::Mismatch;
                     let paths: BTreeSet<String> =
                         verified.files.iter().filter(wrong).map(|file| file.path.clone()).collect();

@@ -1,8 +1,10 @@
 //! Writing a point out.
 //!
 //! Guarantee: when it returns, the directory holds the point's files byte for byte, with their modes and times,
-//! durable; every byte was hashed on its way against the point's roots, and the whole against its `data_hash`.
-//! Assumption: nobody else writes into the directory. A crash leaves a part of the files there and nothing else.
+//! durable; every byte was hashed on its way against the point's roots, and the whole against its `data_hash`. Where it
+//! fails or is stopped, the directory is as it was. Assumption: nobody else writes into the directory. A crash leaves a
+//! part of the files there, and beside them [`CUT_OFF`], which is there from before the first file until all are
+//! durable: a part never looks like the whole.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -16,9 +18,12 @@ use super::manifest::{Entry, Manifest, Node};
 use super::place::ReplicaPlace;
 use super::points::{FileReader, PointReader};
 use super::port::{BLOCK_BYTES, TransferError, ZERO};
-use crate::host::disk::{Disk, DiskFile, FileKind, FileStat, Open};
+use crate::host::disk::{Disk, DiskFile, FileKind, FileStat, Open, remove_tree};
 use crate::model::point::{BlockReason, Point, PointState};
 use crate::model::{ByteCount, Digest};
+
+/// The file that says of a directory that its export did not come to its end.
+pub const CUT_OFF: &str = "INCOMPLETE-EXPORT";
 
 /// How to export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,23 +70,24 @@ impl Groups for FileReader {
 ///
 /// # Errors
 /// [`TransferError::Corrupt`] for a point that is damaged; [`TransferError::Region`] for one that is not there, a
-/// directory that is not empty or has no room; I/O errors.
+/// directory that is not empty or has no room; I/O errors; [`TransferError::Interrupted`].
 pub fn export(
     disk: &dyn Disk,
     catalog: &dyn Catalog,
     place: &ReplicaPlace,
     order: &ExportOrder<'_>,
+    stop: &StopCheck,
 ) -> Result<Point, TransferError> {
     let record = catalog.load(&place.resource)?;
     let reader = PointReader::open(disk, catalog, place, &record, order.sequence)?;
     // A manifest from the region's own records goes the same way as one from elsewhere.
     let manifest = reader.manifest.to_manifest();
     look_for_room(disk, &reader, order.into)?;
-    write_out(disk, &reader.record.point, &manifest, &reader, order.into, order.owners)?;
+    write_out(disk, &reader.record.point, &manifest, &reader, (order.into, order.owners), stop)?;
     Ok(reader.record.point)
 }
 
-/// Writes a point's files into `into`, wherever their bytes come from; `owners`: whether to set owners.
+/// Writes a point's files into a directory, wherever their bytes come from; `owners`: whether to set owners.
 ///
 /// # Errors
 /// As [`export`].
@@ -90,8 +96,8 @@ pub fn write_out(
     point: &Point,
     manifest: &Manifest,
     contents: &dyn Contents,
-    into: &Path,
-    owners: bool,
+    (into, owners): (&Path, bool),
+    stop: &StopCheck,
 ) -> Result<(), TransferError> {
     let name = point.sequence;
     if point.state == PointState::Damaged {
@@ -99,18 +105,73 @@ pub fn write_out(
             "point {name} is damaged: bytes that only it had were overwritten"
         )));
     }
-    match disk.read_dir(into) {
-        Ok(names) if names.is_empty() => {}
-        Ok(_) => return Err(TransferError::Region(format!("{} is not empty", into.display()))),
-        Err(error) if error.kind() == ErrorKind::NotFound => make_dir(disk, into)?,
-        Err(error) => return Err(cannot("read the directory", into)(error)),
-    }
     manifest.validate().map_err(|error| TransferError::Corrupt(error.to_string()))?;
     if manifest.data_hash() != point.data_hash {
         return Err(TransferError::Corrupt(format!("the record of point {name} is damaged")));
     }
+    if manifest.entries.iter().any(|entry| entry.path == CUT_OFF) {
+        return Err(TransferError::Region(format!("point {name} has a file of the name {CUT_OFF}")));
+    }
+    let is_new = match disk.read_dir(into) {
+        Ok(names) if names.is_empty() => false,
+        Ok(names) if names.iter().any(|name| name == CUT_OFF) => {
+            let into = into.display();
+            return Err(TransferError::Region(format!("{into} holds an export that was cut off; remove it")));
+        }
+        Ok(_) => return Err(TransferError::Region(format!("{} is not empty", into.display()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            make_dir(disk, into)?;
+            true
+        }
+        Err(error) => return Err(cannot("read the directory", into)(error)),
+    };
+    let filled = mark(disk, into).and_then(|()| fill(disk, (name, manifest), contents, (into, owners), stop));
+    let filled = filled.and_then(|()| {
+        let mark = into.join(CUT_OFF);
+        disk.remove_file(&mark).map_err(cannot("remove", &mark))?;
+        disk.sync_dir(into).map_err(cannot("sync", into))
+    });
+    if filled.is_err() {
+        take_back(disk, into, is_new);
+    }
+    filled
+}
+
+/// Says that what is there is no whole export, before it is none.
+fn mark(disk: &dyn Disk, into: &Path) -> Result<(), TransferError> {
+    let path = into.join(CUT_OFF);
+    let file = disk.open(&path, Open::CreateNew).map_err(cannot("open", &path))?;
+    file.write_at(b"The export into this directory was not finished: files are missing, or are not whole.\n", 0)
+        .map_err(cannot("write", &path))?;
+    file.sync_all().map_err(cannot("sync", &path))?;
+    disk.sync_dir(into).map_err(cannot("sync", into))
+}
+
+/// Removes what was written, the mark last. What cannot be removed stays with it.
+fn take_back(disk: &dyn Disk, into: &Path, is_new: bool) {
+    let remove = |path: &Path| match disk.symlink_metadata(path)?.kind {
+        FileKind::Directory => remove_tree(disk, path),
+        _ => disk.remove_file(path),
+    };
+    let names = disk.read_dir(into).unwrap_or_default();
+    let written = names.iter().filter(|name| *name != CUT_OFF);
+    let mut removed = written.map(|name| remove(&into.join(name)));
+    if removed.all(|done| done.is_ok()) && disk.remove_file(&into.join(CUT_OFF)).is_ok() && is_new {
+        // An empty directory is in nobody's way either.
+        let _ = disk.remove_dir(into);
+    }
+}
+
+fn fill(
+    disk: &dyn Disk,
+    (name, manifest): (u64, &Manifest),
+    contents: &dyn Contents,
+    (into, owners): (&Path, bool),
+    stop: &StopCheck,
+) -> Result<(), TransferError> {
     let mut directories: Vec<(PathBuf, &Entry)> = Vec::new();
     for (at, entry) in (0..).zip(&manifest.entries) {
+        stop.go_on()?;
         let path = into.join(&entry.path);
         match &entry.node {
             Node::Directory => {
@@ -124,7 +185,7 @@ pub fn write_out(
             Node::File { size, root } => {
                 let from = contents.file(at)?;
                 let to = disk.open(&path, Open::CreateNew).map_err(cannot("open", &path))?;
-                if write_file(&*to, &path, &*from, size.0)? != *root {
+                if write_file(&*to, &path, (&*from, size.0), stop)? != *root {
                     let file = &entry.path;
                     return Err(TransferError::Corrupt(format!(
                         "{file} of point {name} is damaged: its bytes are not its hash's"
@@ -160,10 +221,15 @@ fn look_for_room(disk: &dyn Disk, reader: &PointReader<'_>, into: &Path) -> Resu
 }
 
 /// Writes one file's bytes, as sparse as they are, and says what they hash to.
-fn write_file(to: &dyn DiskFile, path: &Path, from: &dyn Groups, size: u64) -> Result<Digest, TransferError> {
+fn write_file(
+    to: &dyn DiskFile,
+    path: &Path,
+    (from, size): (&dyn Groups, u64),
+    stop: &StopCheck,
+) -> Result<Digest, TransferError> {
     hash_with(
         size,
-        &StopCheck::never(),
+        stop,
         |group, bytes| from.read(group, bytes),
         |group, record, bytes| {
             let Some(bytes) = bytes else { return Ok(()) };

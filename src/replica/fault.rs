@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
+use tokio_util::sync::CancellationToken;
 
 use super::catalog::CatalogError;
 use super::port::TransferError;
@@ -70,36 +71,44 @@ impl From<CatalogError> for TransferError {
 
 /// Stops what runs. What begins later is not stopped by an earlier call.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Stop(Arc<AtomicU64>);
+pub struct Stop(Arc<AtomicU64>);
 
-/// One piece of work's view of a [`Stop`].
+/// One piece of work's view of a [`Stop`], and of what stops this work alone.
 #[derive(Debug, Clone)]
-pub(super) struct StopCheck {
+pub struct StopCheck {
     stop: Stop,
     began: u64,
+    alone: Option<CancellationToken>,
 }
 
 impl Stop {
     /// Stops all that runs.
-    pub(super) fn now(&self) {
+    pub fn now(&self) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 
     /// For work that begins.
-    pub(super) fn check(&self) -> StopCheck {
-        StopCheck { stop: self.clone(), began: self.0.load(Ordering::SeqCst) }
+    pub fn check(&self) -> StopCheck {
+        StopCheck { stop: self.clone(), began: self.0.load(Ordering::SeqCst), alone: None }
     }
 }
 
 impl StopCheck {
     /// For work that nobody stops.
-    pub(super) fn never() -> Self {
+    pub fn never() -> Self {
         Stop::default().check()
+    }
+
+    /// The same, stopped by `alone` too.
+    #[must_use]
+    pub fn until(self, alone: &CancellationToken) -> Self {
+        Self { alone: Some(alone.clone()), ..self }
     }
 
     /// Whether to stop.
     pub(super) fn stopped(&self) -> bool {
         self.stop.0.load(Ordering::SeqCst) != self.began
+            || self.alone.as_ref().is_some_and(CancellationToken::is_cancelled)
     }
 
     /// An error where to stop.

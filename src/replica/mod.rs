@@ -84,5 +84,7 @@ pub mod export;
 pub mod giving;
 pub mod verify;
 pub mod transfer;
+
+pub use fault::{Stop, StopCheck};
 #[cfg(test)]
 mod tests;

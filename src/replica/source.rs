@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use tokio_util::sync::CancellationToken;
+
 use super::block::{block_len, blocks_in_group, groups_in, hash_blocks, hash_group};
 use super::fault::{Stop, StopCheck, cannot, misuse};
 use super::hashing::{lock, read_small};
@@ -106,12 +108,12 @@ impl LocalSource {
         }
     }
 
-    /// Opens a reading: looks at all files, hashes what may have changed.
+    /// Opens a reading: looks at all files, hashes what may have changed. `cancel` stops it, and the reading.
     ///
     /// # Errors
     /// [`TransferError::Blocked`] for what cannot be copied; I/O errors; [`TransferError::Interrupted`].
-    pub fn open_reading(&self, plan: &ReadingPlan) -> Result<Reading, TransferError> {
-        let stop = self.stop.check();
+    pub fn open_reading(&self, plan: &ReadingPlan, cancel: &CancellationToken) -> Result<Reading, TransferError> {
+        let stop = self.stop.check().until(cancel);
         let disk = &*self.disk;
         let lane = Arc::clone(lock(&self.scans).entry(plan.resource.clone()).or_default());
         let _alone = lock(&lane);

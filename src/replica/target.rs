@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use tokio_util::sync::CancellationToken;
+
 use super::catalog::Catalog;
 use super::fault::Stop;
 use super::hashing::lock;
@@ -35,7 +37,7 @@ impl LocalTarget {
     }
 
     /// Opens a receiving: finishes what an earlier one left, refuses a source that looks lost, sets aside what was
-    /// written at the replica, and says which files must be compared.
+    /// written at the replica, and says which files must be compared. `cancel` stops it, and the receiving.
     ///
     /// # Errors
     /// [`TransferError::Blocked`], and the refusal is recorded; [`TransferError::Corrupt`] for a list of files that
@@ -47,6 +49,7 @@ impl LocalTarget {
         order: &SyncOrder,
         reading: &Reading,
         rules: &ReceiveRules,
+        cancel: &CancellationToken,
     ) -> Result<Receiving, TransferError> {
         let what = (place, order, reading, rules);
         let (receive, compare) = Receive::open(
@@ -54,7 +57,7 @@ impl LocalTarget {
             catalog,
             self.world.clone(),
             what,
-            self.stop.check(),
+            self.stop.check().until(cancel),
         )?;
         let session = self.world.ids.random();
         let resumed = receive.received();

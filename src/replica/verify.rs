@@ -87,10 +87,11 @@ struct Reread {
 fn reread(
     size: u64,
     index: Option<&Index>,
+    stop: &StopCheck,
     read: impl Fn(u64, &mut [u8]) -> Result<bool, TransferError> + Sync,
 ) -> Result<Reread, TransferError> {
     let (bytes, differing) = (AtomicU64::new(0), AtomicU64::new(0));
-    let root = hash_with(size, &StopCheck::never(), read, |group, record, seen| {
+    let root = hash_with(size, stop, read, |group, record, seen| {
         bytes.fetch_add(seen.map_or(0, |seen| seen.len() as u64), Ordering::Relaxed);
         if let Some(index) = index {
             let said: Record = if_readable(index.record(group))?.unwrap_or(Record::EMPTY);
@@ -106,8 +107,13 @@ fn reread(
 /// showing it is repaired by the next sync after [`distrust`].
 ///
 /// # Errors
-/// Where there is no point, or the records cannot be read.
-pub fn verify_replica(disk: &dyn Disk, catalog: &dyn Catalog, place: &ReplicaPlace) -> Result<Verified, TransferError> {
+/// Where there is no point, or the records cannot be read; [`TransferError::Interrupted`].
+pub fn verify_replica(
+    disk: &dyn Disk,
+    catalog: &dyn Catalog,
+    place: &ReplicaPlace,
+    stop: &StopCheck,
+) -> Result<Verified, TransferError> {
     let record = catalog.load(&place.resource)?;
     let no_point = || TransferError::Region(format!("{} has no point here", place.resource));
     let newest = record.newest().ok_or_else(no_point)?.point.sequence;
@@ -117,6 +123,7 @@ pub fn verify_replica(disk: &dyn Disk, catalog: &dyn Catalog, place: &ReplicaPla
     let mut whole = true;
     for (kept, entry) in reader.manifest.entries.iter().zip(&mut now.entries) {
         let (Node::File { size, root }, Some(body)) = (&kept.entry.node, &kept.file) else { continue };
+        stop.go_on()?;
         let file = match reader.file(kept) {
             Ok(file) => file,
             Err(error) => {
@@ -145,7 +152,7 @@ pub fn verify_replica(disk: &dyn Disk, catalog: &dyn Catalog, place: &ReplicaPla
             true => if_readable(Index::open(disk, &place.index_of(body.id), Open::Read))?.flatten(),
             false => None,
         };
-        let found = match reread(size.0, index.as_ref(), |group, bytes| file.read(group, bytes)) {
+        let found = match reread(size.0, index.as_ref(), stop, |group, bytes| file.read(group, bytes)) {
             Ok(found) => found,
             Err(error) => {
                 files.push(CheckedFile::unreadable(&kept.entry.path, error)?);
@@ -242,7 +249,7 @@ fn wrong_files(
         if !concerned(body.id) {
             continue;
         }
-        let read = |file: FileReader| reread(size.0, None, |group, bytes| file.read(group, bytes));
+        let read = |file: FileReader| reread(size.0, None, &StopCheck::never(), |group, bytes| file.read(group, bytes));
         if if_readable(reader.file(kept).and_then(read))?.is_some_and(|found| found.root != *root) {
             wrong.insert(body.id, kept.entry.path.clone());
         }
@@ -254,7 +261,12 @@ fn wrong_files(
 ///
 /// # Errors
 /// Where the files cannot be looked at.
-pub fn verify_source(disk: &dyn Disk, live: &Place, cache: &std::path::Path) -> Result<Verified, TransferError> {
+pub fn verify_source(
+    disk: &dyn Disk,
+    live: &Place,
+    cache: &std::path::Path,
+    stop: &StopCheck,
+) -> Result<Verified, TransferError> {
     let mut known: BTreeMap<String, (FileIdentity, Digest, Option<std::path::PathBuf>)> = remembered(disk, cache);
     let tree = walk(disk, live)?;
     let mut files = Vec::new();
@@ -265,13 +277,14 @@ pub fn verify_source(disk: &dyn Disk, live: &Place, cache: &std::path::Path) -> 
             FoundNode::Directory => Node::Directory,
             FoundNode::Link(to) => Node::Link { to: to.clone() },
             FoundNode::File => {
+                stop.go_on()?;
                 let size = found.stat.size;
                 let was = known.remove(&found.path);
                 let index = match was.as_ref().and_then(|(_, _, index)| index.as_ref()) {
                     Some(index) => if_readable(Index::open(disk, index, Open::Read))?.flatten(),
                     None => None,
                 };
-                let now = match reread_found(disk, found, index.as_ref()) {
+                let now = match reread_found(disk, found, index.as_ref(), stop) {
                     Ok(now) => now,
                     Err(error) => {
                         files.push(CheckedFile::unreadable(&found.path, error)?);
@@ -312,9 +325,14 @@ pub fn verify_source(disk: &dyn Disk, live: &Place, cache: &std::path::Path) -> 
     Ok(Verified { data_hash: whole.then(|| manifest.data_hash()), files })
 }
 
-fn reread_found(disk: &dyn Disk, found: &Found, index: Option<&Index>) -> Result<Reread, TransferError> {
+fn reread_found(
+    disk: &dyn Disk,
+    found: &Found,
+    index: Option<&Index>,
+    stop: &StopCheck,
+) -> Result<Reread, TransferError> {
     let file = disk.open(&found.at, Open::Read).map_err(cannot("open", &found.at))?;
-    reread(found.stat.size, index, |group, bytes| {
+    reread(found.stat.size, index, stop, |group, bytes| {
         let start = group * GROUP_BYTES;
         let data = file.next_data(start).map_err(cannot("read", &found.at))?;
         if data.is_none_or(|(from, _)| from >= start + bytes.len() as u64) {

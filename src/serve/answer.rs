@@ -64,7 +64,6 @@ impl Failure {
         Self::own(StatusCode::INTERNAL_SERVER_ERROR, "bug", message)
     }
 
-    #[cfg(test)]
     pub(super) const fn status(&self) -> StatusCode {
         self.status
     }

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::answer::{Answer, Failure, success};
 use super::body::Fingerprint;
+use super::job::Job;
 use super::operation::Running;
 use super::router::App;
 use super::session::Kind;
@@ -63,7 +64,7 @@ impl Asked {
     pub(super) async fn operation<W, F, T>(
         self,
         app: &App,
-        kind: &'static str,
+        job: Job,
         fingerprint: Fingerprint,
         work: W,
     ) -> Result<Answer, Failure>
@@ -72,7 +73,7 @@ impl Asked {
         F: Future<Output = Result<T, Failure>> + Send + 'static,
         T: Serialize + Send + 'static,
     {
-        let running = app.operations.begin(self.key, kind, fingerprint, work)?;
+        let running = app.operations.begin(self.key, job, fingerprint, work)?;
         running.wait(None, self.wait, &app.drain).await;
         let at = app.world.clock.now();
         let ended = running.ended(|outcome| match outcome {
@@ -94,7 +95,7 @@ impl Asked {
         self,
         app: &Arc<App>,
         (kind, session): (Kind, SessionId),
-        name: &'static str,
+        job: Job,
         fingerprint: Fingerprint,
         work: W,
     ) -> Result<Answer, Failure>
@@ -108,7 +109,7 @@ impl Asked {
             let _open = shared.sessions.take(kind, session)?;
             work(Arc::clone(&shared)).await
         };
-        self.operation(app, name, fingerprint, work).await
+        self.operation(app, job, fingerprint, work).await
     }
 }
 

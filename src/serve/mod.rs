@@ -15,6 +15,7 @@
 //! | --- | --- | --- |
 //! | a call | the region's own, of the same order in-process | as there |
 //! | an operation | one effect for one key, as long as it is remembered | forgotten with the program: whoever asks again begins it again, under the region's own guards |
+//! | a restore | the holder's files are those of before or of the point | a part of the point, removed by the next start; an exchange that the next writer ends |
 //! | a session | it ends with its lease at the latest; what was frozen is thawed | the guard process thaws; what was received stays |
 //! | the end | running requests end; transfers stop at the next durable place | as a crash would, after thirty seconds |
 
@@ -28,9 +29,11 @@ mod answer;
 mod seal;
 mod body;
 mod asked;
+mod job;
 mod operation;
 mod session;
 mod fetch;
+mod restore;
 mod peer;
 mod probe;
 mod neighbour;

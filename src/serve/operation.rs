@@ -1,7 +1,7 @@
 //! Work that outlasts a request: begun once for each key, asked after, stopped, remembered for a while.
 //!
 //! A key that is known again, with the same request, finds the same work: nothing is done twice because an answer got
-//! lost. What ended is kept for [`KEPT_TIME`], as far as there is room; what nobody was told yet is the last to go.
+//! lost; an order that failed for want of a region is gone on with. What ended is kept for [`KEPT_TIME`], as far as there is room; what nobody was told yet is the last to go.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::answer::Failure;
 use super::body::Fingerprint;
+use super::job::Job;
 use crate::model::work::Work;
 use crate::model::{OperationId, RegionId, ResourceKey, World};
 use crate::wire::{Operation, OperationState, Progressed};
@@ -43,7 +44,7 @@ pub(super) struct Operations {
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) id: OperationId,
-    kind: &'static str,
+    pub(super) job: Job,
     fingerprint: Fingerprint,
     began: Duration,
     about: OnceLock<(ResourceKey, Option<RegionId>)>,
@@ -87,7 +88,7 @@ impl Operations {
     pub(super) fn begin<W, F, T>(
         &self,
         key: Option<OperationId>,
-        kind: &'static str,
+        job: Job,
         fingerprint: Fingerprint,
         work: W,
     ) -> Result<Arc<Running>, Failure>
@@ -99,12 +100,12 @@ impl Operations {
         let id = key.unwrap_or_else(|| OperationId(self.world.ids.random()));
         let mut known = self.known();
         self.forget(&mut known);
-        if let Some(running) = known.get(&id) {
-            if running.fingerprint == fingerprint {
-                return Ok(Arc::clone(running));
+        match known.get(&id) {
+            Some(running) if running.fingerprint != fingerprint => {
+                return Err(Failure::conflict(format!("the idempotency key {id} is another request's")));
             }
-            let message = format!("the idempotency key {id} is another request's");
-            return Err(Failure::own(StatusCode::CONFLICT, "conflict", message));
+            Some(running) if !running.is_to_be_taken_up() => return Ok(Arc::clone(running)),
+            Some(_) | None => {}
         }
         if known.values().filter(|running| running.now.borrow().ended.is_none()).count() >= KEPT {
             return Err(Failure::busy("as many operations run as there may be; ask again"));
@@ -113,7 +114,7 @@ impl Operations {
         let cancel = CancellationToken::new();
         let running = Arc::new(Running {
             id,
-            kind,
+            job,
             fingerprint,
             began: self.world.clock.since_boot(),
             about: OnceLock::new(),
@@ -134,12 +135,12 @@ impl Operations {
                 }),
                 Ok(Err(failure)) => Err(failure),
                 Err(error) => {
-                    tracing::error!(%error, operation = %entry.id, kind = entry.kind, "an operation met a mistake of the program");
+                    tracing::error!(%error, operation = %entry.id, kind = entry.job.as_str(), "an operation met a mistake of the program");
                     Err(Failure::bug())
                 }
             };
             if let Err(failure) = &outcome {
-                tracing::info!(operation = %entry.id, kind = entry.kind, reason = failure.message(), "an operation failed");
+                tracing::info!(operation = %entry.id, kind = entry.job.as_str(), reason = failure.message(), "an operation failed");
             }
             let ended = Arc::new(Ended { at: clock.since_boot(), outcome });
             entry.now.send_modify(|now| {
@@ -191,7 +192,7 @@ impl Operations {
                 let (resource, source) = running.about.get().cloned().unzip();
                 Work {
                     id: running.id,
-                    kind: running.kind.to_owned(),
+                    kind: running.job.as_str().to_owned(),
                     resource,
                     source: source.flatten(),
                     age: now.saturating_sub(running.began),
@@ -265,6 +266,30 @@ impl Running {
         Some(tell(ended.outcome.as_deref()))
     }
 
+    /// Whether it failed for want of somebody else, and a repeat is to go on with it.
+    fn is_to_be_taken_up(&self) -> bool {
+        let ended = self.now.borrow().ended.clone();
+        let failed = ended.is_some_and(|ended| {
+            ended.outcome.as_ref().is_err_and(|failure| failure.status() == StatusCode::SERVICE_UNAVAILABLE)
+        });
+        failed && self.job.is_taken_up_again()
+    }
+
+    /// Stops it at the next place where that is safe; nothing where it has ended.
+    ///
+    /// # Errors
+    /// Where it cannot be stopped: 409, and why.
+    pub(super) fn stop(&self) -> Result<(), Failure> {
+        match (self.now.borrow().ended.is_some(), self.job.unstoppable()) {
+            (true, _) => Ok(()),
+            (false, None) => {
+                self.cancel.cancel();
+                Ok(())
+            }
+            (false, Some(why)) => Err(Failure::own(StatusCode::CONFLICT, "unstoppable", why.to_owned())),
+        }
+    }
+
     /// How far it is, given to `tell`.
     pub(super) fn shown<A>(&self, tell: impl FnOnce(Operation<&RawValue>) -> A) -> A {
         let Now { version, progress, told: _, ended } = self.now.borrow().clone();
@@ -277,7 +302,7 @@ impl Running {
         };
         tell(Operation {
             id: self.id,
-            kind: self.kind.to_owned(),
+            kind: self.job.as_str().to_owned(),
             state,
             version,
             progress,
@@ -301,7 +326,7 @@ mod tests {
 
     async fn ended(operations: &Operations, number: usize, told: bool) -> OperationId {
         let id = OperationId(uuid::Uuid::from_u128(number as u128));
-        let running = operations.begin(Some(id), "test", FINGERPRINT, |_| async move { Ok(number) }).unwrap();
+        let running = operations.begin(Some(id), Job::Verify, FINGERPRINT, |_| async move { Ok(number) }).unwrap();
         running.wait(None, None, &CancellationToken::new()).await;
         if told {
             let result = running.ended(|outcome| outcome.unwrap().get().to_owned());
@@ -331,7 +356,7 @@ mod tests {
     async fn a_panic_is_an_operations_failure_and_no_more() {
         let operations = operations();
         let work = |_| async move { if true { panic!("a mistake") } else { Ok(1) } };
-        let running = operations.begin(None, "test", FINGERPRINT, work).unwrap();
+        let running = operations.begin(None, Job::Verify, FINGERPRINT, work).unwrap();
         running.wait(None, None, &CancellationToken::new()).await;
         let shown = running.shown(|operation| (operation.state, operation.error.map(|error| error["code"].clone())));
         assert_eq!(shown, (OperationState::Failed, Some("bug".into())));
@@ -351,7 +376,7 @@ mod tests {
             working.cancelled().await;
             Ok(())
         };
-        let running = operations.begin(None, "test", FINGERPRINT, work).unwrap();
+        let running = operations.begin(None, Job::Verify, FINGERPRINT, work).unwrap();
         let version = || running.shown(|operation| operation.version);
         let at = |stage, bytes, millis| {
             let progress = Progressed { stage, bytes_done: ByteCount(bytes), bytes_total: None };

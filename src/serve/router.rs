@@ -21,6 +21,7 @@ use super::limits::REQUEST_TIME;
 use super::numbers::Numbers;
 use super::operation::Operations;
 use super::probe::Probes;
+use super::restore::Restores;
 use super::seal::Sealing;
 use super::session::{Kind, Sessions};
 use crate::model::World;
@@ -37,6 +38,7 @@ pub(super) struct App {
     pub(super) operations: Operations,
     pub(super) sessions: Arc<Sessions>,
     pub(super) fetches: Fetches,
+    pub(super) restores: Restores,
     pub(super) probes: Probes,
     pub(super) numbers: Numbers,
     /// Cancelled when the server is to end.
@@ -94,6 +96,7 @@ pub(super) fn router(app: &Arc<App>) -> Router {
     // What waits for operations, and carries blocks over slow lines, has limits of its own.
     let long = Router::new()
         .route("/resources/{type}/{id}/verify", post(call::resource::verify))
+        .route("/resources/{type}/{id}/restore", post(call::resource::restore))
         .route("/readings", post(call::reading::open))
         .route("/readings/{id}/close", post(call::reading::close))
         .route("/receivings", post(call::receiving::open))
@@ -122,6 +125,7 @@ pub(super) fn router(app: &Arc<App>) -> Router {
         .route("/resources/{type}/{id}/points", get(call::resource::points))
         .route("/resources/{type}/{id}/points/{sequence}", get(call::point::show))
         .route("/resources/{type}/{id}/points/{sequence}/blocks", post(call::point::read))
+        .route("/resources/{type}/{id}/points/{sequence}/files", post(call::point::files))
         .route("/resources/{type}/{id}/set-aside/{name}", delete(call::resource::discard))
         .route("/readings/{id}/group-hashes", post(call::reading::group_hashes))
         .route("/readings/{id}/block-hashes", post(call::reading::block_hashes))

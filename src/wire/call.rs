@@ -14,6 +14,8 @@
 //! | `GET resources/{type}/{id}/points` | the points |
 //! | `GET resources/{type}/{id}/points/{sequence}` | one point and all that it holds |
 //! | `POST resources/{type}/{id}/points/{sequence}/blocks` | blocks of one of its files |
+//! | `POST resources/{type}/{id}/points/{sequence}/files` | all blocks of many small files |
+//! | `POST resources/{type}/{id}/restore` | the holder fetches a point and puts its files in place of its own (an operation) |
 //! | `POST resources/{type}/{id}/verify` | reads every byte (an operation) |
 //! | `DELETE resources/{type}/{id}/set-aside/{name}` | discards a copy |
 //! | `POST readings` | opens a reading (an operation) |
@@ -28,8 +30,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::record::RecordChangeBody;
+use crate::model::point::PointSelector;
 use crate::model::region::{Authority, SyncOrder};
-use crate::model::{OperationId, Timestamp};
+use crate::model::{OperationId, RegionId, Timestamp};
 use crate::replica::port::{BlockAddress, Reading};
 use crate::replica::transfer::SyncOptions;
 
@@ -151,6 +154,29 @@ pub struct PointBlocks {
     pub count: u64,
     /// Whether they may come compressed.
     pub compress: bool,
+}
+
+/// Asks for all blocks of files of a point that are small: at most 2,048 files of at most 4 MiB together. Zeros are
+/// left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PointFiles {
+    /// The files' places in the manifest.
+    pub files: Vec<u32>,
+    /// Whether they may come compressed.
+    pub compress: bool,
+}
+
+/// Has a resource's holder put the files of a point in place of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Restore {
+    /// Under whose authority.
+    pub authority: Authority,
+    /// The region that keeps the point, which the holder finds in its own registry; it may be the holder.
+    pub from: RegionId,
+    /// Which point.
+    pub point: PointSelector,
 }
 
 /// Publishes a point.

@@ -285,7 +285,7 @@ fn an_interrupted_apply_stops_the_regions_too() {
 }
 
 /// Writes an authority, and certificates of it for both regions and for this program.
-fn certificates(world: &World, authority: &str) {
+pub(crate) fn certificates(world: &World, authority: &str) {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -84,7 +84,8 @@ impl Fleet {
 
     /// A document without times, ids, ports and bytes on the way.
     fn steady(&self, value: Value) -> Value {
-        const OF_ITS_OWN: [&str; 7] = ["digest", "topology", "pid", "latency_ms", "bytes", "duration", "tool_version"];
+        const OF_ITS_OWN: [&str; 8] =
+            ["digest", "topology", "pid", "latency_ms", "bytes", "duration", "lag", "tool_version"];
         match value {
             Value::Object(fields) => {
                 let steady = fields.into_iter().map(|(name, value)| {

@@ -184,6 +184,9 @@ impl Verify {
 }
 
 /// Write a recovery point's files into a directory
+///
+/// Every byte is checked on its way. Where that fails, or is interrupted, the directory is left as it was; what a killed
+/// program leaves has a file `INCOMPLETE-EXPORT` beside its files.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   debvisor-region replication export web-vm-1 /tmp/web-vm-1
@@ -214,7 +217,8 @@ struct Exported<'a> {
 impl Export {
     async fn run(self, session: &Session) -> Result<Exit, CliError> {
         let Self { id, region, point, into } = self;
-        let (region, point) = session.fleet()?.export(&id, region.as_ref(), &selector(point), &into).await?;
+        let fleet = session.fleet()?;
+        let (region, point) = fleet.export(&id, region.as_ref(), &selector(point), &into, &session.cancel).await?;
         let exported = Exported { region_id: &region, into: into.display().to_string(), point: &point };
         session.print(&exported, |look| points::exported(&id, &region, &point, &exported.into, look))?;
         Ok(Exit::Done)

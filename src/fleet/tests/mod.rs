@@ -540,7 +540,7 @@ async fn points_are_listed_exported_verified_and_restored() {
     let points = fleet.points(&web, Some(&id("west"))).await.unwrap();
     assert_eq!(points[0].1.len(), 2);
     let old = PointSelector::Sequence(points[0].1[1].sequence);
-    let (from, _) = fleet.export(&web, None, &old, &place.path("out")).await.unwrap();
+    let (from, _) = fleet.export(&web, None, &old, &place.path("out"), &CancellationToken::new()).await.unwrap();
     assert_eq!(from, id("west"));
     assert_eq!(tree(&place.path("out")), before);
 
@@ -688,7 +688,7 @@ async fn a_set_aside_copy_is_kept_until_it_is_discarded() {
     let points = fleet.points(&web, Some(&west)).await.unwrap().remove(0).1;
     let name = points.last().unwrap().name.clone().unwrap();
     let named = PointSelector::Name(name.clone());
-    fleet.export(&web, None, &named, &place.path("out")).await.unwrap();
+    fleet.export(&web, None, &named, &place.path("out"), &CancellationToken::new()).await.unwrap();
     assert_eq!(tree(&place.path("out"))["disk.raw"], noise(7, 600_000));
     place.fleet().discard(&web, &west, &name, &quiet()).await.unwrap();
     let left = place.fleet().points(&web, Some(&west)).await.unwrap().remove(0).1;

@@ -1,7 +1,7 @@
 //! A point of a served region, written out on this machine.
 //!
 //! Guarantee: as that of [`replica::export`](crate::replica::export): every byte was hashed here. What the region
-//! says of holes and blocks is believed only as far as it hashes to the point's roots.
+//! says of holes and blocks is believed only as far as it hashes to the point's roots. Small files come many at once.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::Method;
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use super::answer::{CallError, bytes, data};
 use super::client::{Ask, Body, Client};
@@ -18,11 +19,13 @@ use crate::host::HostDisk;
 use crate::live::port::{PointSelector, PortError, RegionPort};
 use crate::model::ResourceKey;
 use crate::model::point::{Point, PointState};
+use crate::replica::StopCheck;
 use crate::replica::export::{Contents, Groups, write_out};
-use crate::replica::giving::PointContents;
-use crate::replica::port::{BLOCK_BYTES, GROUP_BLOCKS, TransferError};
+use crate::replica::giving::{PointContents, SMALL_FILES, SMALL_FILES_BYTES};
+use crate::replica::manifest::{Manifest, Node};
+use crate::replica::port::{BLOCK_BYTES, BlockAddress, GROUP_BLOCKS, TransferError};
 use crate::wire::blocks;
-use crate::wire::call::PointBlocks;
+use crate::wire::call::{PointBlocks, PointFiles};
 
 /// How many groups one question looks through for the next that is no hole: 16 GiB.
 const LOOKED_THROUGH: u64 = 4096;
@@ -30,11 +33,16 @@ const LOOKED_THROUGH: u64 = 4096;
 const GROUP_MOST: usize = GROUP_BLOCKS as usize * (BLOCK_BYTES as usize + 64);
 
 impl HttpRegion {
-    pub(super) async fn write_point(
+    /// [`export`](RegionPort::export), until `cancel` stops it.
+    ///
+    /// # Errors
+    /// As there; [`PortError::Failed`] where it was stopped, and then nothing is left of it.
+    pub async fn export_until(
         &self,
         resource: &ResourceKey,
         point: &PointSelector,
         into: &Path,
+        cancel: &CancellationToken,
     ) -> Result<Point, PortError> {
         let region = &self.client.region;
         let listed = self.points(resource).await?;
@@ -63,17 +71,41 @@ impl HttpRegion {
         let path = format!("{}/points/{}", of(resource), selected.sequence);
         let ask = self.client.short(Method::GET, path.clone(), Body::Nothing, "a point's contents");
         let ask = Ask { deadline: self.client.deadlines.bulk, ..ask };
-        let answer = self.client.ask(&ask).await.map_err(CallError::into_port)?;
+        let answer = tokio::select! {
+            answer = self.client.ask(&ask) => answer,
+            () = cancel.cancelled() => Err(CallError::Interrupted),
+        };
+        let answer = answer.map_err(CallError::into_port)?;
         let PointContents { point, manifest } = data(&self.client, answer).map_err(CallError::into_port)?;
-        let remote = Remote { client: Arc::clone(&self.client), runtime: Handle::current(), path };
+        let remote = Remote {
+            client: Arc::clone(&self.client),
+            runtime: Handle::current(),
+            path,
+            cancel: cancel.clone(),
+            small: small_files(&manifest),
+            given: Mutex::default(),
+        };
+        let stop = StopCheck::never().until(cancel);
         let (into, region): (PathBuf, _) = (into.to_owned(), region.clone());
         let owners = rustix::process::geteuid().is_root();
         let written = tokio::task::spawn_blocking(move || {
-            write_out(&HostDisk, &point, &manifest, &remote, &into, owners).map(|()| point)
+            write_out(&HostDisk, &point, &manifest, &remote, (&into, owners), &stop).map(|()| point)
         });
         let written = written.await.map_err(|error| PortError::Failed(error.to_string()))?;
-        written.map_err(|error| PortError::Refused { reason: format!("{region}: {error}"), help: None })
+        written.map_err(|error| match error {
+            TransferError::Interrupted => CallError::Interrupted.into_port(),
+            error => PortError::Refused { reason: format!("{region}: {error}"), help: None },
+        })
     }
+}
+
+/// The files of which many are asked for at once, with their sizes.
+fn small_files(manifest: &Manifest) -> Vec<(u32, u64)> {
+    let files = (0..).zip(&manifest.entries).filter_map(|(at, entry)| match &entry.node {
+        Node::File { size, root: _ } if size.0 <= SMALL_FILES_BYTES => Some((at, size.0)),
+        Node::File { .. } | Node::Directory | Node::Link { .. } => None,
+    });
+    files.collect()
 }
 
 /// A point elsewhere.
@@ -82,7 +114,14 @@ struct Remote {
     runtime: Handle,
     /// Of the point, below the API.
     path: String,
+    cancel: CancellationToken,
+    small: Vec<(u32, u64)>,
+    /// Blocks of the small files that came with the one that was asked for last.
+    given: Mutex<BTreeMap<u32, Blocks>>,
 }
+
+/// Blocks of one file, by their number.
+type Blocks = Vec<(u64, Vec<u8>)>;
 
 /// One of its files.
 struct RemoteFile<'a> {
@@ -94,19 +133,56 @@ struct RemoteFile<'a> {
 
 impl Contents for Remote {
     fn file(&self, at: u32) -> Result<Box<dyn Groups + '_>, TransferError> {
+        if let Ok(place) = self.small.binary_search_by_key(&at, |(at, _)| *at) {
+            return Ok(Box::new(SmallFile(self.small_file(at, &self.small[place..])?)));
+        }
         Ok(Box::new(RemoteFile { remote: self, at, holes: Mutex::default() }))
     }
 }
 
-impl RemoteFile<'_> {
-    fn ask(&self, first: u64) -> Result<Vec<(u64, Vec<u8>)>, TransferError> {
-        let Remote { client, runtime, path } = self.remote;
-        let body = PointBlocks { file: self.at, first, count: LOOKED_THROUGH, compress: true };
-        let ask = client.short(Method::POST, format!("{path}/blocks"), json(&body), "blocks");
+impl Remote {
+    fn ask(&self, call: &str, body: Body) -> Result<Vec<(BlockAddress, Vec<u8>)>, TransferError> {
+        let Self { client, runtime, path, cancel, small: _, given: _ } = self;
+        let ask = client.short(Method::POST, format!("{path}/{call}"), body, "blocks");
         let ask = Ask { deadline: client.deadlines.bulk, most: GROUP_MOST, ..ask };
-        let answer = runtime.block_on(client.ask(&ask)).and_then(|answer| bytes(client, answer));
+        let answer = runtime.block_on(async {
+            tokio::select! {
+                answer = client.ask(&ask) => answer.and_then(|answer| bytes(client, answer)),
+                () = cancel.cancelled() => Err(CallError::Interrupted),
+            }
+        });
         let packed = answer.map_err(|error| error.into_transfer(&client.region))?;
-        let unpacked = blocks::unpack(&packed).map_err(|error| TransferError::Corrupt(error.to_string()))?;
+        blocks::unpack(&packed).map_err(|error| TransferError::Corrupt(error.to_string()))
+    }
+
+    /// The blocks of the small file `at`, the first of `following`; asks for as many of those as may come at once.
+    fn small_file(&self, at: u32, following: &[(u32, u64)]) -> Result<Blocks, TransferError> {
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(blocks) = given.remove(&at) {
+            return Ok(blocks);
+        }
+        let mut room = SMALL_FILES_BYTES;
+        let fits = |(_, size): &&(u32, u64)| {
+            let rest = room.checked_sub(*size);
+            room = rest.unwrap_or(0);
+            rest.is_some()
+        };
+        let files: Vec<u32> = following.iter().take(SMALL_FILES).take_while(fits).map(|(at, _)| *at).collect();
+        *given = files.iter().map(|file| (*file, Vec::new())).collect();
+        for (BlockAddress { file, block }, bytes) in self.ask("files", json(&PointFiles { files, compress: true }))? {
+            let blocks = given.get_mut(&file);
+            blocks
+                .ok_or_else(|| TransferError::Corrupt("blocks of another file came".to_owned()))?
+                .push((block, bytes));
+        }
+        Ok(given.remove(&at).unwrap_or_default())
+    }
+}
+
+impl RemoteFile<'_> {
+    fn ask(&self, first: u64) -> Result<Blocks, TransferError> {
+        let body = PointBlocks { file: self.at, first, count: LOOKED_THROUGH, compress: true };
+        let unpacked = self.remote.ask("blocks", json(&body))?;
         if unpacked.iter().all(|(address, _)| address.file == self.at) {
             return Ok(unpacked.into_iter().map(|(address, bytes)| (address.block, bytes)).collect());
         }
@@ -130,14 +206,30 @@ impl Groups for RemoteFile<'_> {
             self.holes.lock().unwrap_or_else(PoisonError::into_inner).insert(group, found);
             return Ok(false);
         }
-        bytes.fill(0);
-        for (block, given) in blocks {
-            let at = block.checked_sub(group * GROUP_BLOCKS).filter(|at| *at < GROUP_BLOCKS);
-            let start = at.map(|at| (at * BLOCK_BYTES) as usize);
-            let place = start.and_then(|start| bytes.get_mut(start..start + given.len()));
-            let place = place.ok_or_else(|| TransferError::Corrupt("blocks of another group came".to_owned()))?;
-            place.copy_from_slice(&given);
-        }
+        put(&blocks, group, bytes)?;
         Ok(true)
     }
+}
+
+/// A file that came whole.
+struct SmallFile(Blocks);
+
+impl Groups for SmallFile {
+    fn read(&self, group: u64, bytes: &mut [u8]) -> Result<bool, TransferError> {
+        put(&self.0, group, bytes)?;
+        Ok(!self.0.is_empty())
+    }
+}
+
+/// Puts blocks of a group in their places among zeros.
+fn put(blocks: &[(u64, Vec<u8>)], group: u64, bytes: &mut [u8]) -> Result<(), TransferError> {
+    bytes.fill(0);
+    for (block, given) in blocks {
+        let at = block.checked_sub(group * GROUP_BLOCKS).filter(|at| *at < GROUP_BLOCKS);
+        let start = at.map(|at| (at * BLOCK_BYTES) as usize);
+        let place = start.and_then(|start| bytes.get_mut(start..start + given.len()));
+        let place = place.ok_or_else(|| TransferError::Corrupt("blocks of another group came".to_owned()))?;
+        place.copy_from_slice(given);
+    }
+    Ok(())
 }

@@ -15,7 +15,7 @@ use super::client::{Ask, Body, Client, Repeat};
 use super::deadlines::Deadlines;
 use super::operation::{Work, json};
 use crate::config::Credential;
-use crate::live::port::{ContentCheck, PointSelector, PortError, RegionPort};
+use crate::live::port::{ContentCheck, PointSelector, PortError, RegionPort, Replaced};
 use crate::model::point::Point;
 use crate::model::policy::HealthPolicy;
 use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot, SyncOrder};
@@ -24,7 +24,7 @@ use crate::model::{ByteCount, RegionId, ResourceKey, World};
 use crate::replica::port::{SessionId, TransferError};
 use crate::replica::transfer::{Progress, SyncFailure, SyncOptions, SyncReport};
 use crate::wire::Operation;
-use crate::wire::call::{Fetch, Ordered, Recording};
+use crate::wire::call::{Fetch, Ordered, Recording, Restore};
 use crate::wire::record::RecordChangeBody;
 use crate::wire::region::RegionHealth;
 
@@ -159,17 +159,35 @@ impl RegionPort for HttpRegion {
     }
 
     async fn export(&self, resource: &ResourceKey, point: &PointSelector, into: &Path) -> Result<Point, PortError> {
-        self.write_point(resource, point, into).await
+        self.export_until(resource, point, into, &self.client.interrupted).await
     }
 
     async fn replace_files(&self, _: &Authority, _: &ResourceKey, _: &Path) -> Result<Option<String>, PortError> {
         Err(PortError::Refused {
             reason: format!(
-                "{} is served elsewhere: its files are put in place on its own machine",
+                "{} is served elsewhere: files of this machine cannot be put in place there",
                 self.client.region
             ),
-            help: Some("export the point, and put its files there by hand while the resource is stopped".to_owned()),
+            help: Some("have it fetch the point from a region that is served, too".to_owned()),
         })
+    }
+
+    async fn restore(
+        &self,
+        authority: &Authority,
+        resource: &ResourceKey,
+        (from, point): (&RegionId, &PointSelector),
+        cancel: &CancellationToken,
+    ) -> Option<Result<Replaced, PortError>> {
+        let body = Restore { authority: authority.clone(), from: from.clone(), point: point.clone() };
+        let work = Work {
+            path: format!("{}/restore", of(resource)),
+            body: json(&body),
+            wanted: "what was restored",
+            told: &|_| {},
+            stop: Some(cancel),
+        };
+        Some(self.client.operate(&work).await.map_err(CallError::into_port))
     }
 
     async fn discard(&self, authority: &Authority, resource: &ResourceKey, name: &str) -> Result<(), PortError> {

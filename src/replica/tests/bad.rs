@@ -14,6 +14,7 @@ use crate::host::disk::HostDisk;
 use crate::host::disk::faulty::{Bad, Call, EACCES, EIO, ENOSPC, Fault, FaultyDisk, Op};
 use crate::model::point::{BlockReason, PointState};
 use crate::model::policy::Retention;
+use crate::replica::StopCheck;
 use crate::replica::catalog::Phase;
 use crate::replica::inspect::summary;
 use crate::replica::port::TransferError;
@@ -83,7 +84,7 @@ fn a_file_that_cannot_be_read_is_kept_and_restored() {
             let bytes = fs::read(lab.replica().join(file)).unwrap();
             let bad = disk();
             bad.spoil(&lab.replica().join(file), how.clone(), errno).unwrap();
-            let verified = verify_replica(&bad, &*lab.catalog, &lab.place()).unwrap();
+            let verified = verify_replica(&bad, &*lab.catalog, &lab.place(), &StopCheck::never()).unwrap();
             let check = |path: &str| verified.files.iter().find(|file| file.path == path).unwrap().check;
             let other = if file == "vm.xml" { "disk.raw" } else { "vm.xml" };
             assert_eq!((check(file), check(other)), (Check::Mismatch, Check::Identical));

@@ -8,6 +8,7 @@ use super::lab::{BLOCK, GROUP, Lab, assert_same, noise, picture};
 use crate::host::disk::faulty::Fault;
 use crate::host::disk::{Disk, HostDisk};
 use crate::model::point::PointState;
+use crate::replica::StopCheck;
 use crate::replica::inspect::summary;
 use crate::replica::prune::discard;
 use crate::replica::transfer::SyncOptions;
@@ -161,7 +162,7 @@ fn a_flipped_bit_is_found_by_reading_and_healed() {
 
     assert_eq!(damage(&lab), None);
     assert!(lab.export(1).unwrap_err().to_string().contains("disk.raw of point 1 is damaged"));
-    let verified = verify_replica(&HostDisk, &*lab.catalog, &lab.place()).unwrap();
+    let verified = verify_replica(&HostDisk, &*lab.catalog, &lab.place(), &StopCheck::never()).unwrap();
     let bad: Vec<_> = verified.files.iter().filter(|file| file.check != Check::Identical).collect();
     assert_eq!(bad.len(), 1);
     assert_eq!((bad[0].path.as_str(), bad[0].check, bad[0].blocks), ("disk.raw", Check::Mismatch, Some(1)));
@@ -272,12 +273,17 @@ fn a_source_is_verified_against_its_last_reading() {
     let place = crate::replica::place::Place::Directory(lab.source());
     let cache = lab.source().parent().unwrap().join("cache");
     let checks = || -> Vec<Check> {
-        verify_source(&HostDisk, &place, &cache).unwrap().files.iter().map(|file| file.check).collect()
+        verify_source(&HostDisk, &place, &cache, &StopCheck::never())
+            .unwrap()
+            .files
+            .iter()
+            .map(|file| file.check)
+            .collect()
     };
     assert_eq!(checks(), [Check::Identical, Check::Identical]);
     let (here, there) = (
-        verify_source(&HostDisk, &place, &cache).unwrap(),
-        verify_replica(&HostDisk, &*lab.catalog, &lab.place()).unwrap(),
+        verify_source(&HostDisk, &place, &cache, &StopCheck::never()).unwrap(),
+        verify_replica(&HostDisk, &*lab.catalog, &lab.place(), &StopCheck::never()).unwrap(),
     );
     assert_eq!(here.data_hash, there.data_hash);
     lab.patch("disk.raw", 0, b"x");

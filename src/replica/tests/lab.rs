@@ -18,6 +18,7 @@ use crate::model::policy::Retention;
 use crate::model::region::{Epoch, SyncOrder};
 use crate::model::units::Percent;
 use crate::model::{Clock, Lineage, OperationId, ResourceKey, Timestamp, World};
+use crate::replica::StopCheck;
 use crate::replica::catalog::{
     Catalog, CatalogChange, CatalogError, FileId, KeptManifest, Ledger, Phase, ReplicaRecord,
 };
@@ -177,7 +178,7 @@ fn bend<T>(how: &Bend<T>, mut what: T) -> T {
 impl Source for LabSource {
     async fn open_reading(&self, _: &SyncOrder, full: bool) -> Result<Reading, TransferError> {
         let plan = ReadingPlan { full, ..self.plan.clone() };
-        self.engine.open_reading(&plan).map(|reading| bend(&self.bend_reading, reading))
+        self.engine.open_reading(&plan, &CancellationToken::new()).map(|reading| bend(&self.bend_reading, reading))
     }
 
     async fn group_hashes(&self, s: SessionId, file: u32, first: u64, count: u64) -> Result<Vec<Hash>, TransferError> {
@@ -213,7 +214,7 @@ impl Target for LabTarget {
     async fn open_receiving(&self, o: &SyncOrder, r: &Reading, accept: bool) -> Result<Receiving, TransferError> {
         let rules = ReceiveRules { accept_change: accept, ..self.rules.clone() };
         let catalog = Arc::clone(&self.catalog) as Arc<dyn Catalog>;
-        self.engine.open_receiving(catalog, self.place.clone(), o, r, &rules)
+        self.engine.open_receiving(catalog, self.place.clone(), o, r, &rules, &CancellationToken::new())
     }
 
     async fn differing_groups(&self, s: SessionId, f: u32, first: u64, h: &[Hash]) -> Result<Vec<u64>, TransferError> {
@@ -480,7 +481,7 @@ impl Lab {
         let number = self.exports.fetch_add(1, Ordering::SeqCst);
         let into = self.dir.path().join(format!("export-{number}"));
         let order = ExportOrder { sequence, into: &into, owners: false };
-        export(&HostDisk, &*self.catalog, &self.place(), &order)?;
+        export(&HostDisk, &*self.catalog, &self.place(), &order, &StopCheck::never())?;
         let picture = picture(&into);
         fs::remove_dir_all(&into).unwrap();
         Ok(picture)

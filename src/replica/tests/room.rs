@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::lab::{BLOCK, Lab, LabSource, noise};
 use super::odd_disk::OddDisk;
 use crate::host::disk::faulty::{ENOSPC, Fault};
@@ -20,7 +22,8 @@ fn lab(seed: u64) -> Lab {
 async fn compare(lab: &Lab, source: &LabSource, target: &LocalTarget) -> Result<SessionId, TransferError> {
     let reading = source.open_reading(&lab.order(), false).await?;
     let catalog = Arc::clone(&lab.catalog) as Arc<dyn Catalog>;
-    let receiving = target.open_receiving(catalog, lab.place(), &lab.order(), &reading, &lab.rules)?;
+    let receiving =
+        target.open_receiving(catalog, lab.place(), &lab.order(), &reading, &lab.rules, &CancellationToken::new())?;
     for file in receiving.compare {
         let groups = source.group_hashes(reading.session, file, 0, 1).await?;
         let differing = target.differing_groups(receiving.session, file, 0, &groups)?;

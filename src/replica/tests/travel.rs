@@ -5,12 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::lab::{BLOCK, GROUP, Lab, allocated, noise, picture};
 use super::odd_disk::OddDisk;
 use crate::host::disk::faulty::Fault;
 use crate::host::disk::{Disk, HostDisk};
 use crate::model::point::{BlockReason, PointKind};
-use crate::replica::export::{ExportOrder, export};
+use crate::replica::StopCheck;
+use crate::replica::export::{CUT_OFF, Contents, ExportOrder, Groups, export, write_out};
+use crate::replica::giving::contents;
 use crate::replica::place::Place;
 use crate::replica::port::TransferError;
 use crate::replica::source::{LocalSource, ReadingPlan, Still, look_when_settled};
@@ -82,7 +86,7 @@ fn a_sync_that_was_cut_short_goes_on_where_it_was() {
     assert_eq!(lab.newest(), Some(1));
 
     let mut lab = lab;
-    lab.cancel = tokio_util::sync::CancellationToken::new();
+    lab.cancel = CancellationToken::new();
     let report = lab.sync();
     // It was stopped, not killed: nothing at all travels twice.
     assert_eq!(report.bytes.0 + had, 40 * GROUP as u64 + 3 * BLOCK as u64);
@@ -165,7 +169,7 @@ fn a_bit_that_flips_in_what_arrived_is_found_before_it_counts() {
     }
     assert!(flipped >= 2, "{flipped}");
     let mut lab = lab;
-    lab.cancel = tokio_util::sync::CancellationToken::new();
+    lab.cancel = CancellationToken::new();
     let report = lab.sync();
     assert!(report.resumed.0 > 0, "what was not altered is not sent again");
     lab.assert_converged();
@@ -205,12 +209,71 @@ fn an_export_that_lacks_room_is_refused_before_it_takes_any() {
     lab.sync();
     let (into, needed) = (lab.dir.path().join("out"), BLOCK as u64 + 100);
     let order = ExportOrder { sequence: 1, into: &into, owners: false };
-    let export =
-        |free| export(&OddDisk { free: Some(free), ..OddDisk::default() }, &*lab.catalog, &lab.place(), &order);
+    let export = |free| {
+        export(
+            &OddDisk { free: Some(free), ..OddDisk::default() },
+            &*lab.catalog,
+            &lab.place(),
+            &order,
+            &StopCheck::never(),
+        )
+    };
     let error = export(needed - 1).unwrap_err();
     assert!(error.to_string().starts_with("no_space: 64.1 KiB are needed, 64.1 KiB are free"), "{error}");
     assert!(!into.exists());
     export(needed).unwrap();
+}
+
+/// A region that goes away after its first file.
+#[derive(Debug)]
+struct GoesAway<'a>(&'a std::path::Path);
+
+struct Zeros;
+
+impl Groups for Zeros {
+    fn read(&self, _: u64, _: &mut [u8]) -> Result<bool, TransferError> {
+        Ok(false)
+    }
+}
+
+impl Contents for GoesAway<'_> {
+    fn file(&self, at: u32) -> Result<Box<dyn Groups + '_>, TransferError> {
+        assert!(self.0.join(CUT_OFF).is_file(), "a part never looks like the whole");
+        if at == 0 { Ok(Box::new(Zeros)) } else { Err(TransferError::Region("it is gone".to_owned())) }
+    }
+}
+
+#[test]
+fn an_export_that_does_not_come_to_its_end_leaves_nothing_or_says_so() {
+    let lab = Lab::new("storage.s");
+    lab.write("a", &vec![0; 2 * BLOCK]);
+    lab.write("b", &noise(1, 100));
+    lab.sync();
+    let into = lab.dir.path().join("out");
+    let found = contents(&HostDisk, &*lab.catalog, &lab.place(), 1).unwrap();
+    let go = |into: &std::path::Path| {
+        write_out(&HostDisk, &found.point, &found.manifest, &GoesAway(into), (into, false), &StopCheck::never())
+    };
+    go(&into).unwrap_err();
+    assert!(!into.exists(), "as it was");
+    fs::create_dir(&into).unwrap();
+    go(&into).unwrap_err();
+    assert_eq!(fs::read_dir(&into).unwrap().count(), 0, "as it was");
+
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let order = ExportOrder { sequence: 1, into: &into, owners: false };
+    let export = |stop: &StopCheck| export(&HostDisk, &*lab.catalog, &lab.place(), &order, stop);
+    assert!(matches!(export(&StopCheck::never().until(&stop)), Err(TransferError::Interrupted)));
+    assert_eq!(fs::read_dir(&into).unwrap().count(), 0);
+
+    // What a killed program leaves.
+    fs::write(into.join(CUT_OFF), "").unwrap();
+    let error = export(&StopCheck::never()).unwrap_err().to_string();
+    assert!(error.contains("cut off") && error.contains("remove it"), "{error}");
+    fs::remove_file(into.join(CUT_OFF)).unwrap();
+    export(&StopCheck::never()).unwrap();
+    assert_eq!(fs::read_dir(&into).unwrap().count(), 2);
 }
 
 #[test]
@@ -291,7 +354,7 @@ fn a_coarser_clock_is_waited_for_longer() {
         kind: PointKind::Quiet,
         full: false,
     };
-    let reading = source.open_reading(&plan).unwrap();
+    let reading = source.open_reading(&plan, &CancellationToken::new()).unwrap();
     let changed = HostDisk.symlink_metadata(&path).unwrap().ctime_ns;
     assert!(reading.read_at.as_micros() * 1000 - changed > 400_000_000);
     assert!(reading.stamp.is_some(), "and then it is trusted");
@@ -301,13 +364,13 @@ fn a_coarser_clock_is_waited_for_longer() {
     let before = crate::replica::tree::walk(&*disk, &live).unwrap();
     let still = Still { place: live.clone(), before, at: world.clock.now() };
     let frozen = ReadingPlan { copy: Some(still), kind: PointKind::Frozen, ..plan };
-    let reading = source.open_reading(&frozen).unwrap();
+    let reading = source.open_reading(&frozen, &CancellationToken::new()).unwrap();
     assert_eq!(reading.stamp, None);
     assert!(!fs::read_to_string(cache.join("scan.json")).is_ok_and(|text| text.contains("\"a\"")));
     let before = look_when_settled(&*disk, &*world.clock, &live).unwrap();
     let at = world.clock.now();
     let frozen = ReadingPlan { copy: Some(Still { place: live, before, at }), ..frozen };
-    let reading = source.open_reading(&frozen).unwrap();
+    let reading = source.open_reading(&frozen, &CancellationToken::new()).unwrap();
     assert_eq!((reading.read_at, reading.stamp.is_some()), (at, true), "dated by the copy");
 }
 
@@ -326,6 +389,6 @@ fn copies_that_went_away_say_nothing_of_the_files_themselves() {
         kind: PointKind::Frozen,
         full: false,
     };
-    let error = source.open_reading(&plan).unwrap_err();
+    let error = source.open_reading(&plan, &CancellationToken::new()).unwrap_err();
     assert_eq!(error.to_string(), "the copies that were to be read are gone");
 }

@@ -39,7 +39,7 @@ pub(in super::super) async fn show(
 
 pub(in super::super) async fn cancel(State(app): State<Arc<App>>, Session(id): Session) -> Result<Answer, Failure> {
     let running = find(&app, id)?;
-    running.cancel.cancel();
+    running.stop()?;
     Ok(running.shown(|operation| ok(&app, &operation)))
 }
 

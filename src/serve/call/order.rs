@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::super::answer::{Answer, Failure};
 use super::super::asked::Asked;
 use super::super::body::Json;
+use super::super::job::Job;
 use super::super::operation::Running;
 use super::super::order::Made;
 use super::super::router::App;
@@ -20,7 +21,7 @@ use crate::wire::region::{RegisterRegion, ReplicateVm, SetupReplication, SyncRes
 async fn make<B, T, F>(
     app: Arc<App>,
     asked: Asked,
-    kind: &'static str,
+    job: Job,
     Json { value, fingerprint }: Json<B>,
     order: impl FnOnce(Arc<App>, B, Arc<Running>) -> F + Send + 'static,
 ) -> Result<Answer, Failure>
@@ -36,7 +37,7 @@ where
         tells.store(is_new, Ordering::Release);
         Ok(data)
     };
-    let mut answer = asked.operation(&app, kind, fingerprint, work).await?;
+    let mut answer = asked.operation(&app, job, fingerprint, work).await?;
     if answer.status() == StatusCode::OK && made.load(Ordering::Acquire) {
         *answer.status_mut() = StatusCode::CREATED;
     }
@@ -48,8 +49,14 @@ pub(in super::super) async fn register(
     asked: Asked,
     body: Json<RegisterRegion>,
 ) -> Result<Answer, Failure> {
-    make(app, asked, "register_region", body, |app, body, running| async move { app.register(body, running.id).await })
-        .await
+    make(
+        app,
+        asked,
+        Job::RegisterRegion,
+        body,
+        |app, body, running| async move { app.register(body, running.id).await },
+    )
+    .await
 }
 
 pub(in super::super) async fn set_up(
@@ -57,8 +64,14 @@ pub(in super::super) async fn set_up(
     asked: Asked,
     body: Json<SetupReplication>,
 ) -> Result<Answer, Failure> {
-    make(app, asked, "setup_replication", body, |app, body, running| async move { app.set_up(body, running.id).await })
-        .await
+    make(
+        app,
+        asked,
+        Job::SetUpReplication,
+        body,
+        |app, body, running| async move { app.set_up(body, running.id).await },
+    )
+    .await
 }
 
 pub(in super::super) async fn replicate(
@@ -66,7 +79,7 @@ pub(in super::super) async fn replicate(
     asked: Asked,
     body: Json<ReplicateVm>,
 ) -> Result<Answer, Failure> {
-    make(app, asked, "replicate_vm", body, |app, body, running| async move { app.replicate(body, running.id).await })
+    make(app, asked, Job::ReplicateVm, body, |app, body, running| async move { app.replicate(body, running.id).await })
         .await
 }
 
@@ -75,5 +88,5 @@ pub(in super::super) async fn sync(
     asked: Asked,
     body: Json<SyncResource>,
 ) -> Result<Answer, Failure> {
-    make(app, asked, "sync", body, |app, body, running| async move { app.sync(body, &running).await }).await
+    make(app, asked, Job::Sync, body, |app, body, running| async move { app.sync(body, &running).await }).await
 }

@@ -11,9 +11,10 @@ use super::super::body::Json;
 use super::super::router::App;
 use super::ok;
 use crate::live::PortError;
-use crate::replica::giving::GroupsOf;
+use crate::replica::giving::{GroupsOf, SMALL_FILES};
+use crate::replica::port::BlockAddress;
 use crate::wire::blocks;
-use crate::wire::call::PointBlocks;
+use crate::wire::call::{PointBlocks, PointFiles};
 
 /// The most groups that one request looks through: 64 GiB of holes.
 const GROUPS_MAX: u64 = 16 << 10;
@@ -40,6 +41,23 @@ pub(in super::super) async fn read(
         return Err(Failure::bad_request("count", format!("at most {GROUPS_MAX} groups are looked through at once")));
     }
     let found = app.region.point_blocks(&resource, sequence(&parts)?, GroupsOf { file, first, count }).await?;
+    give(&app, found, compress).await
+}
+
+pub(in super::super) async fn files(
+    State(app): State<Arc<App>>,
+    Named(resource): Named,
+    Path(parts): Path<BTreeMap<String, String>>,
+    Json { value: PointFiles { files, compress }, .. }: Json<PointFiles>,
+) -> Result<Answer, Failure> {
+    if files.len() > SMALL_FILES {
+        return Err(Failure::bad_request("files", format!("at most {SMALL_FILES} files are given at once")));
+    }
+    let found = app.region.point_files(&resource, sequence(&parts)?, files).await?;
+    give(&app, found, compress).await
+}
+
+async fn give(app: &App, found: Vec<(BlockAddress, Vec<u8>)>, compress: bool) -> Result<Answer, Failure> {
     // A core is busy for some milliseconds.
     let packed = tokio::task::spawn_blocking(move || {
         blocks::pack(found.iter().map(|(address, bytes)| (*address, bytes.as_slice())), compress)

@@ -7,6 +7,8 @@ use axum::extract::State;
 use super::super::answer::{Answer, Failure, bytes};
 use super::super::asked::{Asked, Session};
 use super::super::body::{Empty, Json};
+use super::super::job::Job;
+use super::super::operation::Running;
 use super::super::router::App;
 use super::super::session::Kind;
 use crate::replica::port::{Hash, Source, TransferError};
@@ -19,12 +21,12 @@ pub(in super::super) async fn open(
     Json { value: OpenReading { order, full }, fingerprint }: Json<OpenReading>,
 ) -> Result<Answer, Failure> {
     let shared = Arc::clone(&app);
-    let work = |_| async move {
-        let reading = shared.region.open_reading(&order, full).await?;
+    let work = |running: Arc<Running>| async move {
+        let reading = shared.region.until(&running.cancel).open_reading(&order, full).await?;
         shared.sessions.opened(Kind::Reading, reading.session);
         Ok(reading)
     };
-    asked.operation(&app, "reading", fingerprint, work).await
+    asked.operation(&app, Job::Reading, fingerprint, work).await
 }
 
 pub(in super::super) async fn group_hashes(
@@ -80,5 +82,5 @@ pub(in super::super) async fn close(
         app.sessions.closed(session);
         Ok(end?)
     };
-    asked.on_session(&app, (Kind::Reading, session), "close_reading", fingerprint, work).await
+    asked.on_session(&app, (Kind::Reading, session), Job::CloseReading, fingerprint, work).await
 }

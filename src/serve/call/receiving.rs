@@ -7,7 +7,9 @@ use axum::extract::State;
 use super::super::answer::{Answer, Failure};
 use super::super::asked::{Asked, Session};
 use super::super::body::{Blocks, Empty, Json};
+use super::super::job::Job;
 use super::super::limits::{HASHES, LARGE};
+use super::super::operation::Running;
 use super::super::router::App;
 use super::super::session::Kind;
 use super::ok;
@@ -21,12 +23,13 @@ pub(in super::super) async fn open(
     Json { value: OpenReceiving { order, reading, accept_change }, fingerprint }: Json<OpenReceiving, LARGE>,
 ) -> Result<Answer, Failure> {
     let shared = Arc::clone(&app);
-    let work = |_| async move {
-        let receiving = shared.region.open_receiving(&order, &reading, accept_change).await?;
+    let work = |running: Arc<Running>| async move {
+        let region = shared.region.until(&running.cancel);
+        let receiving = region.open_receiving(&order, &reading, accept_change).await?;
         shared.sessions.opened(Kind::Receiving, receiving.session);
         Ok(receiving)
     };
-    asked.operation(&app, "receiving", fingerprint, work).await
+    asked.operation(&app, Job::Receiving, fingerprint, work).await
 }
 
 pub(in super::super) async fn groups(
@@ -54,7 +57,7 @@ pub(in super::super) async fn survey(
     Empty { fingerprint }: Empty,
 ) -> Result<Answer, Failure> {
     let work = move |app: Arc<App>| async move { Ok(app.region.end_survey(session).await?) };
-    asked.on_session(&app, (Kind::Receiving, session), "survey", fingerprint, work).await
+    asked.on_session(&app, (Kind::Receiving, session), Job::Survey, fingerprint, work).await
 }
 
 pub(in super::super) async fn wanted(
@@ -87,7 +90,7 @@ pub(in super::super) async fn checkpoint(
     Empty { fingerprint }: Empty,
 ) -> Result<Answer, Failure> {
     let work = move |app: Arc<App>| async move { Ok(app.region.checkpoint(session).await?) };
-    asked.on_session(&app, (Kind::Receiving, session), "checkpoint", fingerprint, work).await
+    asked.on_session(&app, (Kind::Receiving, session), Job::Checkpoint, fingerprint, work).await
 }
 
 pub(in super::super) async fn publish(
@@ -101,7 +104,7 @@ pub(in super::super) async fn publish(
         app.sessions.closed(session);
         Ok(published)
     };
-    asked.on_session(&app, (Kind::Receiving, session), "publish", fingerprint, work).await
+    asked.on_session(&app, (Kind::Receiving, session), Job::Publish, fingerprint, work).await
 }
 
 pub(in super::super) async fn close(
@@ -115,7 +118,7 @@ pub(in super::super) async fn close(
         app.sessions.closed(session);
         Ok(closed?)
     };
-    asked.on_session(&app, (Kind::Receiving, session), "close_receiving", fingerprint, work).await
+    asked.on_session(&app, (Kind::Receiving, session), Job::CloseReceiving, fingerprint, work).await
 }
 
 pub(in super::super) async fn verified(

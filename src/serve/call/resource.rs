@@ -8,12 +8,13 @@ use axum::extract::{Path, State};
 use super::super::answer::{Answer, Failure};
 use super::super::asked::{Asked, Named};
 use super::super::body::{Empty, Json};
+use super::super::job::Job;
 use super::super::operation::Running;
 use super::super::router::App;
 use super::ok;
 use crate::live::RegionPort;
 use crate::model::id::is_id;
-use crate::wire::call::Ordered;
+use crate::wire::call::{Ordered, Restore};
 
 pub(in super::super) async fn points(State(app): State<Arc<App>>, Named(resource): Named) -> Result<Answer, Failure> {
     Ok(ok(&app, &app.region.points(&resource).await?))
@@ -28,9 +29,20 @@ pub(in super::super) async fn verify(
     let region = app.region.clone();
     let work = |running: Arc<Running>| async move {
         running.is_about(resource.clone(), None);
-        Ok(region.verify(&resource).await?)
+        Ok(region.until(&running.cancel).verify(&resource).await?)
     };
-    asked.operation(&app, "verify", fingerprint, work).await
+    asked.operation(&app, Job::Verify, fingerprint, work).await
+}
+
+pub(in super::super) async fn restore(
+    State(app): State<Arc<App>>,
+    asked: Asked,
+    Named(resource): Named,
+    Json { value: order, fingerprint }: Json<Restore>,
+) -> Result<Answer, Failure> {
+    let shared = Arc::clone(&app);
+    let work = |running: Arc<Running>| async move { shared.restore(&resource, &order, &running).await };
+    asked.operation(&app, Job::Restore, fingerprint, work).await
 }
 
 pub(in super::super) async fn discard(

@@ -7,6 +7,7 @@ use axum::extract::State;
 use super::super::answer::{Answer, Failure};
 use super::super::asked::Asked;
 use super::super::body::Json;
+use super::super::job::Job;
 use super::super::operation::Running;
 use super::super::router::App;
 use crate::wire::call::Fetch;
@@ -19,5 +20,5 @@ pub(in super::super) async fn begin(
     let shared = Arc::clone(&app);
     let work =
         |running: Arc<Running>| async move { shared.fetches.fetch(&shared.region, &order, &options, &running).await };
-    asked.operation(&app, "sync", fingerprint, work).await
+    asked.operation(&app, Job::Sync, fingerprint, work).await
 }

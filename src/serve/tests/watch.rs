@@ -48,6 +48,11 @@ async fn serves(answer: &'static str, after: Duration) -> String {
     origin
 }
 
+/// Somebody who takes what is asked and never answers.
+pub(super) async fn mute() -> String {
+    serves("", FOREVER).await
+}
+
 /// A port that nobody listens on.
 pub(super) async fn refused() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -114,3 +114,50 @@ async fn sessions_end_with_the_server() {
     assert!(region.group_hashes(reading.session, 0, 0, 1).await.is_err());
     region.hold().await.unwrap();
 }
+
+#[tokio::test]
+async fn what_can_be_stopped_is_and_the_rest_says_why_not() {
+    let lab = Lab::new();
+    let disk = noise(96 << 20);
+    let (east, west) = lab.pair(&disk).await;
+    // Reading a whole disk takes long enough to be stopped in.
+    let key = Uuid::from_u128(1);
+    let open = OpenReading { order: lab.order(), full: true };
+    let begun = east.begin("readings", key, 0, &open).await;
+    assert_eq!(begun.status, 202, "{begun:?}");
+    let stopped = east.send(east.client.delete(east.url(&format!("operations/{key}")))).await;
+    assert_eq!(stopped.status, 200, "{stopped:?}");
+    let ended = east.until(key, |operation| operation["state"] != "running").await;
+    assert_eq!((&ended["state"], &ended["error"]["code"]), (&json!("failed"), &json!("interrupted")), "{ended}");
+
+    let reading = east.open_reading(&lab).await;
+    let key = Uuid::from_u128(2);
+    let request = east.client.post(east.url("resources/vm/web/verify")).header("idempotency-key", key.to_string());
+    assert_eq!(east.send(request.header("prefer", "respond-async, wait=0")).await.status, 202);
+    assert_eq!(east.send(east.client.delete(east.url(&format!("operations/{key}")))).await.status, 200);
+    let ended = east.until(key, |operation| operation["state"] != "running").await;
+    assert!(ended["state"] == "failed" && ended["message"].as_str().unwrap().contains("interrupted"), "{ended}");
+    // What has ended is not stopped any more, nor what it opened.
+    let reading: Reading = serde_json::from_value(reading).unwrap();
+    let open = OpenReceiving { order: lab.order(), reading: reading.clone(), accept_change: false };
+    let key = Uuid::from_u128(3);
+    let receiving: Receiving = serde_json::from_value(west.begin("receivings", key, 20, &open).await.data()).unwrap();
+    assert_eq!(west.send(west.client.delete(west.url(&format!("operations/{key}")))).await.status, 200);
+    let lives = west.step(&format!("receivings/{}/checkpoint", receiving.session)).await;
+    assert_eq!(lives.status, 200, "{lives:?}");
+
+    // An order that waits for a region in the middle of its writes.
+    let mute = super::watch::mute().await;
+    let slow = crate::model::policy::HealthPolicy { timeout: Duration::from_secs(30), ..super::watch::policy() };
+    let registered = super::watch::registered("mute", &mute, slow);
+    let changes = vec![RecordChangeBody::from(&registered)];
+    east.post("records", &Recording { authority: lab.authority(), changes }).await.data();
+    let key = Uuid::from_u128(4);
+    let order = json!({"source_region_id": "east", "target_region_id": "mute", "resource_types": ["vm"]});
+    assert_eq!(east.begin("replication/setup", key, 0, &order).await.status, 202);
+    let refused = east.send(east.client.delete(east.url(&format!("operations/{key}")))).await;
+    assert_eq!((refused.status.as_u16(), refused.code().as_str()), (409, "unstoppable"));
+    assert!(refused.json()["message"].as_str().unwrap().contains("several regions"), "{refused:?}");
+    assert_eq!(east.get(&format!("operations/{key}")).await.data()["state"], "running");
+    west.end().await;
+}
