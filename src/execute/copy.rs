@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 use super::event::Stage;
 use crate::live::port::RegionPort;
 use crate::model::region::SyncOrder;
-use crate::model::{BitRate, ByteCount, World};
-use crate::replica::transfer::{self, SyncFailure, SyncOptions, SyncReport};
+use crate::model::{ByteCount, World};
+use crate::replica::pace::Pace;
+use crate::replica::transfer::{self, Means, SyncFailure, SyncOptions, SyncReport};
 
 /// A copy's progress is told at most so often.
 const TICK: Duration = Duration::from_millis(250);
@@ -34,8 +35,9 @@ pub(super) struct Copy {
     pub(super) order: SyncOrder,
     pub(super) source: Arc<dyn RegionPort>,
     pub(super) target: Arc<dyn RegionPort>,
-    pub(super) accept_change: bool,
-    pub(super) bandwidth_limit: Option<BitRate>,
+    pub(super) options: SyncOptions,
+    /// Of its pair, for bytes that this program carries.
+    pub(super) pace: Option<Arc<Pace>>,
     pub(super) ticks: mpsc::UnboundedSender<Tick>,
     pub(super) cancel: CancellationToken,
     pub(super) world: World,
@@ -65,15 +67,14 @@ impl Copy {
                 let _ = self.ticks.send(Tick { at: self.at, stage, done, total });
             }
         };
-        let options =
-            SyncOptions { full: false, accept_change: self.accept_change, bandwidth_limit: self.bandwidth_limit };
-        let clock = self.world.clock.as_ref();
         if self.source.is_served()
-            && let Some(fetched) = self.target.fetch(&self.order, &options, &tell, &self.cancel).await
+            && let Some(fetched) = self.target.fetch(&self.order, &self.options, &tell, &self.cancel).await
         {
             return fetched;
         }
-        transfer::sync(&*self.source, &*self.target, &self.order, &options, clock, &tell, &self.cancel).await
+        let clock = self.world.clock.as_ref();
+        let means = Means { clock, pace: self.pace.as_deref(), progress: &tell, cancel: &self.cancel };
+        transfer::sync(&*self.source, &*self.target, &self.order, &self.options, &means).await
     }
 }
 

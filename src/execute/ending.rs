@@ -60,9 +60,13 @@ pub(super) fn record_outcome(change: &Change, refused: &[(RegionId, PortError)])
 pub(super) fn copy_outcome(change: &Change, end: &Result<SyncReport, SyncFailure>) -> ChangeOutcome {
     let ended = |outcome| ChangeOutcome::new(change, outcome);
     match end {
-        Ok(SyncReport { published, bytes, resumed, passes, notes: told }) => {
+        Ok(SyncReport { published, bytes, wire, resumed, passes, notes: told }) => {
             let outcome = if published.new { Outcome::Done } else { Outcome::Unchanged };
             let mut notes = told.clone();
+            // What nothing was gained by need not be told.
+            if let Some(wire) = wire.filter(|wire| wire.0 < bytes.0 / 10 * 9) {
+                notes.push(format!("compressed to {wire} on the way"));
+            }
             if resumed.0 > 0 {
                 notes.push(format!("{resumed} had arrived before"));
             }

@@ -27,12 +27,15 @@ use crate::model::observed::Observed;
 use crate::model::recorded::{Applied, Recorded};
 use crate::model::region::Authority;
 use crate::model::topology::Topology;
-use crate::model::{Address, RegionId, StoreId, Timestamp, World};
+use crate::model::{Address, ByteCount, RegionId, StoreId, Timestamp, World};
 use crate::plan::document::{Blocked, Change, Mode, Plan};
+use crate::replica::pace::Paces;
 use crate::replica::transfer::{SyncFailure, SyncReport};
 
 /// How long effects under way may still take after a signal.
 pub const GRACE: Duration = Duration::from_secs(4);
+/// First copies of so much take long.
+const LARGE: ByteCount = ByteCount(1 << 30);
 
 /// What is to be carried out, and with what.
 #[derive(Debug, Clone)]
@@ -81,6 +84,8 @@ pub(super) struct Runner<'a> {
     pub(super) objects: BTreeMap<Address, Applied>,
     pub(super) done: Executed,
     pub(super) ticks: mpsc::UnboundedSender<Tick>,
+    /// Of the pairs whose bytes this run carries.
+    pub(super) paces: Paces,
 }
 
 /// Carries the plan out.
@@ -101,7 +106,7 @@ pub async fn run(
     let (ticks, mut ticking) = mpsc::unbounded_channel();
     let mut runner = Runner {
         job,
-        schedule: Schedule::new(&changes, job.limits),
+        schedule: Schedule::new(&changes, job.limits).with_large(large(job, &changes)),
         changes,
         journal,
         events,
@@ -114,6 +119,7 @@ pub async fn run(
         objects: job.recorded.objects.clone(),
         done: Executed::default(),
         ticks,
+        paces: Paces::default(),
     };
     let result = match runner.rename().await {
         Ok(()) => runner.drive(&mut ticking, cancel).await,
@@ -138,6 +144,17 @@ pub async fn run(
         duration: done.duration,
     });
     result.map(|()| done)
+}
+
+/// The copies that will take long, as far as can be known: first ones of much.
+fn large(job: &Job<'_>, changes: &[&Change]) -> Vec<usize> {
+    let is_large = |change: &&Change| {
+        let (Address::Resource(key), Some(source)) = (&change.address, &change.source) else { return false };
+        let content = job.observed.snapshot(source).and_then(|snapshot| snapshot.contents.get(key));
+        let is_first = change.precondition.base.as_ref().is_none_or(|base| base.sequence.is_none());
+        is_first && content.is_some_and(|content| content.outline.bytes >= LARGE)
+    };
+    (0..changes.len()).filter(|at| is_large(&changes[*at])).collect()
 }
 
 impl Runner<'_> {

@@ -1,7 +1,7 @@
 //! Which change may start now. Pure: it knows changes, limits and what ended how; no time, no effects.
 //!
 //! It owns the order. Invariants: a change starts only after everything that it depends on succeeded; of those that
-//! may start, the first in the plan does; a change that did not succeed takes with it exactly those that depend on
+//! may start, the first in the plan does, but that a large copy leaves the last place to small ones; a change that did not succeed takes with it exactly those that depend on
 //! it, however far; after [`Schedule::stop`] nothing starts; every change is handed out or given up exactly once.
 //!
 //! Changes of records are handed out in batches, because a region writes many of them in one transaction as cheaply
@@ -48,7 +48,34 @@ struct Item {
     record: bool,
     /// A copy's two ends.
     ends: BTreeSet<RegionId>,
+    /// A copy that will take long.
+    large: bool,
     dependants: Vec<usize>,
+}
+
+/// Copies under way.
+#[derive(Debug, Clone, Copy, Default)]
+struct Busy {
+    all: usize,
+    /// Of them, those that take long.
+    large: usize,
+}
+
+impl Busy {
+    const fn add(&mut self, large: bool) {
+        self.all += 1;
+        self.large += large as usize;
+    }
+
+    const fn remove(&mut self, large: bool) {
+        self.all -= 1;
+        self.large -= large as usize;
+    }
+
+    /// Whether one more may run. Where there are several places, one is never a large copy's.
+    fn has_room(self, large: bool, most: usize) -> bool {
+        self.all < most && !(large && most > 1 && self.large + 1 >= most)
+    }
 }
 
 /// The changes of one run and where each stands. A change is known by its place in the plan.
@@ -58,8 +85,8 @@ pub struct Schedule {
     limits: Limits,
     ready: BTreeSet<usize>,
     /// Copies under way, by region.
-    busy: BTreeMap<RegionId, usize>,
-    copies: usize,
+    busy: BTreeMap<RegionId, Busy>,
+    copies: Busy,
     /// Members of the batch under way that have not ended.
     batch: usize,
     stopped: bool,
@@ -90,6 +117,7 @@ impl Schedule {
                 stage: if needed.is_empty() { Stage::Ready } else { Stage::Waiting(needed.len()) },
                 record: is_record(change.action),
                 ends: change.regions.iter().chain(&change.source).cloned().collect(),
+                large: false,
                 dependants: Vec::new(),
             });
         }
@@ -97,12 +125,22 @@ impl Schedule {
             item.dependants = dependants;
         }
         let ready = items.iter().enumerate().filter(|(_, i)| i.stage == Stage::Ready).map(|(at, _)| at).collect();
-        Self { items, limits, ready, busy: BTreeMap::new(), copies: 0, batch: 0, stopped: false }
+        Self { items, limits, ready, busy: BTreeMap::new(), copies: Busy::default(), batch: 0, stopped: false }
+    }
+
+    /// With these copies taken for large ones: those that are first in the plan must not hold up all the others of their
+    /// regions for as long as they take.
+    #[must_use]
+    pub fn with_large(mut self, large: impl IntoIterator<Item = usize>) -> Self {
+        for at in large {
+            self.items[at].large = true;
+        }
+        self
     }
 
     /// What may start now, as one effect: a batch of records or one copy. Empty: nothing, until something ends.
     pub fn start(&mut self) -> Vec<usize> {
-        let running = self.copies + usize::from(self.batch > 0);
+        let running = self.copies.all + usize::from(self.batch > 0);
         if self.stopped || running >= self.limits.parallelism.max(1) {
             return Vec::new();
         }
@@ -120,9 +158,10 @@ impl Schedule {
         if self.items[first].record {
             self.batch = started.len();
         } else {
-            self.copies += 1;
-            for end in &self.items[first].ends {
-                *self.busy.entry(end.clone()).or_default() += 1;
+            let Item { ends, large, .. } = &self.items[first];
+            self.copies.add(*large);
+            for end in ends {
+                self.busy.entry(end.clone()).or_default().add(*large);
             }
         }
         started
@@ -133,7 +172,10 @@ impl Schedule {
         if item.record {
             return self.batch == 0;
         }
-        item.ends.iter().all(|end| self.busy.get(end).copied().unwrap_or(0) < self.limits.per_region.max(1))
+        let busy = |end| self.busy.get(end).copied().unwrap_or_default();
+        let (large, per_region) = (item.large, self.limits.per_region.max(1));
+        self.copies.has_room(large, self.limits.parallelism.max(1))
+            && item.ends.iter().all(|end| busy(end).has_room(large, per_region))
     }
 
     /// Notes that a running change ended. Where it did not succeed, what depends on it is given up and returned, in
@@ -144,10 +186,11 @@ impl Schedule {
         if self.items[at].record {
             self.batch -= 1;
         } else {
-            self.copies -= 1;
-            for end in &self.items[at].ends {
-                if let Some(count) = self.busy.get_mut(end) {
-                    *count -= 1;
+            let Item { ends, large, .. } = &self.items[at];
+            self.copies.remove(*large);
+            for end in ends {
+                if let Some(busy) = self.busy.get_mut(end) {
+                    busy.remove(*large);
                 }
             }
         }
@@ -199,7 +242,7 @@ impl Schedule {
 
     /// Whether something runs.
     pub const fn is_running(&self) -> bool {
-        self.copies > 0 || self.batch > 0
+        self.copies.all > 0 || self.batch > 0
     }
 }
 
@@ -338,6 +381,29 @@ mod tests {
         assert!(schedule.start().is_empty(), "the batch is not over");
         schedule.end(2, false);
         assert_eq!(schedule.start(), [3]);
+    }
+
+    #[test]
+    fn large_copies_leave_a_place_to_hundreds_of_small_ones() {
+        let plan: Vec<Change> = (0..300).map(|at| change(at, Action::Sync, &[], &["a"])).collect();
+        let limits = Limits { parallelism: 10, per_region: 4, batch: 1 };
+        let mut schedule = Schedule::new(&plan.iter().collect::<Vec<_>>(), limits).with_large(0..20);
+        let mut running: BTreeSet<usize> = std::iter::from_fn(|| schedule.start().first().copied()).collect();
+        assert_eq!(running, BTreeSet::from([0, 1, 2, 20]), "the first three, and the first small one");
+        // The large ones take longer than all small ones.
+        for small in 20..300 {
+            assert!(running.remove(&small), "{small} was passed over");
+            schedule.end(small, true);
+            running.extend(std::iter::from_fn(|| schedule.start().first().copied()));
+        }
+        assert_eq!(running, BTreeSet::from([0, 1, 2]));
+        schedule.end(1, true);
+        assert_eq!(schedule.start(), [3]);
+
+        // Where there is one place only, large ones take it too.
+        let limits = Limits { parallelism: 1, ..limits };
+        let mut schedule = Schedule::new(&plan.iter().collect::<Vec<_>>(), limits).with_large(0..20);
+        assert_eq!(schedule.start(), [0]);
     }
 
     #[test]

@@ -12,6 +12,8 @@ use super::run::{End, Runner};
 use crate::model::region::SyncOrder;
 use crate::model::{Address, OperationId, RegionId};
 use crate::plan::document::{Action, Change};
+use crate::plan::{deadline, feeding};
+use crate::replica::transfer::{SyncOptions, Urgency};
 
 impl Runner<'_> {
     pub(super) fn caller(&self) -> Caller {
@@ -65,23 +67,38 @@ impl Runner<'_> {
         let port = |region: &RegionId| {
             self.job.ports.get(region).cloned().ok_or_else(|| format!("region {region} has no endpoint"))
         };
-        let pair = self.job.topology.feeding_pair(source, target, resource.kind).map(|(_, pair)| pair);
+        let topology = self.job.topology;
+        let spec = topology.resources.get(resource);
+        let pair = match spec {
+            Some(spec) => feeding(topology, resource, spec, source, target),
+            None => topology.feeding_pair(source, target, resource.kind),
+        };
+        let pair = pair.map(|(_, pair)| pair);
+        let order = SyncOrder {
+            lineage: self.job.authority.lineage,
+            term: self.job.authority.term,
+            resource: resource.clone(),
+            source: source.clone(),
+            target: target.clone(),
+            epoch: records::epoch(change, &self.job.observed, resource),
+            operation: OperationId(self.job.world.ids.ordered()),
+            compress: pair.is_none_or(|pair| pair.compression),
+        };
+        let replica = self.job.observed.snapshot(target).and_then(|snapshot| snapshot.replicas.get(resource));
+        let urgency = match (spec, pair) {
+            (Some(spec), Some(pair)) => {
+                Urgency { priority: pair.priority, deadline: deadline(spec.max_lag, pair, replica) }
+            }
+            (None, _) | (_, None) => Urgency::default(),
+        };
+        let bandwidth_limit = pair.and_then(|pair| pair.bandwidth_limit);
         Ok(Copy {
             at,
-            order: SyncOrder {
-                lineage: self.job.authority.lineage,
-                term: self.job.authority.term,
-                resource: resource.clone(),
-                source: source.clone(),
-                target: target.clone(),
-                epoch: records::epoch(change, &self.job.observed, resource),
-                operation: OperationId(self.job.world.ids.ordered()),
-                compress: pair.is_none_or(|pair| pair.compression),
-            },
             source: port(source)?,
             target: port(target)?,
-            accept_change: self.job.accept_change,
-            bandwidth_limit: pair.and_then(|pair| pair.bandwidth_limit),
+            pace: self.paces.of(&order, bandwidth_limit),
+            order,
+            options: SyncOptions { full: false, accept_change: self.job.accept_change, bandwidth_limit, urgency },
             ticks: self.ticks.clone(),
             cancel: self.cancel.clone(),
             world: self.job.world.clone(),

@@ -83,6 +83,7 @@ pub mod points;
 pub mod export;
 pub mod giving;
 pub mod verify;
+pub mod pace;
 pub mod transfer;
 
 pub use fault::{Stop, StopCheck};

@@ -161,6 +161,13 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// Where a file cannot be looked at again.
     async fn close_reading(&self, session: SessionId) -> Result<ReadingEnd, TransferError>;
+
+    /// Bytes that came over the network for this open reading, packed as they travelled: hashes and blocks; none: there
+    /// is no network between.
+    fn came(&self, session: SessionId) -> Option<u64> {
+        let _ = session;
+        None
+    }
 }
 
 /// What a target wants of a reading.
@@ -281,6 +288,13 @@ pub trait Target: Send + Sync {
     /// # Errors
     /// I/O errors.
     async fn close_receiving(&self, session: SessionId) -> Result<(), TransferError>;
+
+    /// Bytes that went over the network for this open receiving, packed as they travelled: hashes and blocks; none:
+    /// there is no network between.
+    fn went(&self, session: SessionId) -> Option<u64> {
+        let _ = session;
+        None
+    }
 
     /// Records that the source was seen unchanged since the newest point was read.
     ///

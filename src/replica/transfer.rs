@@ -12,7 +12,7 @@
 //! Guarantee: whatever happens, a reading that was opened is closed, so what was frozen is thawed. The driver's
 //! future must be polled to its end for that: to stop it, cancel its token and go on waiting.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::block::{block_len, groups_in};
 use super::hashing::lock;
 use super::manifest::{Manifest, Node};
+use super::pace::{Pace, Paid};
 use super::port::{BlockAddress, Published, Reading, ReadingEnd, Receiving, Source, Survey, Target, TransferError};
 use crate::model::point::{BlockReason, PointKind};
 use crate::model::region::SyncOrder;
@@ -43,6 +44,8 @@ const COMPARED: usize = 8;
 const IN_FLIGHT: usize = 4;
 /// After so many bytes the target makes durable what it has.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
+/// A source that has waited so long for its turn is asked for nothing, so that it knows that somebody is there.
+const TOUCHED: Duration = Duration::from_secs(3);
 
 /// What a sync is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -65,8 +68,40 @@ pub struct SyncOptions {
     pub full: bool,
     /// Whether a person has accepted that the source changed a lot.
     pub accept_change: bool,
-    /// How fast blocks may travel.
+    /// How fast all syncs from this source to this target may be together.
     pub bandwidth_limit: Option<BitRate>,
+    /// When its turn is, where more is to be done than a region does at once.
+    #[serde(default)]
+    pub urgency: Urgency,
+}
+
+/// Whose turn it is: the lower priority's, then the earlier deadline's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Urgency {
+    /// The pair's.
+    pub priority: u32,
+    /// When the recovery point that was promised will be missed, by the clock that dates the target's points; none:
+    /// there is no point yet.
+    pub deadline: Option<Timestamp>,
+}
+
+/// What a sync is done with.
+#[derive(Clone, Copy)]
+pub struct Means<'a> {
+    /// Time.
+    pub clock: &'a dyn Clock,
+    /// How fast blocks may travel; none: as fast as they can.
+    pub pace: Option<&'a Pace>,
+    /// Is told how far it is.
+    pub progress: Progress<'a>,
+    /// Stops it at the next durable place.
+    pub cancel: &'a CancellationToken,
+}
+
+impl std::fmt::Debug for Means<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Means").field("pace", &self.pace).finish_non_exhaustive()
+    }
 }
 
 /// What a sync did.
@@ -76,6 +111,9 @@ pub struct SyncReport {
     pub published: Published,
     /// Bytes of blocks that travelled, of all passes.
     pub bytes: ByteCount,
+    /// What these and their hashes came to on the network, packed; none: there was no network between.
+    #[serde(default)]
+    pub wire: Option<ByteCount>,
     /// Bytes that an interrupted sync had left and that did not travel again.
     pub resumed: ByteCount,
     /// How often the source was read.
@@ -107,11 +145,34 @@ struct Driver<'a> {
     target: &'a dyn Target,
     order: &'a SyncOrder,
     options: &'a SyncOptions,
-    clock: &'a dyn Clock,
-    progress: Progress<'a>,
-    cancel: &'a CancellationToken,
+    means: &'a Means<'a>,
     travelled: &'a AtomicU64,
+    wire: &'a Mutex<Option<ByteCount>>,
     notes: &'a Mutex<Vec<String>>,
+}
+
+/// Blocks that may be asked for now, and what was paid for them.
+type Turn = (Vec<BlockAddress>, Option<Paid>);
+
+/// Weighs what travels in one pass.
+struct Scales<'a> {
+    source: &'a dyn Source,
+    target: &'a dyn Target,
+    reading: &'a Reading,
+    receiving: &'a Receiving,
+    seen: AtomicU64,
+}
+
+impl Scales<'_> {
+    /// What travelled since the last look. Where several requests end, one may answer for another.
+    fn new_bytes(&self) -> Option<u64> {
+        let ends = (self.source.came(self.reading.session), self.target.went(self.receiving.session));
+        let now = match ends {
+            (None, None) => return None,
+            (came, went) => came.unwrap_or(0) + went.unwrap_or(0),
+        };
+        Some(now.saturating_sub(self.seen.fetch_max(now, Ordering::Relaxed)))
+    }
 }
 
 /// How a pass ended.
@@ -138,17 +199,15 @@ pub async fn sync(
     target: &dyn Target,
     order: &SyncOrder,
     options: &SyncOptions,
-    clock: &dyn Clock,
-    progress: Progress<'_>,
-    cancel: &CancellationToken,
+    means: &Means<'_>,
 ) -> Result<SyncReport, SyncFailure> {
-    let (travelled, notes) = (AtomicU64::new(0), Mutex::default());
-    let sync = Driver { source, target, order, options, clock, progress, cancel, travelled: &travelled, notes: &notes };
+    let (travelled, wire, notes) = (AtomicU64::new(0), Mutex::default(), Mutex::default());
+    let sync = Driver { source, target, order, options, means, travelled: &travelled, wire: &wire, notes: &notes };
     let done = sync.passes().await;
     let bytes = ByteCount(travelled.load(Ordering::Relaxed));
-    let notes = std::mem::take(&mut *lock(&notes));
+    let (wire, notes) = (*lock(&wire), std::mem::take(&mut *lock(&notes)));
     match done {
-        Ok((published, resumed, passes)) => Ok(SyncReport { published, bytes, resumed, passes, notes }),
+        Ok((published, resumed, passes)) => Ok(SyncReport { published, bytes, wire, resumed, passes, notes }),
         Err(error) => Err(SyncFailure { error, bytes, notes }),
     }
 }
@@ -175,12 +234,12 @@ impl Driver<'_> {
         for note in lock(self.notes).drain(..) {
             detail = format!("{detail}; {note}");
         }
-        Err(TransferError::blocked(BlockReason::SourceBusy, detail, stamp, self.clock.now()))
+        Err(TransferError::blocked(BlockReason::SourceBusy, detail, stamp, self.means.clock.now()))
     }
 
     async fn pass(&self, full: bool) -> Result<Pass, TransferError> {
         self.go_on()?;
-        (self.progress)(Stage::Reading, ByteCount(0), None);
+        (self.means.progress)(Stage::Reading, ByteCount(0), None);
         let reading = self.source.open_reading(self.order, full).await?;
         self.note(&reading.notes);
         let opened = match self.go_on() {
@@ -197,7 +256,7 @@ impl Driver<'_> {
         };
         self.note(&receiving.notes);
         let copied = self.compare_and_copy(&reading, &receiving).await;
-        let seen = self.clock.now();
+        let seen = self.means.clock.now();
         let end = self.source.close_reading(reading.session).await;
         let result = self.conclude(&reading, &receiving, copied, end, seen).await;
         if !matches!(result, Ok(Pass::Published { .. })) {
@@ -232,7 +291,7 @@ impl Driver<'_> {
             (Ok(survey), Ok(ReadingEnd::Consistent)) => survey,
         };
         self.go_on()?;
-        (self.progress)(Stage::Publishing, survey.wanted, Some(survey.wanted));
+        (self.means.progress)(Stage::Publishing, survey.wanted, Some(survey.wanted));
         let verified_at = match reading.kind {
             // What was copied within a freeze says nothing about later.
             PointKind::Frozen => reading.read_at,
@@ -253,15 +312,31 @@ impl Driver<'_> {
     }
 
     fn go_on(&self) -> Result<(), TransferError> {
-        if self.cancel.is_cancelled() { Err(TransferError::Interrupted) } else { Ok(()) }
+        if self.means.cancel.is_cancelled() { Err(TransferError::Interrupted) } else { Ok(()) }
     }
 
     async fn compare_and_copy(&self, reading: &Reading, receiving: &Receiving) -> Result<Survey, TransferError> {
-        self.compare(reading, receiving).await?;
+        let scales = Scales { source: self.source, target: self.target, reading, receiving, seen: AtomicU64::new(0) };
+        let compared = self.compare(reading, receiving).await;
+        let hashes = self.weigh(&scales);
+        compared?;
+        if let (Some(pace), Some(hashes)) = (self.means.pace, hashes) {
+            pace.add(hashes);
+        }
         let survey = self.target.end_survey(receiving.session).await?;
         // What came last is made durable by whoever ends the receiving: publishing it, or closing it.
-        self.pump(reading, receiving, &survey).await?;
+        let pumped = self.pump(reading, receiving, &survey, &scales).await;
+        self.weigh(&scales);
+        pumped?;
         Ok(survey)
+    }
+
+    /// What travelled since the last look; none: there is no network between.
+    fn weigh(&self, scales: &Scales<'_>) -> Option<u64> {
+        let new = scales.new_bytes()?;
+        let mut wire = lock(self.wire);
+        *wire = Some(ByteCount(wire.map_or(0, |wire| wire.0) + new));
+        Some(new)
     }
 
     async fn compare(&self, reading: &Reading, receiving: &Receiving) -> Result<(), TransferError> {
@@ -270,13 +345,13 @@ impl Driver<'_> {
         let sizes: Vec<(u32, u64)> = sizes.collect::<Result<_, TransferError>>()?;
         let total = ByteCount(sizes.iter().map(|(_, size)| size).sum());
         let done = AtomicU64::new(0);
-        (self.progress)(Stage::Comparing, ByteCount(0), Some(total));
+        (self.means.progress)(Stage::Comparing, ByteCount(0), Some(total));
         let mut files = futures_util::stream::iter(sizes)
             .map(|(file, size)| self.compare_file(reading, receiving, (file, size)))
             .buffer_unordered(COMPARED);
         while let Some(size) = files.try_next().await? {
             let done = done.fetch_add(size, Ordering::Relaxed) + size;
-            (self.progress)(Stage::Comparing, ByteCount(done), Some(total));
+            (self.means.progress)(Stage::Comparing, ByteCount(done), Some(total));
         }
         Ok(())
     }
@@ -307,7 +382,13 @@ impl Driver<'_> {
         Ok(size)
     }
 
-    async fn pump(&self, reading: &Reading, receiving: &Receiving, survey: &Survey) -> Result<(), TransferError> {
+    async fn pump(
+        &self,
+        reading: &Reading,
+        receiving: &Receiving,
+        survey: &Survey,
+        scales: &Scales<'_>,
+    ) -> Result<(), TransferError> {
         /// What was waited for.
         enum Step {
             Copied(u64),
@@ -315,29 +396,37 @@ impl Driver<'_> {
         }
         let total = Some(survey.wanted);
         let mut done = 0;
-        (self.progress)(Stage::Copying, ByteCount(0), total);
-        let began = self.clock.since_boot();
+        (self.means.progress)(Stage::Copying, ByteCount(0), total);
         let mut steps: FuturesUnordered<BoxFuture<'_, Result<Step, TransferError>>> = FuturesUnordered::new();
+        // The next request, which waits for its turn.
+        let mut turn: Option<BoxFuture<'_, Result<Turn, TransferError>>> = None;
+        let mut wanted: VecDeque<BlockAddress> = VecDeque::new();
         let (mut requests, mut unsafe_bytes, mut checkpointing, mut more) = (0, 0, false, true);
         let mut result = Ok(());
         loop {
             if result.is_ok() {
                 result = self.go_on();
             }
-            more &= result.is_ok();
-            while more && requests < IN_FLIGHT && !(checkpointing && unsafe_bytes >= CHECKPOINT_BYTES) {
-                match self.target.next_wanted(receiving.session).await {
-                    Ok(wanted) if wanted.is_empty() => more = false,
-                    Ok(wanted) => {
-                        requests += 1;
-                        steps.push(Box::pin(async move {
-                            self.copy_blocks(reading, receiving, wanted).await.map(Step::Copied)
-                        }));
+            if result.is_err() {
+                // What is in flight is waited for, because it may still be written; nothing else.
+                (turn, more) = (None, false);
+                wanted.clear();
+            }
+            let room = requests < IN_FLIGHT && !(checkpointing && unsafe_bytes >= CHECKPOINT_BYTES);
+            if room && turn.is_none() {
+                if more && wanted.is_empty() {
+                    match self.target.next_wanted(receiving.session).await {
+                        Ok(next) if next.is_empty() => more = false,
+                        Ok(next) => wanted.extend(next),
+                        Err(error) => {
+                            result = Err(error);
+                            continue;
+                        }
                     }
-                    Err(error) => {
-                        more = false;
-                        result = result.and(Err(error));
-                    }
+                }
+                let portion = self.means.pace.map_or(wanted.len(), Pace::portion).min(wanted.len());
+                if portion > 0 {
+                    turn = Some(Box::pin(self.turn(reading, wanted.drain(..portion).collect())));
                 }
             }
             if unsafe_bytes >= CHECKPOINT_BYTES && !checkpointing && result.is_ok() {
@@ -346,22 +435,61 @@ impl Driver<'_> {
                     async move { self.target.checkpoint(receiving.session).await.map(|()| Step::Durable) },
                 ));
             }
-            match steps.next().await {
-                None => return result,
-                Some(Ok(Step::Copied(bytes))) => {
-                    requests -= 1;
-                    done += bytes;
-                    unsafe_bytes += bytes;
-                    self.travelled.fetch_add(bytes, Ordering::Relaxed);
-                    (self.progress)(Stage::Copying, ByteCount(done), total);
-                    if result.is_ok() && more {
-                        self.hold_back(began, done).await;
+            let waits = turn.is_some();
+            tokio::select! {
+                biased;
+                () = self.means.cancel.cancelled(), if result.is_ok() && waits => {}
+                next = async { match &mut turn { Some(turn) => turn.await, None => std::future::pending().await } },
+                    if waits => {
+                    turn = None;
+                    match next {
+                        Ok((wanted, paid)) => {
+                            requests += 1;
+                            steps.push(Box::pin(async move {
+                                let copied = self.copy_blocks(reading, receiving, wanted).await;
+                                let weighed = self.weigh(scales);
+                                if let (Some(pace), Some(paid)) = (self.means.pace, paid) {
+                                    pace.settle(paid, weighed.unwrap_or(copied.as_ref().map_or(0, |bytes| *bytes)));
+                                }
+                                copied.map(Step::Copied)
+                            }));
+                        }
+                        Err(error) => result = Err(error),
                     }
                 }
-                Some(Ok(Step::Durable)) => checkpointing = false,
-                // What is in flight is waited for: it may still be written.
-                Some(Err(error)) => result = result.and(Err(error)),
+                Some(step) = steps.next() => match step {
+                    Ok(Step::Copied(bytes)) => {
+                        requests -= 1;
+                        done += bytes;
+                        unsafe_bytes += bytes;
+                        self.travelled.fetch_add(bytes, Ordering::Relaxed);
+                        (self.means.progress)(Stage::Copying, ByteCount(done), total);
+                    }
+                    Ok(Step::Durable) => checkpointing = false,
+                    Err(error) => result = result.and(Err(error)),
+                },
+                else => return result,
             }
+        }
+    }
+
+    /// Waits until these blocks may be asked for. Meanwhile the source is told now and then that somebody is there.
+    async fn turn(&self, reading: &Reading, wanted: Vec<BlockAddress>) -> Result<Turn, TransferError> {
+        let (Some(pace), Some(first)) = (self.means.pace, wanted.first()) else { return Ok((wanted, None)) };
+        let mut bytes = 0;
+        for address in &wanted {
+            bytes += block_len(size_of(&reading.manifest, address.file)?, address.block) as u64;
+        }
+        let file = first.file;
+        let paying = pace.pay(bytes);
+        tokio::pin!(paying);
+        loop {
+            tokio::select! {
+                biased;
+                paid = &mut paying => return Ok((wanted, Some(paid))),
+                () = tokio::time::sleep(TOUCHED) => {}
+            }
+            self.source.block_hashes(reading.session, file, &[]).await?;
         }
     }
 
@@ -386,19 +514,6 @@ impl Driver<'_> {
         }
         self.target.write_blocks(receiving.session, wanted.into_iter().zip(blocks).collect()).await?;
         Ok(bytes)
-    }
-
-    /// Waits until so many bytes may have travelled.
-    async fn hold_back(&self, began: Duration, done: u64) {
-        let Some(limit) = self.options.bandwidth_limit else { return };
-        let due = Duration::from_secs_f64(done as f64 / limit.bytes_per_second().max(1) as f64);
-        let early = due.saturating_sub(self.clock.since_boot().saturating_sub(began));
-        if !early.is_zero() {
-            tokio::select! {
-                () = tokio::time::sleep(early) => {}
-                () = self.cancel.cancelled() => {}
-            }
-        }
     }
 }
 

@@ -1,26 +1,27 @@
 //! The region fetches resources from their sources by itself, ordered once and then on its own.
 //!
 //! One fetch of a resource at a time: a new one stops the one under way, waits for its end, and goes on from what it
-//! left. At most so many run at once, in the order in which they came, so that many share the region fairly.
+//! left. At most so many run at once, the most urgent first. Those of one pair share its bandwidth limit.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Failure;
 use super::operation::Running;
+use super::turns::Turns;
 use crate::config::resolve_endpoint;
 use crate::live::{HttpRegion, RegionPort};
 use crate::model::region::SyncOrder;
 use crate::model::topology::Endpoint;
 use crate::model::{Clock, RegionId, ResourceKey};
 use crate::region::LocalRegion;
+use crate::replica::pace::Paces;
 use crate::replica::port::{Source, TransferError};
-use crate::replica::transfer::{Stage, SyncFailure, SyncOptions, SyncReport, sync};
+use crate::replica::transfer::{Means, Stage, SyncFailure, SyncOptions, SyncReport, sync};
 use crate::wire::Progressed;
 
 /// How many run at once.
@@ -48,7 +49,8 @@ pub(super) trait Peers: std::fmt::Debug + Send + Sync {
 pub(super) struct Fetches {
     clock: Arc<dyn Clock>,
     peers: Arc<dyn Peers>,
-    room: Semaphore,
+    turns: Arc<Turns>,
+    paces: Paces,
     lanes: Mutex<BTreeMap<ResourceKey, Arc<Lane>>>,
 }
 
@@ -91,7 +93,8 @@ impl From<SyncFailure> for Failure {
 
 impl Fetches {
     pub(super) fn new(clock: Arc<dyn Clock>, peers: Arc<dyn Peers>, at_once: usize) -> Self {
-        Self { clock, peers, room: Semaphore::new(at_once), lanes: Mutex::default() }
+        let turns = Turns::new(Arc::clone(&clock), at_once);
+        Self { clock, peers, turns, paces: Paces::default(), lanes: Mutex::default() }
     }
 
     /// Fetches what `order` says into `region`.
@@ -130,7 +133,7 @@ impl Fetches {
         let cancel = &running.cancel;
         let turn = async {
             let alone = lane.alone.lock().await;
-            (alone, self.room.acquire().await)
+            (alone, self.turns.take(options.urgency).await)
         };
         let _turn = tokio::select! {
             biased;
@@ -145,8 +148,11 @@ impl Fetches {
             copying.tell(stage, now);
             running.progress(Progressed { stage, bytes_done, bytes_total }, now);
         };
-        let report = sync(&*source, region, order, options, &*self.clock, &progress, cancel).await?;
-        let measured = region.measured(&order.source, report.bytes, copying.took(self.clock.since_boot())).await;
+        let pace = self.paces.of(order, options.bandwidth_limit);
+        let means = Means { clock: &*self.clock, pace: pace.as_deref(), progress: &progress, cancel };
+        let report = sync(&*source, region, order, options, &means).await?;
+        let bytes = report.wire.unwrap_or(report.bytes);
+        let measured = region.measured(&order.source, bytes, copying.took(self.clock.since_boot())).await;
         if let Err(error) = measured {
             tracing::warn!(%error, source = %order.source, "a link's speed could not be written");
         }

@@ -32,6 +32,7 @@ mod asked;
 mod job;
 mod operation;
 mod session;
+mod turns;
 mod fetch;
 mod restore;
 mod peer;

@@ -34,8 +34,9 @@ use crate::model::topology::{Endpoint, PairSpec, RegionSpec, ResourceSpec, Spec}
 use crate::model::{
     Address, Lineage, OperationId, PairId, RegionId, ResourceId, ResourceKey, ResourceType, Seat, StoreId,
 };
+use crate::plan::deadline;
 use crate::region::LocalRegion;
-use crate::replica::transfer::{SyncOptions, SyncReport};
+use crate::replica::transfer::{SyncOptions, SyncReport, Urgency};
 use crate::wire::Progressed;
 use crate::wire::region::{RegisterRegion, ReplicateVm, SetupReplication, SyncResource};
 
@@ -412,7 +413,11 @@ impl App {
             compress: pair.is_none_or(|pair| pair.spec.compression),
         };
         let bandwidth_limit = pair.and_then(|pair| pair.spec.bandwidth_limit);
-        let options = SyncOptions { bandwidth_limit, ..SyncOptions::default() };
+        let urgency = pair.map_or_else(Urgency::default, |pair| Urgency {
+            priority: pair.spec.priority,
+            deadline: deadline(record.spec.max_lag, &pair.spec, at.replicas.get(key)),
+        });
+        let options = SyncOptions { bandwidth_limit, urgency, ..SyncOptions::default() };
         let report = match end {
             End::Own(region) => self.fetches.fetch(&region, &order, &options, running).await?,
             End::Other(region) => {

@@ -1,7 +1,7 @@
 //! One request and its answer: the pool of connections, the deadline of the whole, the cap on what is read, repeats.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
@@ -67,6 +67,33 @@ pub(super) struct Ask {
     /// What is hoped for, in words.
     pub(super) wanted: &'static str,
     pub(super) repeat: Repeat,
+    /// Where the bytes that travel for a sync are counted, those of tries that fail too.
+    pub(super) counted: Option<Counted>,
+}
+
+/// A count of bytes of bodies.
+#[derive(Debug, Clone)]
+pub(super) enum Counted {
+    /// Of what is asked with.
+    Sent(Arc<AtomicU64>),
+    /// Of what is answered.
+    Received(Arc<AtomicU64>),
+}
+
+impl Counted {
+    fn sent(&self, bytes: usize) {
+        match self {
+            Self::Sent(count) => count.fetch_add(bytes as u64, Ordering::Relaxed),
+            Self::Received(_) => 0,
+        };
+    }
+
+    fn received(&self, bytes: usize) {
+        match self {
+            Self::Sent(_) => 0,
+            Self::Received(count) => count.fetch_add(bytes as u64, Ordering::Relaxed),
+        };
+    }
 }
 
 /// Whether a lost question is asked again.
@@ -216,6 +243,9 @@ impl Client {
         if let Ok(seal) = HeaderValue::try_from(seal.to_string()) {
             sent.headers_mut().insert(SEAL, seal);
         }
+        if let Some(counted) = &ask.counted {
+            counted.sent(ask.body.bytes().len());
+        }
         let late = |asked: &Asked| CallError::lost(silence::late(&self.origin, deadline), asked);
         let answered = tokio::time::timeout(deadline, client.execute(sent)).await.map_err(|_| late(&asked))?;
         let mut response = answered.map_err(|error| lost(error, &asked))?;
@@ -235,6 +265,9 @@ impl Client {
                 match tokio::time::timeout(left, response.chunk()).await {
                     Ok(Ok(Some(chunk))) if body.len() + chunk.len() <= most => {
                         pace.moves(chunk.len(), self.world.clock.since_boot());
+                        if let Some(counted) = &ask.counted {
+                            counted.received(chunk.len());
+                        }
                         body.extend_from_slice(&chunk);
                     }
                     Ok(Ok(Some(_))) => return Err(self.endless(status, &body, asked)),

@@ -54,6 +54,7 @@ impl Client {
             most: JSON_BYTES,
             wanted,
             repeat: Repeat::Few,
+            counted: None,
         }
     }
 

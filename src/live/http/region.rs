@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -38,8 +39,16 @@ pub(super) const ANSWER: &str = "a region's answer";
 #[derive(Debug)]
 pub struct HttpRegion {
     pub(super) client: Arc<Client>,
-    /// Whether blocks of an open session may be compressed, as its order said.
-    compress: Mutex<BTreeMap<SessionId, bool>>,
+    open: Mutex<BTreeMap<SessionId, Open>>,
+}
+
+/// What is known here of an open reading or receiving.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Open {
+    /// Whether blocks may be compressed, as its order said.
+    pub(super) compress: bool,
+    /// Bytes that travelled for it.
+    pub(super) bytes: Arc<AtomicU64>,
 }
 
 impl HttpRegion {
@@ -54,7 +63,7 @@ impl HttpRegion {
     ) -> Self {
         let origin = origin.into().trim_end_matches('/').to_owned();
         let client = Client::new(region, origin, deadlines, credential, world);
-        Self { client: Arc::new(client), compress: Mutex::default() }
+        Self { client: Arc::new(client), open: Mutex::default() }
     }
 
     /// A short question that is safe to repeat.
@@ -70,15 +79,21 @@ impl HttpRegion {
     }
 
     pub(super) fn remember(&self, session: SessionId, compress: bool) {
-        self.compress.lock().unwrap_or_else(PoisonError::into_inner).insert(session, compress);
+        let open = Open { compress, bytes: Arc::default() };
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(session, open);
     }
 
     pub(super) fn forget(&self, session: SessionId) {
-        self.compress.lock().unwrap_or_else(PoisonError::into_inner).remove(&session);
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&session);
     }
 
-    pub(super) fn may_compress(&self, session: SessionId) -> bool {
-        self.compress.lock().unwrap_or_else(PoisonError::into_inner).get(&session).copied().unwrap_or_default()
+    /// One that is not open any more, or never was, is asked nothing that matters.
+    pub(super) fn opened(&self, session: SessionId) -> Open {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).get(&session).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn travelled(&self, session: SessionId) -> u64 {
+        self.opened(session).bytes.load(Ordering::Relaxed)
     }
 
     pub(super) fn transfer(&self, error: CallError) -> TransferError {

@@ -5,9 +5,9 @@ use reqwest::Method;
 use serde::Serialize;
 
 use super::answer::{CallError, bytes};
-use super::client::Ask;
+use super::client::{Ask, Counted};
 use super::operation::{Work, json};
-use super::region::HttpRegion;
+use super::region::{HttpRegion, Open};
 use crate::model::region::SyncOrder;
 use crate::replica::port::{BLOCK_BYTES, BlockAddress, Hash, Reading, ReadingEnd, SessionId, Source, TransferError};
 use crate::wire::blocks;
@@ -22,13 +22,15 @@ impl HttpRegion {
     /// Reads bytes of an open reading. Nothing changes by it, so a lost question is asked again.
     async fn read<T: Serialize + Sync>(
         &self,
+        open: Open,
         path: String,
         body: &T,
         most: usize,
         wanted: &'static str,
     ) -> Result<Vec<u8>, TransferError> {
         let deadline = self.client.deadlines.bulk;
-        let ask = Ask { deadline, most, ..self.client.short(Method::POST, path, json(body), wanted) };
+        let counted = Some(Counted::Received(open.bytes));
+        let ask = Ask { deadline, most, counted, ..self.client.short(Method::POST, path, json(body), wanted) };
         let answer = self.client.ask(&ask).await.map_err(|error| self.transfer(error))?;
         bytes(&self.client, answer).map_err(|error| self.transfer(error))
     }
@@ -69,19 +71,22 @@ impl Source for HttpRegion {
         count: u64,
     ) -> Result<Vec<Hash>, TransferError> {
         let path = format!("readings/{session}/group-hashes");
-        self.hashes(&self.read(path, &GroupRun { file, first, count }, HASHES_BYTES, "hashes").await?)
+        let run = GroupRun { file, first, count };
+        self.hashes(&self.read(self.opened(session), path, &run, HASHES_BYTES, "hashes").await?)
     }
 
     async fn block_hashes(&self, session: SessionId, file: u32, groups: &[u64]) -> Result<Vec<Hash>, TransferError> {
         let path = format!("readings/{session}/block-hashes");
-        self.hashes(&self.read(path, &Groups { file, groups: groups.to_vec() }, HASHES_BYTES, "hashes").await?)
+        let groups = Groups { file, groups: groups.to_vec() };
+        self.hashes(&self.read(self.opened(session), path, &groups, HASHES_BYTES, "hashes").await?)
     }
 
     async fn blocks(&self, session: SessionId, wanted: &[BlockAddress]) -> Result<Vec<Vec<u8>>, TransferError> {
         let path = format!("readings/{session}/blocks");
-        let body = WantedBlocks { wanted: wanted.to_vec(), compress: self.may_compress(session) };
+        let open = self.opened(session);
+        let body = WantedBlocks { wanted: wanted.to_vec(), compress: open.compress };
         let most = wanted.len() * (BLOCK_BYTES as usize + BLOCK_HEAD);
-        let packed = self.read(path, &body, most, "blocks").await?;
+        let packed = self.read(open, path, &body, most, "blocks").await?;
         let region = &self.client.region;
         let corrupt = |why: String| TransferError::Corrupt(format!("{region} gave blocks that cannot be: {why}"));
         let unpacked = blocks::unpack(&packed).map_err(|error| corrupt(error.to_string()))?;
@@ -102,5 +107,9 @@ impl Source for HttpRegion {
             stop: None,
         };
         self.work(&work).await
+    }
+
+    fn came(&self, session: SessionId) -> Option<u64> {
+        Some(self.travelled(session))
     }
 }

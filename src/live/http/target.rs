@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use reqwest::Method;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Ask, Body, Repeat};
+use super::client::{Ask, Body, Counted, Repeat};
 use super::operation::{Work, json};
 use super::region::{ANSWER, HttpRegion};
 use crate::model::region::SyncOrder;
@@ -19,12 +19,14 @@ impl HttpRegion {
     /// Gives an open receiving something; given twice, it is the same as once.
     async fn give<T: serde::de::DeserializeOwned>(
         &self,
+        session: SessionId,
         path: String,
         body: Body,
         wanted: &'static str,
     ) -> Result<T, TransferError> {
         let deadline = self.client.deadlines.bulk;
-        let ask = Ask { deadline, ..self.client.short(Method::POST, path, body, wanted) };
+        let counted = Some(Counted::Sent(self.opened(session).bytes));
+        let ask = Ask { deadline, counted, ..self.client.short(Method::POST, path, body, wanted) };
         self.question(&ask).await.map_err(|error| self.transfer(error))
     }
 
@@ -63,7 +65,7 @@ impl Target for HttpRegion {
         hashes: &[Hash],
     ) -> Result<Vec<u64>, TransferError> {
         let body = json(&GroupHashes { file, first, hashes: HashList(hashes.to_vec()) });
-        self.give(format!("receivings/{session}/groups"), body, "the groups that differ").await
+        self.give(session, format!("receivings/{session}/groups"), body, "the groups that differ").await
     }
 
     async fn expect_blocks(
@@ -74,7 +76,7 @@ impl Target for HttpRegion {
         hashes: &[Hash],
     ) -> Result<(), TransferError> {
         let body = json(&BlockHashes { file, groups: groups.to_vec(), hashes: HashList(hashes.to_vec()) });
-        self.give(format!("receivings/{session}/expect"), body, ANSWER).await
+        self.give(session, format!("receivings/{session}/expect"), body, ANSWER).await
     }
 
     async fn end_survey(&self, session: SessionId) -> Result<Survey, TransferError> {
@@ -96,7 +98,7 @@ impl Target for HttpRegion {
         blocks: Vec<(BlockAddress, Vec<u8>)>,
     ) -> Result<(), TransferError> {
         let given = blocks.iter().map(|(address, bytes)| (*address, bytes.as_slice()));
-        let packed = blocks::pack(given, self.may_compress(session)).map_err(|error| TransferError::Io {
+        let packed = blocks::pack(given, self.opened(session).compress).map_err(|error| TransferError::Io {
             action: "cannot pack".to_owned(),
             path: "blocks".to_owned(),
             detail: error.to_string(),
@@ -104,7 +106,7 @@ impl Target for HttpRegion {
             no_space: false,
         })?;
         drop(blocks);
-        self.give(format!("receivings/{session}/blocks"), Body::Bytes(packed), ANSWER).await
+        self.give(session, format!("receivings/{session}/blocks"), Body::Bytes(packed), ANSWER).await
     }
 
     async fn checkpoint(&self, session: SessionId) -> Result<(), TransferError> {
@@ -123,6 +125,10 @@ impl Target for HttpRegion {
         self.step(format!("receivings/{session}/close"), Body::Nothing, ANSWER, None).await
     }
 
+    fn went(&self, session: SessionId) -> Option<u64> {
+        Some(self.travelled(session))
+    }
+
     async fn confirm_unchanged(
         &self,
         order: &SyncOrder,
@@ -132,6 +138,7 @@ impl Target for HttpRegion {
         // The order says of what.
         debug_assert_eq!(order.resource, *resource);
         let body = json(&Verified { order: order.clone(), verified_at });
-        self.give("verified".to_owned(), body, ANSWER).await
+        let ask = self.client.short(Method::POST, "verified", body, ANSWER);
+        self.question(&ask).await.map_err(|error| self.transfer(error))
     }
 }

@@ -1,6 +1,8 @@
 //! Copies: for each resource and each region that keeps a replica, whether one is needed, due, blocked, waiting or
 //! a repair; in the order of pair priority, then of the earliest broken promise, then of addresses.
 
+use std::time::Duration;
+
 use crate::model::point::{Content, Replica};
 use crate::model::region::Epoch;
 use crate::model::topology::{PairSpec, ResourceSpec, Topology};
@@ -107,9 +109,7 @@ fn of_resource(draft: &mut Draft<'_>, known: &KnownResource<'_>, holder: &Holder
                 });
             }
             Verdict::Needed(action, reason) => {
-                let promise = spec.max_lag.unwrap_or(pair.sync_interval * 3);
-                let deadline = newest.map(|newest| newest.point.verified_at.plus(promise));
-                let rank = (pair.priority, deadline, address.clone(), target.clone());
+                let rank = (pair.priority, deadline(spec.max_lag, pair, replica), address.clone(), target.clone());
                 found.push((rank, copy(address, holder, target, action, reason, replica)));
             }
         }
@@ -158,6 +158,12 @@ pub(crate) fn base_of(replica: Option<&Replica>) -> BasePoint {
         sequence: newest.map(|newest| newest.point.sequence),
         data_hash: newest.map(|newest| newest.point.data_hash),
     }
+}
+
+/// When the recovery point that was promised will be missed; none: there is no point yet.
+pub(crate) fn deadline(max_lag: Option<Duration>, pair: &PairSpec, replica: Option<&Replica>) -> Option<Timestamp> {
+    let newest = replica?.newest.as_ref()?;
+    Some(newest.point.verified_at.plus(max_lag.unwrap_or(pair.sync_interval * 3)))
 }
 
 /// The pair whose settings a copy goes by. A new holder feeds each region with the settings of the pair that fed that

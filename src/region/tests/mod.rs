@@ -24,7 +24,7 @@ use crate::model::region::{Authority, Epoch, RecordChange, RecordWrite, Role, Sy
 use crate::model::topology::{RegionSpec, ResourceSpec, Spec};
 use crate::model::{ByteCount, Lineage, OperationId, RegionId, ResourceKey, Seat, Timestamp, World};
 use crate::replica::port::{Source, Target, TransferError};
-use crate::replica::transfer::{SyncOptions, SyncReport, sync};
+use crate::replica::transfer::{Means, SyncOptions, SyncReport, sync};
 
 pub(super) fn opening(world: &World) -> Opening {
     let holder = Holder {
@@ -134,10 +134,14 @@ impl Pair {
 
     async fn sync_by(&self, order: &SyncOrder) -> Result<SyncReport, TransferError> {
         let (options, cancel) = (SyncOptions::default(), CancellationToken::new());
-        sync(&self.east, &self.west, order, &options, &*self.world.clock, &|_, _, _| {}, &cancel)
+        sync(&self.east, &self.west, order, &options, &means(&self.world, &cancel))
             .await
             .map_err(|failure| failure.error)
     }
+}
+
+fn means<'a>(world: &'a World, cancel: &'a CancellationToken) -> Means<'a> {
+    Means { clock: &*world.clock, pace: None, progress: &|_, _, _| {}, cancel }
 }
 
 fn spec() -> ResourceSpec {
@@ -332,8 +336,7 @@ async fn what_was_in_the_way_is_listed_counted_exported_and_discarded() {
     let west = LocalRegion::new(id("west"), pair.path("west"), opening);
     let order = pair.order("vm.web");
     let (options, cancel) = (SyncOptions::default(), CancellationToken::new());
-    let told = |_, _, _| {};
-    let report = sync(&pair.east, &west, &order, &options, &*pair.world.clock, &told, &cancel).await.unwrap();
+    let report = sync(&pair.east, &west, &order, &options, &means(&pair.world, &cancel)).await.unwrap();
     let [name] = report.published.set_aside.as_slice() else { panic!("{report:?}") };
     assert_eq!(pair.read("west/resources/vm/web/web.xml"), "<domain/>");
 
@@ -683,7 +686,7 @@ async fn a_leftover_that_resists_stops_nobody_and_is_told_once() {
     let (options, cancel) = (SyncOptions::default(), CancellationToken::new());
     for expected in [2, 0] {
         let order = pair.order("vm.web");
-        let report = sync(&east, &pair.west, &order, &options, &*pair.world.clock, &|_, _, _| {}, &cancel).await;
+        let report = sync(&east, &pair.west, &order, &options, &means(&pair.world, &cancel)).await;
         let notes = report.unwrap().notes;
         assert_eq!(notes.len(), expected, "{notes:?}");
         assert!(notes.iter().all(|note| note.contains("cannot remove") && note.contains("tried again later")));

@@ -32,7 +32,7 @@ use crate::replica::port::{
 use crate::replica::receive::ReceiveRules;
 use crate::replica::source::{LocalSource, ReadingPlan};
 use crate::replica::target::LocalTarget;
-use crate::replica::transfer::{SyncFailure, SyncOptions, SyncReport, sync};
+use crate::replica::transfer::{Means, SyncFailure, SyncOptions, SyncReport, sync};
 
 pub(super) const BLOCK: usize = 64 << 10;
 pub(super) const GROUP: usize = 64 * BLOCK;
@@ -436,7 +436,13 @@ impl Lab {
         options: &SyncOptions,
     ) -> Result<SyncReport, SyncFailure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(sync(source, target, &self.order(), options, &*self.clock, &|_, _, _| (), &self.cancel))
+        runtime.block_on(sync(
+            source,
+            target,
+            &self.order(),
+            options,
+            &Means { clock: &*self.clock, pace: None, progress: &|_, _, _| (), cancel: &self.cancel },
+        ))
     }
 
     pub(super) fn sync_with(&self, fault: Fault) -> (Result<SyncReport, SyncFailure>, FaultyDisk) {

@@ -5,6 +5,7 @@ mod calls;
 mod fetches;
 mod fleet;
 mod hostile;
+mod limits;
 mod orders;
 mod watch;
 mod work;

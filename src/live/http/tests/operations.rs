@@ -48,7 +48,14 @@ fn report() -> Value {
         files: 1,
     };
     let published = Published { point, new: true, changed: ByteCount(9), set_aside: Vec::new() };
-    let report = SyncReport { published, bytes: ByteCount(9), resumed: ByteCount(0), passes: 1, notes: Vec::new() };
+    let report = SyncReport {
+        published,
+        bytes: ByteCount(9),
+        wire: Some(ByteCount(9)),
+        resumed: ByteCount(0),
+        passes: 1,
+        notes: Vec::new(),
+    };
     serde_json::to_value(report).unwrap()
 }
 
