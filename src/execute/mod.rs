@@ -10,6 +10,7 @@ pub mod outcome;
 pub mod journal;
 pub mod records;
 mod batch;
+mod confirm;
 mod copy;
 mod ending;
 pub mod run;

@@ -15,13 +15,14 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::batch::BatchEnd;
+use super::confirm;
 use super::copy::Tick;
 use super::ending::{begun, copy_outcome, finished, record_outcome};
 use super::event::{DeferReason, Event, EventSink, Outcome};
 use super::journal::{Conclusion, Journal, JournalError, Memory};
 use super::outcome::{ChangeOutcome, Executed, Tally};
 use super::records;
-use super::schedule::{Limits, Schedule, is_record};
+use super::schedule::{Batch, Limits, Schedule, is_record};
 use crate::live::port::RegionPort;
 use crate::model::observed::Observed;
 use crate::model::recorded::{Applied, Recorded};
@@ -46,6 +47,8 @@ pub struct Job<'a> {
     pub topology: &'a Topology,
     /// What the regions answered.
     pub observed: Arc<Observed>,
+    /// When they were asked, before any of them answered.
+    pub looked_at: Timestamp,
     /// What the state remembers.
     pub recorded: &'a Recorded,
     /// The regions.
@@ -65,7 +68,7 @@ pub struct Job<'a> {
 /// What a task reports.
 pub(super) enum End {
     Batch(Vec<usize>, BatchEnd),
-    Copy(usize, Result<SyncReport, SyncFailure>),
+    Copies(Vec<(usize, Result<SyncReport, SyncFailure>)>),
 }
 
 /// A run under way.
@@ -76,6 +79,8 @@ pub(super) struct Runner<'a> {
     pub(super) events: &'a dyn EventSink,
     pub(super) cancel: CancellationToken,
     pub(super) schedule: Schedule,
+    /// Copies of which only a date has to be written.
+    pub(super) batches: BTreeMap<usize, Batch>,
     pub(super) tasks: JoinSet<End>,
     /// What each task was given, to account for one that broke off.
     pub(super) given: BTreeMap<Id, Vec<usize>>,
@@ -103,10 +108,12 @@ pub async fn run(
 ) -> Result<Executed, JournalError> {
     let began = job.world.clock.since_boot();
     let changes: Vec<&Change> = job.plan.effects().collect();
+    let batches = confirm::batches(job, &changes);
     let (ticks, mut ticking) = mpsc::unbounded_channel();
     let mut runner = Runner {
         job,
-        schedule: Schedule::new(&changes, job.limits).with_large(large(job, &changes)),
+        schedule: Schedule::new(&changes, job.limits).with_large(large(job, &changes)).with_batches(&batches),
+        batches,
         changes,
         journal,
         events,
@@ -241,6 +248,8 @@ impl Runner<'_> {
                 self.refresh(members)?;
             } else if is_record(self.changes[first].action) {
                 self.spawn_batch(members);
+            } else if self.batches.contains_key(&first) {
+                self.spawn_confirmation(members)?;
             } else {
                 self.spawn_copy(first)?;
             }
@@ -309,13 +318,16 @@ impl Runner<'_> {
                 let outcomes = outcomes.collect();
                 result.and(self.conclude_started(outcomes))
             }
-            Ok((id, End::Copy(at, end))) => {
+            Ok((id, End::Copies(ends))) => {
                 self.given.remove(&id);
-                let outcome = copy_outcome(self.changes[at], &end);
-                if let Ok(copied) = end {
-                    self.done.published.insert(self.changes[at].id.clone(), copied.published);
+                let mut outcomes = Vec::with_capacity(ends.len());
+                for (at, end) in ends {
+                    outcomes.push((at, (copy_outcome(self.changes[at], &end), Memory::Kept)));
+                    if let Ok(copied) = end {
+                        self.done.published.insert(self.changes[at].id.clone(), copied.published);
+                    }
                 }
-                self.conclude_started(vec![(at, (outcome, Memory::Kept))])
+                self.conclude_started(outcomes)
             }
             Err(error) => {
                 let members = self.given.remove(&error.id()).unwrap_or_default();

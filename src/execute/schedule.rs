@@ -1,11 +1,12 @@
 //! Which change may start now. Pure: it knows changes, limits and what ended how; no time, no effects.
 //!
 //! It owns the order. Invariants: a change starts only after everything that it depends on succeeded; of those that
-//! may start, the first in the plan does, but that a large copy leaves the last place to small ones; a change that did not succeed takes with it exactly those that depend on
-//! it, however far; after [`Schedule::stop`] nothing starts; every change is handed out or given up exactly once.
+//! may start, the first in the plan does, but that a large copy leaves the last place to small ones; a change that did
+//! not succeed takes with it exactly those that depend on it, however far; after [`Schedule::stop`] nothing starts; every change is handed out or given up exactly once.
 //!
 //! Changes of records are handed out in batches, because a region writes many of them in one transaction as cheaply
-//! as one. One batch runs at a time; copies run beside it.
+//! as one. One batch runs at a time; copies run beside it. Copies of which nothing but a date is written go in batches
+//! as well, one at a time for each group of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +30,15 @@ impl Default for Limits {
     }
 }
 
+/// Copies that are one request together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batch {
+    /// Which belong together.
+    pub group: usize,
+    /// How many at once.
+    pub most: usize,
+}
+
 /// Where a change stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -50,6 +60,8 @@ struct Item {
     ends: BTreeSet<RegionId>,
     /// A copy that will take long.
     large: bool,
+    /// A copy that is part of a request: it takes no place from those that move bytes.
+    batch: Option<Batch>,
     dependants: Vec<usize>,
 }
 
@@ -87,8 +99,10 @@ pub struct Schedule {
     /// Copies under way, by region.
     busy: BTreeMap<RegionId, Busy>,
     copies: Busy,
-    /// Members of the batch under way that have not ended.
+    /// Members of the batch of records under way that have not ended.
     batch: usize,
+    /// Those of each group's batch of copies.
+    batches: BTreeMap<usize, usize>,
     stopped: bool,
 }
 
@@ -118,6 +132,7 @@ impl Schedule {
                 record: is_record(change.action),
                 ends: change.regions.iter().chain(&change.source).cloned().collect(),
                 large: false,
+                batch: None,
                 dependants: Vec::new(),
             });
         }
@@ -125,7 +140,16 @@ impl Schedule {
             item.dependants = dependants;
         }
         let ready = items.iter().enumerate().filter(|(_, i)| i.stage == Stage::Ready).map(|(at, _)| at).collect();
-        Self { items, limits, ready, busy: BTreeMap::new(), copies: Busy::default(), batch: 0, stopped: false }
+        Self {
+            items,
+            limits,
+            ready,
+            busy: BTreeMap::new(),
+            copies: Busy::default(),
+            batch: 0,
+            batches: BTreeMap::new(),
+            stopped: false,
+        }
     }
 
     /// With these copies taken for large ones: those that are first in the plan must not hold up all the others of their
@@ -138,9 +162,18 @@ impl Schedule {
         self
     }
 
-    /// What may start now, as one effect: a batch of records or one copy. Empty: nothing, until something ends.
+    /// With these copies handed out in batches.
+    #[must_use]
+    pub fn with_batches(mut self, batches: &BTreeMap<usize, Batch>) -> Self {
+        for (at, batch) in batches {
+            self.items[*at].batch = Some(*batch);
+        }
+        self
+    }
+
+    /// What may start now, as one effect: a batch of records, one copy or a batch of them. Empty: nothing, until something ends.
     pub fn start(&mut self) -> Vec<usize> {
-        let running = self.copies.all + usize::from(self.batch > 0);
+        let running = self.copies.all + usize::from(self.batch > 0) + self.batches.len();
         if self.stopped || running >= self.limits.parallelism.max(1) {
             return Vec::new();
         }
@@ -148,6 +181,9 @@ impl Schedule {
         let started: Vec<usize> = if self.items[first].record {
             let members = self.ready.range(first..).copied().filter(|at| self.items[*at].record);
             members.take(self.limits.batch.max(1)).collect()
+        } else if let Some(Batch { group, most }) = self.items[first].batch {
+            let alike = |at: &usize| self.items[*at].batch.is_some_and(|batch| batch.group == group);
+            self.ready.range(first..).copied().filter(alike).take(most.max(1)).collect()
         } else {
             vec![first]
         };
@@ -157,6 +193,8 @@ impl Schedule {
         }
         if self.items[first].record {
             self.batch = started.len();
+        } else if let Some(Batch { group, .. }) = self.items[first].batch {
+            self.batches.insert(group, started.len());
         } else {
             let Item { ends, large, .. } = &self.items[first];
             self.copies.add(*large);
@@ -172,6 +210,9 @@ impl Schedule {
         if item.record {
             return self.batch == 0;
         }
+        if let Some(Batch { group, .. }) = item.batch {
+            return !self.batches.contains_key(&group);
+        }
         let busy = |end| self.busy.get(end).copied().unwrap_or_default();
         let (large, per_region) = (item.large, self.limits.per_region.max(1));
         self.copies.has_room(large, self.limits.parallelism.max(1))
@@ -185,6 +226,11 @@ impl Schedule {
         self.items[at].stage = Stage::Over;
         if self.items[at].record {
             self.batch -= 1;
+        } else if let Some(Batch { group, .. }) = self.items[at].batch {
+            if let Some(left) = self.batches.get_mut(&group) {
+                *left -= 1;
+            }
+            self.batches.retain(|_, left| *left > 0);
         } else {
             let Item { ends, large, .. } = &self.items[at];
             self.copies.remove(*large);
@@ -241,8 +287,8 @@ impl Schedule {
     }
 
     /// Whether something runs.
-    pub const fn is_running(&self) -> bool {
-        self.copies.all > 0 || self.batch > 0
+    pub fn is_running(&self) -> bool {
+        self.copies.all > 0 || self.batch > 0 || !self.batches.is_empty()
     }
 }
 
@@ -381,6 +427,32 @@ mod tests {
         assert!(schedule.start().is_empty(), "the batch is not over");
         schedule.end(2, false);
         assert_eq!(schedule.start(), [3]);
+    }
+
+    #[test]
+    fn copies_in_batches_go_one_request_after_the_other_and_take_no_place_from_others() {
+        let plan: Vec<Change> = (0..12).map(|at| change(at, Action::Sync, &[], &["a"])).collect();
+        let limits = Limits { parallelism: 4, per_region: 1, batch: 1 };
+        let batches = (1..11).map(|at| (at, Batch { group: at / 10, most: 4 })).collect();
+        let mut schedule = Schedule::new(&plan.iter().collect::<Vec<_>>(), limits).with_batches(&batches);
+        assert_eq!(schedule.start(), [0]);
+        assert_eq!(schedule.start(), [1, 2, 3, 4]);
+        assert_eq!(schedule.start(), [10], "another group's");
+        assert!(schedule.start().is_empty(), "one request of a group at a time, and one copy of a region");
+        for at in [0, 1, 2, 3] {
+            schedule.end(at, at != 2);
+        }
+        assert_eq!(schedule.start(), [11]);
+        assert!(schedule.start().is_empty());
+        schedule.end(4, true);
+        assert_eq!(schedule.start(), [5, 6, 7, 8]);
+        (5..9).for_each(|at| drop(schedule.end(at, true)));
+        assert_eq!(schedule.start(), [9]);
+        for at in [9, 10, 11] {
+            assert!(schedule.is_running());
+            schedule.end(at, true);
+        }
+        assert!(!schedule.is_running());
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl Runner<'_> {
         let change = self.changes[at];
         match self.prepare_copy(at, change) {
             Ok(copy) => {
-                let handle = self.tasks.spawn(async move { End::Copy(at, copy.carry_out().await) });
+                let handle = self.tasks.spawn(async move { End::Copies(vec![(at, copy.carry_out().await)]) });
                 self.given.insert(handle.id(), vec![at]);
                 Ok(())
             }
@@ -53,7 +53,7 @@ impl Runner<'_> {
         }
     }
 
-    fn prepare_copy(&self, at: usize, change: &Change) -> Result<Copy, String> {
+    pub(super) fn prepare_copy(&self, at: usize, change: &Change) -> Result<Copy, String> {
         let malformed = |what: &str| format!("the plan's change {} {what}", change.id);
         match change.action {
             Action::Sync | Action::Repair => {}

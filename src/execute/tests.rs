@@ -18,21 +18,22 @@ use super::run::{GRACE, Job, run};
 use super::schedule::Limits;
 use crate::live::port::{ContentCheck, PointSelector, PortError, RegionPort, Replaced};
 use crate::model::observed::{Observation, Observed};
-use crate::model::point::{BlockReason, Point};
+use crate::model::point::{BlockReason, Content, NewestPoint, Outline, Point, PointKind, PointState, Replica};
 use crate::model::policy::Policy;
 use crate::model::recorded::{Applied, Recorded};
 use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot, SyncOrder};
-use crate::model::topology::{ResourceSpec, Spec, Topology};
+use crate::model::topology::{PairSpec, ResourceSpec, Spec, Topology};
 use crate::model::{
-    Address, ByteCount, Clock, Digest, IdSource, Lineage, OperationId, RegionId, ResourceKey, Seat, StoreId, Timestamp,
-    World,
+    Address, ByteCount, Clock, Digest, IdSource, Lineage, OperationId, PairId, RegionId, ResourceKey, ResourceType,
+    Seat, StoreId, Timestamp, World,
 };
 use crate::plan::document::{
     Action, Blocked, Change, FORMAT_VERSION, Holder, Kind, Mode, Plan, PlannedMove, PlannedState, PlannedTopology,
     Precondition, Summary, UnobservedRegion,
 };
 use crate::replica::port::{
-    BlockAddress, Hash, Published, Reading, ReadingEnd, Receiving, SessionId, Source, Survey, Target, TransferError,
+    BlockAddress, Confirmation, Confirmed, Hash, Published, Reading, ReadingEnd, Receiving, SessionId, Source, Survey,
+    Target, TransferError,
 };
 use crate::replica::transfer::{Progress, SyncFailure, SyncOptions, SyncReport};
 
@@ -147,8 +148,14 @@ impl Target for Region {
     async fn close_receiving(&self, _: SessionId) -> Result<(), TransferError> {
         hangs()
     }
-    async fn confirm_unchanged(&self, _: &SyncOrder, _: &ResourceKey, _: Timestamp) -> Result<(), TransferError> {
-        hangs()
+    async fn confirm_unchanged(&self, confirmed: &[Confirmed]) -> Result<Vec<Confirmation>, TransferError> {
+        self.calls.lock().unwrap().push(confirmed.len());
+        let answer = |one: &Confirmed| {
+            assert_eq!((one.sequence, &one.order.target), (1, &self.id));
+            let point = Point { verified_at: one.verified_at, ..point() };
+            if self.refuses.contains(&Address::Resource(one.order.resource.clone())) { hangs() } else { Ok(point) }
+        };
+        Ok(confirmed.iter().map(|one| answer(one).into()).collect())
     }
 }
 
@@ -385,6 +392,8 @@ struct Scene {
     heard: Heard,
     cancel: CancellationToken,
     limits: Limits,
+    /// So many resources are at `b` as they are at `a`.
+    in_step: usize,
 }
 
 impl Scene {
@@ -395,17 +404,52 @@ impl Scene {
             heard: Heard::default(),
             cancel: CancellationToken::new(),
             limits: Limits::default(),
+            in_step: 0,
         }
     }
 
+    /// A pair from `a` to `b`, and the resources of the plan.
+    fn topology(&self, plan: &Plan) -> Topology {
+        let mut topology = topology();
+        let pair = PairSpec {
+            resource_types: BTreeSet::from([ResourceType::Vm]),
+            sync_interval: PairSpec::DEFAULT_INTERVAL,
+            batch_size: 4,
+            priority: 1,
+            enabled: true,
+            bidirectional: false,
+            compression: true,
+            bandwidth_limit: None,
+        };
+        topology.pairs.insert(PairId { source: "a".parse().unwrap(), target: "b".parse().unwrap() }, pair);
+        for change in plan.changes.iter().filter(|change| change.action == Action::Create) {
+            if let (Address::Resource(key), Ok(Spec::Resource(spec))) =
+                (&change.address, Spec::from_json(&change.address, change.after.clone().unwrap()))
+            {
+                topology.resources.insert(key.clone(), spec);
+            }
+        }
+        topology
+    }
+
     async fn run(&mut self, plan: &Plan) -> Result<Executed, JournalError> {
-        let topology = topology();
+        let topology = self.topology(plan);
         let mut recorded = Recorded::new(Lineage(Uuid::from_u128(1)));
         recorded.objects.clone_from(&self.notes.objects);
         recorded.stores.clone_from(&self.notes.stores);
         let vacant = || RegionSnapshot::vacant(BTreeMap::new(), ByteCount(0));
         let observed = self.regions.iter().map(|region| {
-            let snapshot = Box::new(vacant());
+            let mut snapshot = Box::new(vacant());
+            for at in 0..self.in_step {
+                let key: ResourceKey = format!("vm.v{at}").parse().unwrap();
+                let (stamp, outline) = (Digest([at as u8; 32]), Outline::default());
+                if region.id.as_str() == "a" {
+                    snapshot.contents.insert(key, Content { outline, stamp, refused: None });
+                } else {
+                    let newest = Some(NewestPoint { point: point(), source_stamp: Some(stamp), outline });
+                    snapshot.replicas.insert(key, Replica { newest, ..Replica::default() });
+                }
+            }
             (region.id.clone(), Observation::Answered { snapshot, latency: Duration::ZERO })
         });
         let ports = self.regions.iter().map(|region| {
@@ -416,6 +460,7 @@ impl Scene {
             plan,
             topology: &topology,
             observed: Arc::new(Observed { regions: observed.collect() }),
+            looked_at: Timestamp::from_micros(77),
             recorded: &recorded,
             ports: Arc::new(ports.collect()),
             authority: Authority {
@@ -436,6 +481,45 @@ impl Scene {
     fn outcomes(&self) -> BTreeMap<String, Outcome> {
         self.notes.concluded.iter().cloned().collect()
     }
+}
+
+fn point() -> Point {
+    let at = Timestamp::from_micros(0);
+    Point {
+        sequence: 1,
+        name: None,
+        data_hash: Digest([7; 32]),
+        read_at: at,
+        verified_at: at,
+        source: "a".parse().unwrap(),
+        epoch: crate::model::region::Epoch::BIRTH,
+        kind: PointKind::Cold,
+        state: PointState::Complete,
+        bytes: ByteCount(9),
+        files: 1,
+    }
+}
+
+#[tokio::test]
+async fn what_is_unchanged_is_one_request_for_each_batch_of_its_pair_and_each_is_told() {
+    let mut target = region("b");
+    target.refuses.insert("vm.v7".parse().unwrap());
+    let mut scene = Scene { in_step: 10, ..Scene::new(vec![region("a"), target]) };
+    // The eleventh has changed. Nothing is copied in this test: whoever tries is told to stop.
+    scene.regions[0].stop.cancel();
+    let mut changes: Vec<Change> = (0..11).map(|at| Change { depends_on: Vec::new(), ..sync(at, "a", "b") }).collect();
+    changes.extend((0..11).map(|at| vm(at, &["a"])));
+    let done = scene.run(&plan(changes)).await.unwrap();
+    assert_eq!(*scene.regions[1].calls.lock().unwrap(), [4, 4, 2]);
+    let outcomes = scene.outcomes();
+    let of = |at: usize| outcomes[&format!("sync:vm.v{at}:b")];
+    assert!((0..10).filter(|at| *at != 7).all(|at| of(at) == Outcome::Unchanged), "{outcomes:?}");
+    assert_eq!((of(7), of(10)), (Outcome::Failed, Outcome::Interrupted));
+    let dates: Vec<Timestamp> = done.published.values().map(|published| published.point.verified_at).collect();
+    assert_eq!(dates, [Timestamp::from_micros(77); 9], "when it was looked at");
+    let heard = scene.heard.0.lock().unwrap();
+    let is_told = |event: &&Event| matches!(event, Event::ActionFinished { id, .. } if id.starts_with("sync:"));
+    assert_eq!(heard.iter().filter(is_told).count(), 11);
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ use crate::model::observed::{Observation, Observed};
 use crate::model::recorded::Recorded;
 use crate::model::region::Authority;
 use crate::model::topology::Endpoint;
-use crate::model::{Address, Digest, Lineage, OperationId, RegionId, RunId, StoreId};
+use crate::model::{Address, Digest, Lineage, OperationId, RegionId, RunId, StoreId, Timestamp};
 use crate::plan::document::{Mode, Plan};
 use crate::plan::{PlanInput, PlanOptions, compute_plan, doubts};
 use crate::state::{HealthObservation, RunEnd, RunOutcome, RunStart, Seating, State, StateFile, StateReader};
@@ -41,6 +41,8 @@ pub(super) struct Sight {
     pub(super) recorded: Recorded,
     pub(super) superseded: BTreeSet<Digest>,
     pub(super) observed: Arc<Observed>,
+    /// When they were asked, before any of them answered.
+    pub(super) looked_at: Timestamp,
     /// The place that the state holds as controller; none: it never took one, or lost it.
     pub(super) seating: Option<Seating>,
     pub(super) ports: Ports,
@@ -74,9 +76,10 @@ impl MultiRegionManager {
         seating: Option<Seating>,
     ) -> Sight {
         let ports: Ports = Arc::new(self.open_all(&recorded));
+        let looked_at = self.world.clock.now();
         let seen = apart(&self.desired.topology.endpoints, self.observe(&ports).await);
         let observed = self.judge(&recorded, seen);
-        Sight { recorded, superseded, observed: Arc::new(observed), seating, ports }
+        Sight { recorded, superseded, observed: Arc::new(observed), looked_at, seating, ports }
     }
 
     /// Takes answers that cannot be relied on for silence, so that nothing beyond the planner is misled by them either.
@@ -314,6 +317,7 @@ impl Road<'_> {
             plan,
             topology: &self.manager.desired.topology,
             observed: Arc::clone(&sight.observed),
+            looked_at: sight.looked_at,
             recorded: &sight.recorded,
             ports: Arc::clone(&sight.ports),
             authority,

@@ -33,4 +33,4 @@ pub use recheck::{RecheckRefusal, Standing, Verdict, recheck};
 pub use refusal::{PlanRefusal, RefusalKind};
 pub use schema::schema;
 pub use sight::{doubts, health_of};
-pub(crate) use step::syncs::{deadline, feeding};
+pub(crate) use step::syncs::{deadline, feeding, in_step};

@@ -13,11 +13,13 @@ use super::local::{Inner, LocalRegion, Writing};
 use super::source::{check_epoch, in_transfer, transfer};
 use super::store::{KeptResource, RegionCatalog};
 use crate::host::Disk;
+use crate::model::point::Point;
 use crate::model::region::{Role, SyncOrder};
 use crate::model::{ResourceKey, Timestamp, World};
 use crate::replica::catalog::{Catalog, CatalogChange};
 use crate::replica::port::{
-    BlockAddress, Hash, Published, Reading, Receiving, SessionId, Survey, Target, TransferError,
+    BlockAddress, Confirmation, Confirmed, Hash, Published, Reading, Receiving, SessionId, Survey, Target,
+    TransferError,
 };
 use crate::replica::receive::ReceiveRules;
 use crate::replica::target::LocalTarget;
@@ -158,20 +160,23 @@ impl Inner {
         }
     }
 
-    fn confirm_unchanged(
-        &self,
-        writing: &Writing,
-        order: &SyncOrder,
-        verified_at: Timestamp,
-    ) -> Result<(), TransferError> {
+    fn confirm_unchanged(&self, writing: &Writing, confirmed: &Confirmed) -> Result<Point, TransferError> {
+        let Confirmed { order, sequence, verified_at } = confirmed;
         self.check_target(writing, order)?;
         let catalog = RegionCatalog::bound(Arc::clone(&writing.store), order.epoch);
-        let record = catalog.load(&order.resource)?;
-        let Some(newest) = record.newest() else {
-            return Err(TransferError::Region(format!("{} keeps no point of {}", self.region, order.resource)));
+        let newest = |catalog: &RegionCatalog| {
+            let record = catalog.load(&order.resource)?;
+            let newest = record.newest().filter(|newest| newest.point.sequence == *sequence);
+            newest.map(|newest| newest.point.clone()).ok_or_else(|| {
+                let words = format!("point {sequence} of {} is not the newest at {}", order.resource, self.region);
+                TransferError::Region(words)
+            })
         };
-        let change = CatalogChange::Verified { sequence: newest.point.sequence, at: verified_at };
-        Ok(catalog.commit(&order.resource, &[change])?)
+        newest(&catalog)?;
+        // Another machine's clock may be ahead; what is to come has not been seen.
+        let at = self.world.clock.now().min(*verified_at);
+        catalog.commit(&order.resource, &[CatalogChange::Verified { sequence: *sequence, at }])?;
+        newest(&catalog)
     }
 }
 
@@ -243,14 +248,9 @@ impl Target for LocalRegion {
         closed
     }
 
-    async fn confirm_unchanged(
-        &self,
-        order: &SyncOrder,
-        _: &ResourceKey,
-        verified_at: Timestamp,
-    ) -> Result<(), TransferError> {
+    async fn confirm_unchanged(&self, confirmed: &[Confirmed]) -> Result<Vec<Confirmation>, TransferError> {
         let writing = self.inner.writing().await.map_err(in_transfer)?;
-        let (inner, order) = (Arc::clone(&self.inner), order.clone());
-        transfer(move || inner.confirm_unchanged(&writing, &order, verified_at)).await
+        let (inner, confirmed) = (Arc::clone(&self.inner), confirmed.to_vec());
+        transfer(move || Ok(confirmed.iter().map(|one| inner.confirm_unchanged(&writing, one).into()).collect())).await
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::manifest::Manifest;
 use crate::model::point::{BlockReason, Outline, Point, PointKind, Refusal};
 use crate::model::region::SyncOrder;
-use crate::model::{ByteCount, Digest, ResourceKey, Timestamp};
+use crate::model::{ByteCount, Digest, Timestamp};
 
 /// Bytes in a block.
 pub const BLOCK_BYTES: u64 = 64 << 10;
@@ -210,6 +210,37 @@ pub struct Published {
     pub set_aside: Vec<String>,
 }
 
+/// A source that was seen as it was when a point was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Confirmed {
+    /// Of what, for whom.
+    pub order: SyncOrder,
+    /// The point, which must be the newest still.
+    pub sequence: u64,
+    /// When: no later than that look.
+    pub verified_at: Timestamp,
+}
+
+/// What became of one of them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confirmation {
+    /// The newest point as it is recorded now.
+    Point(Box<Point>),
+    /// Why nothing was recorded.
+    Error(TransferError),
+}
+
+impl From<Result<Point, TransferError>> for Confirmation {
+    fn from(result: Result<Point, TransferError>) -> Self {
+        match result {
+            Ok(point) => Self::Point(Box::new(point)),
+            Err(error) => Self::Error(error),
+        }
+    }
+}
+
 /// The end that keeps the copy.
 #[async_trait]
 pub trait Target: Send + Sync {
@@ -296,14 +327,10 @@ pub trait Target: Send + Sync {
         None
     }
 
-    /// Records that the source was seen unchanged since the newest point was read.
+    /// Records of each that its source was seen unchanged since the newest point was read. Answers in the same order.
+    /// A repeat moves nothing back.
     ///
     /// # Errors
-    /// Where the metadata cannot be written.
-    async fn confirm_unchanged(
-        &self,
-        order: &SyncOrder,
-        resource: &ResourceKey,
-        verified_at: Timestamp,
-    ) -> Result<(), TransferError>;
+    /// Where none could be looked at; what is wrong with one of them stands in its answer.
+    async fn confirm_unchanged(&self, confirmed: &[Confirmed]) -> Result<Vec<Confirmation>, TransferError>;
 }

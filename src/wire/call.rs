@@ -22,7 +22,7 @@
 //! | `POST readings/{session}/group-hashes`, `/block-hashes`, `/blocks`, `/close` | reads; the last is an operation |
 //! | `POST receivings` | opens a receiving (an operation) |
 //! | `POST receivings/{session}/groups`, `/expect`, `/survey`, `/wanted`, `/blocks`, `/checkpoint`, `/publish`, `/close` | receives |
-//! | `POST verified` | the source was seen unchanged |
+//! | `POST verified` | the sources of some resources were seen unchanged |
 //! | `POST syncs` | the region fetches a resource from its source (an operation with progress) |
 //! | `GET operations/{id}`, `DELETE operations/{id}` | asks after an operation, stops it |
 
@@ -33,7 +33,7 @@ use super::record::RecordChangeBody;
 use crate::model::point::PointSelector;
 use crate::model::region::{Authority, SyncOrder};
 use crate::model::{OperationId, RegionId, Timestamp};
-use crate::replica::port::{BlockAddress, Reading};
+use crate::replica::port::{BlockAddress, Confirmed, Reading};
 use crate::replica::transfer::SyncOptions;
 
 /// An order that says nothing but who gives it.
@@ -187,14 +187,12 @@ pub struct Publish {
     pub verified_at: Timestamp,
 }
 
-/// Says that the source was seen unchanged since the newest point.
+/// Says of resources, as many as their pair's `batch_size` at once, that their sources were seen unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Verified {
-    /// Of what, for whom.
-    pub order: SyncOrder,
-    /// When.
-    pub verified_at: Timestamp,
+pub struct Confirming {
+    /// Which, of which points, and when.
+    pub confirmed: Vec<Confirmed>,
 }
 
 /// Has a region fetch a resource from its source, which it finds in its own registry.

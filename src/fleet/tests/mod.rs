@@ -374,6 +374,7 @@ async fn apply_cut(place: &Place, at: usize, signal: bool) -> bool {
         plan: &plan,
         topology: &fleet.desired.topology,
         observed: Arc::clone(&sight.observed),
+        looked_at: sight.looked_at,
         recorded: &sight.recorded,
         ports: Arc::clone(&sight.ports),
         authority,

@@ -7,13 +7,14 @@ use tokio_util::sync::CancellationToken;
 use super::client::{Ask, Body, Counted, Repeat};
 use super::operation::{Work, json};
 use super::region::{ANSWER, HttpRegion};
+use crate::model::Timestamp;
 use crate::model::region::SyncOrder;
-use crate::model::{ResourceKey, Timestamp};
 use crate::replica::port::{
-    BlockAddress, Hash, Published, Reading, Receiving, SessionId, Survey, Target, TransferError,
+    BlockAddress, Confirmation, Confirmed, Hash, Published, Reading, Receiving, SessionId, Survey, Target,
+    TransferError,
 };
 use crate::wire::blocks;
-use crate::wire::call::{BlockHashes, GroupHashes, HashList, OpenReceiving, Publish, Verified};
+use crate::wire::call::{BlockHashes, Confirming, GroupHashes, HashList, OpenReceiving, Publish};
 
 impl HttpRegion {
     /// Gives an open receiving something; given twice, it is the same as once.
@@ -129,16 +130,14 @@ impl Target for HttpRegion {
         Some(self.travelled(session))
     }
 
-    async fn confirm_unchanged(
-        &self,
-        order: &SyncOrder,
-        resource: &ResourceKey,
-        verified_at: Timestamp,
-    ) -> Result<(), TransferError> {
-        // The order says of what.
-        debug_assert_eq!(order.resource, *resource);
-        let body = json(&Verified { order: order.clone(), verified_at });
-        let ask = self.client.short(Method::POST, "verified", body, ANSWER);
-        self.question(&ask).await.map_err(|error| self.transfer(error))
+    async fn confirm_unchanged(&self, confirmed: &[Confirmed]) -> Result<Vec<Confirmation>, TransferError> {
+        let body = json(&Confirming { confirmed: confirmed.to_vec() });
+        let ask = self.client.short(Method::POST, "verified", body, "what became of each resource");
+        let ask = Ask { deadline: self.client.deadlines.bulk, ..ask };
+        let answers: Vec<Confirmation> = self.question(&ask).await.map_err(|error| self.transfer(error))?;
+        if answers.len() == confirmed.len() {
+            return Ok(answers);
+        }
+        Err(TransferError::Corrupt(format!("{} answered for another number of resources", self.client.region)))
     }
 }

@@ -27,7 +27,8 @@ use crate::replica::index::Index;
 use crate::replica::manifest::Node;
 use crate::replica::place::{Place, ReplicaPlace};
 use crate::replica::port::{
-    BlockAddress, Hash, Published, Reading, ReadingEnd, Receiving, SessionId, Source, Survey, Target, TransferError,
+    BlockAddress, Confirmation, Confirmed, Hash, Published, Reading, ReadingEnd, Receiving, SessionId, Source, Survey,
+    Target, TransferError,
 };
 use crate::replica::receive::ReceiveRules;
 use crate::replica::source::{LocalSource, ReadingPlan};
@@ -249,10 +250,8 @@ impl Target for LabTarget {
         self.engine.close_receiving(s)
     }
 
-    async fn confirm_unchanged(&self, _: &SyncOrder, r: &ResourceKey, at: Timestamp) -> Result<(), TransferError> {
-        let record = self.catalog.load(r)?;
-        let sequence = record.newest().unwrap().point.sequence;
-        Ok(self.catalog.commit(r, &[CatalogChange::Verified { sequence, at }])?)
+    async fn confirm_unchanged(&self, _: &[Confirmed]) -> Result<Vec<Confirmation>, TransferError> {
+        unreachable!("no sync does this")
     }
 }
 

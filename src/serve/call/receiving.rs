@@ -15,7 +15,7 @@ use super::super::session::Kind;
 use super::ok;
 use crate::replica::port::{Target, TransferError};
 use crate::wire::blocks;
-use crate::wire::call::{BlockHashes, GroupHashes, OpenReceiving, Publish, Verified};
+use crate::wire::call::{BlockHashes, Confirming, GroupHashes, OpenReceiving, Publish};
 
 pub(in super::super) async fn open(
     State(app): State<Arc<App>>,
@@ -123,7 +123,7 @@ pub(in super::super) async fn close(
 
 pub(in super::super) async fn verified(
     State(app): State<Arc<App>>,
-    Json { value: Verified { order, verified_at }, .. }: Json<Verified>,
+    Json { value: Confirming { confirmed }, .. }: Json<Confirming, LARGE>,
 ) -> Result<Answer, Failure> {
-    Ok(ok(&app, &app.region.confirm_unchanged(&order, &order.resource, verified_at).await?))
+    Ok(ok(&app, &app.region.confirm_unchanged(&confirmed).await?))
 }

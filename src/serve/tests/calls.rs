@@ -1,10 +1,10 @@
 //! Every call once, for real: a resource is copied by its single calls, block by block.
 
 use super::*;
-use crate::replica::port::{BlockAddress, Reading, Receiving};
+use crate::replica::port::{BlockAddress, Confirmed, Reading, Receiving};
 use crate::wire::blocks;
 use crate::wire::call::{
-    BlockHashes, GroupHashes, GroupRun, Groups, HashList, OpenReceiving, Publish, Verified, WantedBlocks,
+    BlockHashes, Confirming, GroupHashes, GroupRun, Groups, HashList, OpenReceiving, Publish, WantedBlocks,
 };
 
 fn hashes(bytes: &[u8]) -> HashList {
@@ -65,10 +65,13 @@ async fn a_resource_travels_call_by_call() {
 
     let points = west.get("resources/vm/web/points").await.data();
     assert_eq!(points.as_array().unwrap().len(), 1, "{points}");
-    let later = Verified { order, verified_at: lab.world.clock.now() };
-    west.post("verified", &later).await.data();
+    let later = lab.world.clock.now();
+    let one = |sequence| Confirmed { order: order.clone(), sequence, verified_at: later };
+    let answers = west.post("verified", &Confirming { confirmed: vec![one(1), one(2)] }).await.data();
+    assert_eq!(answers[0]["point"]["verified_at"], json!(later), "{answers}");
+    assert_eq!(answers[1]["error"]["code"], "region", "{answers}");
     let seen = west.get("resources/vm/web/points").await.data();
-    assert_eq!(seen[0]["verified_at"], json!(later.verified_at));
+    assert_eq!(seen[0]["verified_at"], answers[0]["point"]["verified_at"]);
     let check = west.step("resources/vm/web/verify").await.data();
     assert!(check["files"].as_array().unwrap().iter().all(|file| file["verdict"] == "identical"), "{check}");
     let snapshot = west.get("snapshot").await.data();
