@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::kill::Chance;
+use crate::served_export::asked;
 use crate::support::{World, assert_same_tree};
 
 /// A running `serve`.
@@ -132,6 +133,29 @@ fn two_served_regions_are_reconciled_as_two_directories_are() {
     b.end();
     // The same topology with nobody there is no empty fleet.
     world.run(["plan"]).exits(1).says(&["refused"]);
+}
+
+#[test]
+fn what_is_due_and_unchanged_is_confirmed_with_a_request_for_each_batch() {
+    let world = World::new();
+    (1..=11).for_each(|n| world.write(format!("a/resources/vm/web-{n}/domain.xml"), format!("<domain id='{n}'/>\n")));
+    let (a, b) = (Served::start(&world, "a", &[]), Served::start(&world, "b", &[]));
+    let pair = "sync_interval = \"1s\"\nbatch_size = 4\n";
+    topology(&world, &a.origin, &b.origin, pair, "[vms.\"web-{1..11}\"]\nreplicas = [\"b\"]\n");
+    world.apply();
+    thread::sleep(Duration::from_millis(1100));
+    world.write("a/resources/vm/web-3/domain.xml", "<domain id='3' changed='yes'/>\n");
+    let before = (asked(&a, "/readings"), asked(&b, "/verified"), asked(&b, "/syncs"));
+    assert_eq!((before.1, before.2), (0, 11));
+    world.run(["reconcile"]).exits(0);
+    let after = (asked(&a, "/readings"), asked(&b, "/verified"), asked(&b, "/syncs"));
+    assert_eq!((after.1, after.2), (3, 12), "ten are unchanged, one is copied");
+    assert!(after.0 > before.0 && after.0 - before.0 <= 5, "only that one is read: {before:?}, {after:?}");
+    assert_same_tree(&files(&world, "a", "vm/web-3"), &files(&world, "b", "vm/web-3"));
+    let told = world.run(["history", "--format", "json"]).exits(0).stdout;
+    assert!((1..=11).all(|n| told.contains(&format!("vm.web-{n}\""))), "{told}");
+    a.end();
+    b.end();
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn files(world: &World, count: u32) {
 }
 
 /// How often the server was asked for something.
-fn asked(served: &Served, route: &str) -> u64 {
+pub(crate) fn asked(served: &Served, route: &str) -> u64 {
     let mut stream = TcpStream::connect(served.origin.strip_prefix("http://").unwrap()).unwrap();
     write!(stream, "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
     let mut text = String::new();

@@ -1,5 +1,6 @@
 //! Regions in real directories, through their port.
 
+mod confirmed;
 mod damaged;
 mod renamed;
 mod still;
@@ -9,7 +10,6 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -24,7 +24,7 @@ use crate::model::policy::Policy;
 use crate::model::region::{Authority, Epoch, RecordChange, RecordWrite, Role, SyncOrder};
 use crate::model::topology::{RegionSpec, ResourceSpec, Spec};
 use crate::model::{ByteCount, Lineage, OperationId, RegionId, ResourceKey, Seat, Timestamp, World};
-use crate::replica::port::{Confirmation, Confirmed, Source, Target, TransferError};
+use crate::replica::port::{Source, Target, TransferError};
 use crate::replica::transfer::{Means, SyncOptions, SyncReport, sync};
 
 pub(super) fn opening(world: &World) -> Opening {
@@ -306,26 +306,6 @@ async fn a_resource_travels_and_what_is_known_of_it_is_shown() {
     let points = pair.west.points(&key("vm.web")).await.unwrap();
     assert_eq!(points, vec![newest.point.clone()]);
     assert!(matches!(pair.east.points(&key("vm.web")).await, Err(PortError::NotFound(_))));
-
-    let later = pair.world.clock.now();
-    let hour = Duration::from_secs(3600);
-    let one = |order, sequence, verified_at| Confirmed { order, sequence, verified_at };
-    let web = || pair.order("vm.web");
-    let elsewhere = SyncOrder { target: "east".parse().unwrap(), ..web() };
-    let asked =
-        [one(web(), 7, later), one(elsewhere, 1, later), one(web(), 1, later), one(web(), 1, later.before(hour))];
-    let answers = pair.west.confirm_unchanged(&asked).await.unwrap();
-    let [Confirmation::Error(_), Confirmation::Error(_), Confirmation::Point(moved), Confirmation::Point(still)] =
-        answers.as_slice()
-    else {
-        panic!("{answers:?}")
-    };
-    assert_eq!((moved.verified_at, still.verified_at), (later, later), "nothing is moved back");
-    assert_eq!(pair.west.points(&key("vm.web")).await.unwrap()[0], **moved);
-    let ahead = one(web(), 1, pair.world.clock.now().plus(hour));
-    let answers = pair.west.confirm_unchanged(&[ahead]).await.unwrap();
-    let [Confirmation::Point(moved)] = answers.as_slice() else { panic!("{answers:?}") };
-    assert!(moved.verified_at <= pair.world.clock.now(), "nobody has seen what is to come");
 
     pair.write("west/resources/vm/web/web.xml", "<mine/>");
     let damage = pair.west.snapshot().await.unwrap().replicas[&key("vm.web")].damage.clone();
