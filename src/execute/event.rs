@@ -100,7 +100,7 @@ pub enum Event {
         bytes: ByteCount,
         /// How long it took.
         #[serde(with = "units::duration")]
-        #[schemars(with = "String")]
+        #[schemars(with = "units::DurationText")]
         duration: Duration,
         /// In words: the error, the refusal, or what was noticed.
         message: Option<String>,
@@ -155,7 +155,7 @@ pub enum Event {
         bytes: ByteCount,
         /// How long the run took.
         #[serde(with = "units::duration")]
-        #[schemars(with = "String")]
+        #[schemars(with = "units::DurationText")]
         duration: Duration,
     },
 }

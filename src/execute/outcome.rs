@@ -42,7 +42,7 @@ pub struct ChangeOutcome {
     pub bytes: ByteCount,
     /// How long it took.
     #[serde(with = "units::duration")]
-    #[schemars(with = "String")]
+    #[schemars(with = "units::DurationText")]
     pub duration: Duration,
 }
 

@@ -220,11 +220,11 @@ pub struct ReplicaState {
     pub verified_at: Option<Timestamp>,
     /// Now minus `verified_at`.
     #[serde(with = "units::optional_duration")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<units::DurationText>")]
     pub lag: Option<Duration>,
     /// The lag that it is promised.
     #[serde(with = "units::duration")]
-    #[schemars(with = "String")]
+    #[schemars(with = "units::DurationText")]
     pub promise: Duration,
     /// How many points it can give back.
     pub points: u32,

@@ -20,7 +20,7 @@ use crate::replica::transfer::{Progress, SyncFailure, SyncOptions, SyncReport};
 use crate::wire::region::RegionHealth;
 
 /// Why a region could not do what it was asked.
-#[derive(Debug, Clone, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[serde(tag = "code", content = "detail", rename_all = "snake_case")]
 pub enum PortError {
     /// No answer: the region may be dead, or only out of reach.

@@ -10,6 +10,13 @@ use uuid::Uuid;
 /// The longest identifier, in bytes.
 pub const ID_MAX: usize = 63;
 
+/// What identifiers look like, as schemas say it.
+pub const ID_PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$";
+/// What a [`ResourceKey`] looks like.
+const KEY_PATTERN: &str = r"^(vm|storage|network|config|state)\.[A-Za-z0-9][A-Za-z0-9_-]{0,62}$";
+/// What an [`Address`] looks like.
+const ADDRESS_PATTERN: &str = r"^(replication(\.[A-Za-z0-9][A-Za-z0-9_-]{0,62}){2}|(region|vm|storage|network|config|state)\.[A-Za-z0-9][A-Za-z0-9_-]{0,62})$";
+
 /// Why a text is no identifier or address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
@@ -37,7 +44,7 @@ macro_rules! text_id {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String", into = "String")]
-        #[schemars(with = "String")]
+        #[schemars(with = "String", extend("pattern" = ID_PATTERN))]
         pub struct $name(Box<str>);
 
         impl $name {
@@ -104,7 +111,7 @@ macro_rules! uuid_id {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(transparent)]
-        #[schemars(with = "String")]
+        #[schemars(with = "Uuid")]
         pub struct $name(pub Uuid);
 
         impl fmt::Display for $name {
@@ -197,7 +204,7 @@ impl FromStr for ResourceType {
 /// A resource by type and name; prints as its address, `vm.web-vm-1`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
+#[schemars(with = "String", extend("pattern" = KEY_PATTERN))]
 pub struct ResourceKey {
     /// What it is.
     pub kind: ResourceType,
@@ -269,7 +276,7 @@ impl fmt::Debug for PairId {
 /// What a plan, a `--target` or a history entry points at.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
+#[schemars(with = "String", extend("pattern" = ADDRESS_PATTERN))]
 pub enum Address {
     /// `region.ID`
     Region(RegionId),

@@ -31,25 +31,25 @@ impl Default for Retention {
 pub struct HealthPolicy {
     /// How long one probe waits for its answer.
     #[serde(with = "units::duration")]
-    #[schemars(with = "String")]
+    #[schemars(with = "units::DurationText")]
     pub timeout: Duration,
     /// An answer slower than this shows the region as degraded.
     #[serde(with = "units::duration")]
-    #[schemars(with = "String")]
+    #[schemars(with = "units::DurationText")]
     pub degraded_latency: Duration,
     /// An answer slower than this is displayed as unreachable; it is never counted as down.
     #[serde(with = "units::duration")]
-    #[schemars(with = "String")]
+    #[schemars(with = "units::DurationText")]
     pub unreachable_latency: Duration,
     /// The time between two probes.
     #[serde(with = "units::duration")]
-    #[schemars(with = "String")]
+    #[schemars(with = "units::DurationText")]
     pub probe_interval: Duration,
     /// So many probes in a row must have met silence.
     pub failures: u32,
     /// And the silence must have lasted at least this long.
     #[serde(with = "units::duration")]
-    #[schemars(with = "String")]
+    #[schemars(with = "units::DurationText")]
     pub detect_for: Duration,
 }
 
@@ -115,7 +115,7 @@ pub struct Hooks {
     pub after: Vec<String>,
     /// How long each may take.
     #[serde(with = "units::duration")]
-    #[schemars(with = "String")]
+    #[schemars(with = "units::DurationText")]
     pub timeout: Duration,
 }
 
@@ -136,7 +136,7 @@ pub struct FailoverPolicy {
     pub quorum: Option<u32>,
     /// The pause between two automatic failovers.
     #[serde(with = "units::duration")]
-    #[schemars(with = "String")]
+    #[schemars(with = "units::DurationText")]
     pub cooldown: Duration,
     /// The way home.
     pub failback: Failback,

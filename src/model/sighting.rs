@@ -105,11 +105,11 @@ pub struct Evidence {
     pub status: RegionStatus,
     /// How long ago it last answered; none: never.
     #[serde(with = "units::optional_duration")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<units::DurationText>")]
     pub last_seen: Option<Duration>,
     /// How long it has been silent; none: it is not.
     #[serde(with = "units::optional_duration")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<units::DurationText>")]
     pub silent_for: Option<Duration>,
     /// How many probes in a row met silence.
     pub failures: u32,
@@ -117,11 +117,11 @@ pub struct Evidence {
     pub lost: bool,
     /// How long the last answer took.
     #[serde(with = "units::optional_duration")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<units::DurationText>")]
     pub latency: Option<Duration>,
     /// How long ago it was last asked; none: never.
     #[serde(with = "units::optional_duration")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<units::DurationText>")]
     pub last_probe: Option<Duration>,
     /// What the last probe that brought no good answer met.
     pub failure: Option<String>,

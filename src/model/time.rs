@@ -12,7 +12,7 @@ use uuid::Uuid;
 /// A moment of UTC, to the microsecond; prints as RFC 3339.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
+#[schemars(with = "String", extend("format" = "date-time"))]
 pub struct Timestamp {
     micros: i64,
 }

@@ -48,7 +48,7 @@ pub struct PairSpec {
     pub resource_types: BTreeSet<ResourceType>,
     /// The time after which a resource is due again.
     #[serde(with = "units::duration")]
-    #[schemars(with = "String")]
+    #[schemars(with = "units::DurationText")]
     pub sync_interval: Duration,
     /// Resources per request.
     pub batch_size: u32,
@@ -80,7 +80,7 @@ pub struct ResourceSpec {
     pub depends_on: BTreeSet<ResourceId>,
     /// The recovery point that it is promised; none: three times its pair's interval.
     #[serde(with = "units::optional_duration")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<units::DurationText>")]
     pub max_lag: Option<Duration>,
     /// For each label, the values that a region must have one of to hold it.
     pub allowed_regions: BTreeMap<String, BTreeSet<String>>,

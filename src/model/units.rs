@@ -1,10 +1,11 @@
 //! Sizes, rates and durations with their units, as files write them and as people read them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// A text that is no size, rate or duration.
@@ -98,7 +99,7 @@ impl FromStr for ByteCount {
 /// A transfer rate in bits per second; decimal, as networks are sold. Files and JSON carry `200 Mbit/s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
+#[schemars(with = "String", extend("pattern" = "^([1-9][0-9]{0,7} [GMk]bit/s|([89]|[1-9][0-9]{1,17}) bit/s)$"))]
 pub struct BitRate(pub u64);
 
 const DECIMAL: [(&str, u64); 4] = [("Gbit/s", 1_000_000_000), ("Mbit/s", 1_000_000), ("kbit/s", 1_000), ("bit/s", 1)];
@@ -144,7 +145,7 @@ impl From<BitRate> for String {
 /// A share of a whole, from 1 % to 100 %. Files and JSON carry `50 %`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
+#[schemars(with = "String", extend("pattern" = "^([1-9][0-9]?|100) %$"))]
 pub struct Percent(pub u8);
 
 impl fmt::Display for Percent {
@@ -212,6 +213,28 @@ pub fn format_duration(duration: Duration) -> String {
     let units =
         [("h", millis / 3_600_000), ("m", millis / 60_000 % 60), ("s", millis / 1_000 % 60), ("ms", millis % 1_000)];
     units.iter().filter(|(_, number)| *number > 0).map(|(unit, number)| format!("{number}{unit}")).collect()
+}
+
+/// The form of a duration as [`format_duration`] writes it, for schemas.
+pub enum DurationText {}
+
+impl JsonSchema for DurationText {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": "^([0-9]{1,15}h([0-9]{1,2}m)?([0-9]{1,2}s)?([0-9]{1,3}ms)?\
+                |[0-9]{1,9}m([0-9]{1,2}s)?([0-9]{1,3}ms)?|[0-9]{1,9}s([0-9]{1,3}ms)?|[0-9]{1,9}ms|[0-9]{1,3}us)$",
+            "examples": ["1h30m", "5m", "250ms"],
+        })
+    }
 }
 
 /// Serde form of a `Duration` field: `"5m"`.

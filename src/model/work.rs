@@ -21,7 +21,7 @@ pub struct Work {
     pub source: Option<RegionId>,
     /// How long it has been running.
     #[serde(with = "units::duration")]
-    #[schemars(with = "String")]
+    #[schemars(with = "units::DurationText")]
     pub age: Duration,
     /// Bytes done, where that is known.
     pub bytes_done: Option<ByteCount>,

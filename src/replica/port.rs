@@ -71,7 +71,7 @@ pub enum ReadingEnd {
 }
 
 /// Why one end of a transfer could not go on.
-#[derive(Debug, Clone, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[serde(tag = "code", content = "detail", rename_all = "snake_case")]
 pub enum TransferError {
     /// Safety stopped it before anything changed.
@@ -223,7 +223,7 @@ pub struct Confirmed {
 }
 
 /// What became of one of them.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Confirmation {
     /// The newest point as it is recorded now.

@@ -62,7 +62,7 @@ pub enum Stage {
 }
 
 /// How a sync is done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SyncOptions {
     /// Whether the source reads every byte again, whatever it remembers.
     pub full: bool,
@@ -76,7 +76,7 @@ pub struct SyncOptions {
 }
 
 /// Whose turn it is: the lower priority's, then the earlier deadline's.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Urgency {
     /// The pair's.
     pub priority: u32,
@@ -105,7 +105,7 @@ impl std::fmt::Debug for Means<'_> {
 }
 
 /// What a sync did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SyncReport {
     /// What became of it.
     pub published: Published,

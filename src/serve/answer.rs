@@ -1,21 +1,25 @@
 //! The forms of answers: data in the envelope, failures with their status, message and code.
 
+use std::marker::PhantomData;
+
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::live::PortError;
 use crate::model::Timestamp;
 use crate::replica::port::TransferError;
-use crate::wire::{BYTES, Envelope};
+use crate::wire::{BYTES, Envelope, Fault, FaultCode, Operation, served};
 
 /// What an answer is made of.
 pub(super) type Answer = Response<Body>;
 
-const JSON: &str = "application/json";
+/// The content type of envelopes.
+pub(super) const JSON: &str = "application/json";
 
 /// Why something was not done, as the client is told.
 #[derive(Debug, Clone)]
@@ -26,42 +30,49 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// One of the server's own, such as `unauthorized`.
-    pub(super) fn own(status: StatusCode, code: &str, message: String) -> Self {
-        Self { status, data: json!({ "code": code, "detail": message }), message }
+    /// One of the server's own.
+    pub(super) fn own(code: FaultCode, message: String) -> Self {
+        Self::of(Fault { code, detail: message, field: None })
+    }
+
+    fn of(fault: Fault) -> Self {
+        Self { status: status_of(fault.code), data: json!(fault), message: fault.detail }
     }
 
     /// What was asked makes no sense; `field` is where.
     pub(super) fn bad_request(field: &str, message: String) -> Self {
-        let data = json!({ "code": "bad_request", "field": field, "detail": message });
-        Self { status: StatusCode::BAD_REQUEST, data, message }
+        Self::of(Fault { code: FaultCode::BadRequest, detail: message, field: Some(field.to_owned()) })
+    }
+
+    /// What `field` names is not there.
+    pub(super) fn not_found(field: &str, message: String) -> Self {
+        Self::of(Fault { code: FaultCode::NotFound, detail: message, field: Some(field.to_owned()) })
     }
 
     /// Another than what is there under the same name.
     pub(super) fn conflict(message: String) -> Self {
-        Self::own(StatusCode::CONFLICT, "conflict", message)
+        Self::own(FaultCode::Conflict, message)
     }
 
     /// More than the server takes now.
     pub(super) fn busy(message: &str) -> Self {
-        Self::own(StatusCode::SERVICE_UNAVAILABLE, "busy", message.to_owned())
+        Self::own(FaultCode::Busy, message.to_owned())
     }
 
     /// What an answer without words of its own says by its status.
     pub(super) fn of_status(status: StatusCode) -> Self {
         let (code, message) = match status {
-            StatusCode::NOT_FOUND => ("not_found", "there is nothing at this path"),
-            StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", "this path does not know that method"),
-            StatusCode::BAD_REQUEST => ("bad_request", "the request cannot be understood"),
-            other => ("failed", other.canonical_reason().unwrap_or("the request failed")),
+            StatusCode::NOT_FOUND => (FaultCode::NotFound, "there is nothing at this path"),
+            StatusCode::METHOD_NOT_ALLOWED => (FaultCode::MethodNotAllowed, "this path does not know that method"),
+            other if other.is_client_error() => (FaultCode::BadRequest, "the request cannot be understood"),
+            _ => return Self::bug(),
         };
-        Self::own(status, code, message.to_owned())
+        Self::own(code, message.to_owned())
     }
 
     /// A mistake of the program's own. What it was stays in the log.
     pub(super) fn bug() -> Self {
-        let message = "the region's server met a mistake of its own; its log has more".to_owned();
-        Self::own(StatusCode::INTERNAL_SERVER_ERROR, "bug", message)
+        Self::own(FaultCode::Bug, "the region's server met a mistake of its own; its log has more".to_owned())
     }
 
     pub(super) const fn status(&self) -> StatusCode {
@@ -93,6 +104,11 @@ impl Failure {
         }
         answer
     }
+}
+
+/// The status of one of the server's own.
+pub(super) fn status_of(code: FaultCode) -> StatusCode {
+    StatusCode::from_u16(code.status()).expect("every fault has a status of HTTP")
 }
 
 /// Sent by the router, which knows the time.
@@ -138,29 +154,97 @@ pub(super) fn no_session(what: &str) -> Failure {
     Failure { status: StatusCode::NOT_FOUND, ..Failure::from(error) }
 }
 
+/// 200 with data of the form `T` in the envelope.
+#[derive(Debug)]
+pub(super) struct Reply<T>(Answer, PhantomData<fn() -> T>);
+
+impl<T> Reply<T> {
+    /// Sends `data`.
+    pub(super) fn new(at: Timestamp, data: &T) -> Self
+    where
+        T: Serialize,
+    {
+        Self(success(StatusCode::OK, at, data), PhantomData)
+    }
+}
+
+impl Reply<Operation<&RawValue>> {
+    /// The same, of a result whose form nobody knows.
+    pub(super) fn of_any(self) -> Reply<Operation> {
+        Reply(self.0, PhantomData)
+    }
+}
+
+/// 200 with the result of an operation, of the form `T`; or 202 with the operation and its place.
+#[derive(Debug)]
+pub(super) struct Begun<T>(pub(super) Answer, pub(super) PhantomData<fn() -> T>);
+
+/// As [`Begun`], or 201 where something was made.
+#[derive(Debug)]
+pub(super) struct Created<T>(pub(super) Begun<T>);
+
+/// 200 with bytes as they are.
+#[derive(Debug)]
+pub(super) struct Bytes(pub(super) Vec<u8>);
+
+/// 200 with the server's numbers.
+#[derive(Debug)]
+pub(super) struct Numbers(pub(super) String);
+
+/// 200 with a document in JSON, without an envelope.
+#[derive(Debug)]
+pub(super) struct Document(pub(super) &'static str);
+
+impl<T> IntoResponse for Reply<T> {
+    fn into_response(self) -> Answer {
+        self.0
+    }
+}
+
+impl<T> IntoResponse for Begun<T> {
+    fn into_response(self) -> Answer {
+        self.0
+    }
+}
+
+impl<T> IntoResponse for Created<T> {
+    fn into_response(self) -> Answer {
+        self.0.into_response()
+    }
+}
+
+impl IntoResponse for Bytes {
+    fn into_response(self) -> Answer {
+        with_type(BYTES, self.0)
+    }
+}
+
+impl IntoResponse for Numbers {
+    fn into_response(self) -> Answer {
+        with_type(served::CONTENT_TYPE, self.0)
+    }
+}
+
+impl IntoResponse for Document {
+    fn into_response(self) -> Answer {
+        with_type(JSON, self.0)
+    }
+}
+
 /// Data in the envelope.
 pub(super) fn success<T: Serialize>(status: StatusCode, at: Timestamp, data: &T) -> Answer {
     json_answer(status, &Envelope::success(at, data))
 }
 
-/// Bytes as they are.
-pub(super) fn bytes(body: Vec<u8>) -> Answer {
-    with_type(StatusCode::OK, BYTES, body)
-}
-
-/// Text of the type `kind`.
-pub(super) fn text(kind: &'static str, body: String) -> Answer {
-    with_type(StatusCode::OK, kind, body.into_bytes())
-}
-
 fn json_answer<T: Serialize>(status: StatusCode, envelope: &Envelope<T>) -> Answer {
     let body = serde_json::to_vec(envelope).expect("plain data converts to JSON");
-    with_type(status, JSON, body)
+    let mut answer = with_type(JSON, body);
+    *answer.status_mut() = status;
+    answer
 }
 
-fn with_type(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Answer {
-    let mut answer = Answer::new(Body::from(body));
-    *answer.status_mut() = status;
+fn with_type(kind: &'static str, body: impl Into<Body>) -> Answer {
+    let mut answer = Answer::new(body.into());
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     answer
 }

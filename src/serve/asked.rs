@@ -1,22 +1,26 @@
 //! What headers, paths and queries ask.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::marker::PhantomData;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::header::LOCATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::answer::{Answer, Failure, success};
+use super::answer::{Answer, Begun, Failure, success};
 use super::body::Fingerprint;
 use super::job::Job;
 use super::operation::Running;
 use super::router::App;
 use super::session::Kind;
+use crate::model::id::is_id;
 use crate::model::{OperationId, ResourceKey};
 use crate::replica::port::SessionId;
 use crate::wire::{API, IDEMPOTENCY_KEY};
@@ -59,6 +63,10 @@ fn preferred(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.unwrap_or(0)).min(WAIT_MAX))
 }
 
+const fn begun<T>(answer: Answer) -> Begun<T> {
+    Begun(answer, PhantomData)
+}
+
 impl Asked {
     /// Has work done, and answers with its result or with where to ask for it.
     pub(super) async fn operation<W, F, T>(
@@ -67,7 +75,7 @@ impl Asked {
         job: Job,
         fingerprint: Fingerprint,
         work: W,
-    ) -> Result<Answer, Failure>
+    ) -> Result<Begun<T>, Failure>
     where
         W: FnOnce(Arc<Running>) -> F,
         F: Future<Output = Result<T, Failure>> + Send + 'static,
@@ -81,13 +89,13 @@ impl Asked {
             Err(failure) => Err(failure.clone()),
         });
         if let Some(ended) = ended {
-            return ended;
+            return ended.map(begun);
         }
         let mut answer = running.shown(|operation| success(StatusCode::ACCEPTED, at, &operation));
         if let Ok(place) = HeaderValue::from_str(&format!("{API}/operations/{}", running.id)) {
             answer.headers_mut().insert(LOCATION, place);
         }
-        Ok(answer)
+        Ok(begun(answer))
     }
 
     /// The same on an open session, which the work counts as use of.
@@ -98,7 +106,7 @@ impl Asked {
         job: Job,
         fingerprint: Fingerprint,
         work: W,
-    ) -> Result<Answer, Failure>
+    ) -> Result<Begun<T>, Failure>
     where
         W: FnOnce(Arc<App>) -> F + Send + 'static,
         F: Future<Output = Result<T, Failure>> + Send + 'static,
@@ -113,8 +121,18 @@ impl Asked {
     }
 }
 
+/// The parts of a path by their names.
+async fn parts_of(parts: &mut Parts, app: &Arc<App>) -> Result<BTreeMap<String, String>, Failure> {
+    let found = Path::<BTreeMap<String, String>>::from_request_parts(parts, app).await;
+    found.map(|found| found.0).map_err(|error| Failure::bad_request("path", error.body_text()))
+}
+
+fn named<'a>(parts: &'a BTreeMap<String, String>, name: &str) -> &'a str {
+    parts.get(name).map(String::as_str).unwrap_or_default()
+}
+
 /// One part of a path.
-pub(super) fn part<T>(name: &str, text: &str) -> Result<T, Failure>
+fn part<T>(name: &str, text: &str) -> Result<T, Failure>
 where
     T: FromStr<Err: Display>,
 {
@@ -129,10 +147,60 @@ impl FromRequestParts<Arc<App>> for Named {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Failure> {
-        let found = Path::<std::collections::BTreeMap<String, String>>::from_request_parts(parts, app).await;
-        let found = found.map_err(|error| Failure::bad_request("path", error.body_text()))?;
-        let text = |name: &str| found.get(name).map(String::as_str).unwrap_or_default();
-        Ok(Self(ResourceKey::new(part("type", text("type"))?, part("id", text("id"))?)))
+        resource(&parts_of(parts, app).await?).map(Self)
+    }
+}
+
+fn resource(parts: &BTreeMap<String, String>) -> Result<ResourceKey, Failure> {
+    Ok(ResourceKey::new(part("type", named(parts, "type"))?, part("id", named(parts, "id"))?))
+}
+
+/// A point of a resource in a path.
+#[derive(Debug)]
+pub(super) struct AtPoint {
+    pub(super) resource: ResourceKey,
+    pub(super) sequence: u64,
+}
+
+impl FromRequestParts<Arc<App>> for AtPoint {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Failure> {
+        let parts = parts_of(parts, app).await?;
+        Ok(Self { resource: resource(&parts)?, sequence: part("sequence", named(&parts, "sequence"))? })
+    }
+}
+
+/// A copy of a resource that was set aside, in a path.
+#[derive(Debug)]
+pub(super) struct SetAside {
+    pub(super) resource: ResourceKey,
+    pub(super) name: String,
+}
+
+impl FromRequestParts<Arc<App>> for SetAside {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Failure> {
+        let parts = parts_of(parts, app).await?;
+        let name = named(&parts, "name");
+        if !is_id(name) {
+            return Err(Failure::bad_request("name", "the path's name is wrong".to_owned()));
+        }
+        Ok(Self { resource: resource(&parts)?, name: name.to_owned() })
+    }
+}
+
+/// What a query asks.
+#[derive(Debug)]
+pub(super) struct Queried<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequestParts<Arc<App>> for Queried<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Failure> {
+        let found = Query::<T>::from_request_parts(parts, app).await;
+        found.map(|found| Self(found.0)).map_err(|error| Failure::bad_request("query", error.body_text()))
     }
 }
 

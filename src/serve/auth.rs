@@ -9,11 +9,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, StatusCode};
 
 use super::answer::Failure;
 use super::error::ServeError;
+use crate::wire::FaultCode;
 
 /// The largest token file that is read.
 const FILE_MAX: u64 = 1 << 20;
@@ -103,7 +104,7 @@ impl Access {
         };
         if self.certificates && !certificate {
             let message = "this region asks for a client certificate".to_owned();
-            return Err(Failure::own(StatusCode::FORBIDDEN, "certificate_required", message));
+            return Err(Failure::own(FaultCode::CertificateRequired, message));
         }
         Ok(who)
     }
@@ -112,7 +113,7 @@ impl Access {
 impl Tokens {
     /// The line of the token that the request carries.
     fn find(&self, headers: &HeaderMap) -> Result<usize, Failure> {
-        let refuse = |message: &str| Failure::own(StatusCode::UNAUTHORIZED, "unauthorized", message.to_owned());
+        let refuse = |message: &str| Failure::own(FaultCode::Unauthorized, message.to_owned());
         let header = headers.get(AUTHORIZATION).ok_or_else(|| refuse("this region asks for a token"))?;
         let (scheme, token) = header
             .to_str()
@@ -184,6 +185,8 @@ fn wrong(path: &Path, detail: String, help: &str) -> ServeError {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+
+    use axum::http::StatusCode;
 
     use super::*;
 

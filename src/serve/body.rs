@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
+use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 
-use super::answer::Failure;
+use super::answer::{Failure, JSON};
 use super::limits::{BLOCKS, BLOCKS_TIME, BODY_TIME, SMALL};
 use super::router::App;
 use super::seal::Sealing;
-use crate::wire::BYTES;
+use crate::wire::{BYTES, FaultCode};
 
 /// What a repeat of a request must be equal in.
 pub(super) type Fingerprint = blake3::Hash;
@@ -40,17 +40,67 @@ impl<T: DeserializeOwned, const MAX: usize> FromRequest<Arc<App>> for Json<T, MA
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Failure> {
-        expect_type(request.headers(), "application/json")?;
+        expect_type(request.headers(), JSON)?;
         let (fingerprint, bytes) = read(request, MAX, BODY_TIME).await?;
-        let mut reader = serde_json::Deserializer::from_slice(&bytes);
-        let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-            let (path, inner) = (error.path().to_string(), error.into_inner());
-            let text = inner.to_string();
+        let value = match understood(&bytes) {
+            Err(wrong) if wrong.text.contains(FRACTION) => understood(&without_fractions(&bytes)),
+            other => other,
+        };
+        let value = value.map_err(|Wrong { path, text }| {
             Failure::bad_request(&field(&path, &text), format!("the body is wrong: {text}"))
         })?;
-        reader.end().map_err(|error| Failure::bad_request(".", format!("the body goes on after its end: {error}")))?;
         Ok(Self { value, fingerprint })
     }
+}
+
+/// What the reader says of a number with a point where it wants a whole one.
+const FRACTION: &str = "invalid type: floating point";
+
+/// Where a body is wrong, and why.
+struct Wrong {
+    path: String,
+    text: String,
+}
+
+fn understood<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Wrong> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        Wrong { path, text: error.into_inner().to_string() }
+    })?;
+    reader.end().map_err(|error| Wrong { path: ".".to_owned(), text: error.to_string() })?;
+    Ok(value)
+}
+
+/// The same JSON with `7` for `7.0`: they are one number, and some programs write all of theirs with a point.
+fn without_fractions(bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(bytes.len());
+    let (mut in_text, mut rest) = (false, bytes);
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        match byte {
+            b'"' => in_text = !in_text,
+            b'\\' if in_text => {
+                plain.push(byte);
+                if let Some((&escaped, after)) = rest.split_first() {
+                    plain.push(escaped);
+                    rest = after;
+                }
+                continue;
+            }
+            b'.' if !in_text => {
+                let zeros = rest.iter().take_while(|byte| **byte == b'0').count();
+                let ends = !matches!(rest.get(zeros), Some(b'0'..=b'9' | b'e' | b'E'));
+                if zeros > 0 && ends {
+                    rest = &rest[zeros..];
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        plain.push(byte);
+    }
+    plain
 }
 
 impl FromRequest<Arc<App>> for Empty {
@@ -81,13 +131,13 @@ fn expect_type(headers: &HeaderMap, kind: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let message = format!("the body must be {kind}");
-    Err(Failure::own(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message))
+    Err(Failure::own(FaultCode::UnsupportedMediaType, message))
 }
 
 async fn read(request: Request, max: usize, time: Duration) -> Result<(Fingerprint, Bytes), Failure> {
     let too_large = || {
         let message = format!("the body is longer than {max} bytes");
-        Failure::own(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+        Failure::own(FaultCode::TooLarge, message)
     };
     let (parts, body) = request.into_parts();
     let length = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
@@ -100,7 +150,7 @@ async fn read(request: Request, max: usize, time: Duration) -> Result<(Fingerpri
         Ok(Err(error)) => return Err(Failure::bad_request(".", format!("the body was cut: {error}"))),
         Err(_) => {
             let message = "the body did not come in time".to_owned();
-            return Err(Failure::own(StatusCode::REQUEST_TIMEOUT, "timeout", message));
+            return Err(Failure::own(FaultCode::BodyTimeout, message));
         }
     };
     if let Some(sealing) = parts.extensions.get::<Arc<Sealing>>() {
@@ -124,5 +174,24 @@ fn field(path: &str, message: &str) -> String {
         Some(name) if path == "." => name.to_owned(),
         Some(name) if path == name || path.ends_with(&format!(".{name}")) => path.to_owned(),
         Some(name) => format!("{path}.{name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_may_have_a_point() {
+        for (given, plain) in [
+            (r#"{"a": [7.0, 1.000, -3.0]}"#, r#"{"a": [7, 1, -3]}"#),
+            (r#"{"7.0": "1.0", "\"2.0": 3.0}"#, r#"{"7.0": "1.0", "\"2.0": 3}"#),
+            (r#"[1.5, 1.05, 1.0e2, 10.50]"#, r#"[1.5, 1.05, 1.0e2, 10.50]"#),
+            (r#"["\\", 4.0]"#, r#"["\\", 4]"#),
+            ("[1., 2.", "[1., 2."),
+            ("\"cut\\", "\"cut\\"),
+        ] {
+            assert_eq!(String::from_utf8(without_fractions(given.as_bytes())).unwrap(), plain, "{given}");
+        }
     }
 }

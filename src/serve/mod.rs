@@ -6,8 +6,8 @@
 //!
 //! ```text
 //!  listen ──▶ router (request id, auth, limits, log) ──▶ call ──▶ LocalRegion
-//!                                                         │
-//!                                              operation, session, fetch
+//!               │                                         │
+//!            routes ──▶ openapi                operation, session, fetch
 //!  probe ──▶ other regions of the registry ──▶ what LocalRegion knows of them
 //! ```
 //!
@@ -40,6 +40,9 @@ mod probe;
 mod neighbour;
 mod order;
 mod numbers;
+mod route;
+mod routes;
+mod openapi;
 mod router;
 mod call;
 mod steady;
@@ -49,6 +52,7 @@ pub mod supervise;
 pub use error::ServeError;
 pub use listen::Server;
 pub use log::{LineSink, install as install_log};
+pub use openapi::openapi;
 pub use options::{Given, ServeOptions, TlsFiles};
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use axum::http::StatusCode;
 use futures_util::future::join_all;
 
 use super::answer::Failure;
@@ -16,12 +15,12 @@ use crate::live::{HttpRegion, RegionPort};
 use crate::model::RegionId;
 use crate::model::region::RegionRecord;
 use crate::model::topology::Endpoint;
+use crate::wire::FaultCode;
 use crate::wire::region::RegionNumbers;
 
 /// What is not registered.
 pub(super) fn unknown_region(region: &RegionId) -> Failure {
-    let message = format!("region {region} is not registered here");
-    Failure::own(StatusCode::NOT_FOUND, "not_found", message)
+    Failure::own(FaultCode::NotFound, format!("region {region} is not registered here"))
 }
 
 impl App {

@@ -21,7 +21,7 @@ use super::body::Fingerprint;
 use super::job::Job;
 use crate::model::work::Work;
 use crate::model::{OperationId, RegionId, ResourceKey, World};
-use crate::wire::{Operation, OperationState, Progressed};
+use crate::wire::{FaultCode, Operation, OperationState, Progressed};
 
 /// How long what ended is remembered.
 const KEPT_TIME: Duration = Duration::from_secs(600);
@@ -286,7 +286,7 @@ impl Running {
                 self.cancel.cancel();
                 Ok(())
             }
-            (false, Some(why)) => Err(Failure::own(StatusCode::CONFLICT, "unstoppable", why.to_owned())),
+            (false, Some(why)) => Err(Failure::own(FaultCode::Unstoppable, why.to_owned())),
         }
     }
 

@@ -16,8 +16,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::StatusCode;
 use futures_util::future::try_join_all;
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -49,7 +49,7 @@ pub(super) struct Made<T> {
 }
 
 /// A VM whose copies were ordered.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Replicated {
     resource_id: ResourceId,
     resource_type: ResourceType,
@@ -58,7 +58,7 @@ pub(super) struct Replicated {
 }
 
 /// A copy that was ordered and made.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Synced {
     #[serde(flatten)]
     body: SyncResource,
@@ -105,8 +105,7 @@ fn refused(reason: String, help: &str) -> Failure {
 }
 
 fn not_found(field: &str, region: &RegionId) -> Failure {
-    let message = format!("region {region} is not registered here");
-    Failure::own(StatusCode::NOT_FOUND, "not_found", message).with("field", field)
+    Failure::not_found(field, format!("region {region} is not registered here"))
 }
 
 /// The order to write a record that is not there yet.
@@ -381,7 +380,7 @@ impl App {
     }
 
     /// Copies a resource now, whoever keeps the copy.
-    pub(super) async fn sync(self: Arc<Self>, body: SyncResource, running: &Running) -> Result<Made<Synced>, Failure> {
+    pub(super) async fn sync(self: Arc<Self>, body: SyncResource, running: &Running) -> Result<Synced, Failure> {
         let own = self.founded().await?;
         let SyncResource { resource_id, source_region_id: source, target_region_id: target } = &body;
         for (field, region) in [("source_region_id", source), ("target_region_id", target)] {
@@ -394,7 +393,7 @@ impl App {
         let recorded = at.resources.iter().find(|(key, _)| key.id == *resource_id);
         let (key, record) = recorded.ok_or_else(|| {
             let message = format!("{target} has no record of resource {resource_id}");
-            Failure::own(StatusCode::NOT_FOUND, "not_found", message).with("field", "resource_id")
+            Failure::not_found("resource_id", message)
         })?;
         if record.holder != *source || source == target {
             let reason = format!("{key} is held by {}, and copied from there", record.holder);
@@ -430,6 +429,6 @@ impl App {
                 fetched.ok_or_else(nothing)??
             }
         };
-        Ok(Made { data: Synced { body, success: true, report }, is_new: false })
+        Ok(Synced { body, success: true, report })
     }
 }

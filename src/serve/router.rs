@@ -6,28 +6,28 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::{self, Next};
-use axum::routing::{delete, get, post};
 use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{Answer, Failure};
 use super::auth::Access;
-use super::call;
 use super::fetch::Fetches;
 use super::limits::REQUEST_TIME;
 use super::numbers::Numbers;
 use super::operation::Operations;
 use super::probe::Probes;
 use super::restore::Restores;
+use super::route::OPEN;
+use super::routes::routes;
 use super::seal::Sealing;
 use super::session::{Kind, Sessions};
 use crate::model::World;
 use crate::region::LocalRegion;
 use crate::replica::port::{SessionId, Source, Target};
-use crate::wire::{API, REQUEST_ID};
+use crate::wire::{FaultCode, REQUEST_ID};
 
 /// What all requests share.
 #[derive(Debug)]
@@ -85,62 +85,18 @@ pub(super) struct Connected {
     pub(super) certificate: bool,
 }
 
-/// What answers without a token.
-const OPEN: [&str; 2] = ["/api/v1/health", "/metrics"];
-
 /// Who asks after an operation mostly waits, and takes no room from those who work.
 const WAITING: &str = "/api/v1/operations/{id}";
 
-/// Every path that there is.
+/// Answers what the table has.
 pub(super) fn router(app: &Arc<App>) -> Router {
-    // What waits for operations, and carries blocks over slow lines, has limits of its own.
-    let long = Router::new()
-        .route("/resources/{type}/{id}/verify", post(call::resource::verify))
-        .route("/resources/{type}/{id}/restore", post(call::resource::restore))
-        .route("/readings", post(call::reading::open))
-        .route("/readings/{id}/close", post(call::reading::close))
-        .route("/receivings", post(call::receiving::open))
-        .route("/receivings/{id}/survey", post(call::receiving::survey))
-        .route("/receivings/{id}/blocks", post(call::receiving::blocks))
-        .route("/receivings/{id}/checkpoint", post(call::receiving::checkpoint))
-        .route("/receivings/{id}/publish", post(call::receiving::publish))
-        .route("/receivings/{id}/close", post(call::receiving::close))
-        .route("/syncs", post(call::sync::begin))
-        .route("/replication/sync", post(call::order::sync))
-        .route("/replication/setup", post(call::order::set_up))
-        .route("/vms/replicate", post(call::order::replicate));
-    let short = Router::new()
-        .route("/health", get(call::region::health))
-        .route("/snapshot", get(call::region::snapshot))
-        .route("/regions", get(call::fleet::list).post(call::order::register))
-        .route("/regions/{id}", get(call::fleet::show))
-        .route("/regions/{id}/stats", get(call::fleet::stats))
-        .route("/regions/{id}/health", post(call::fleet::health))
-        .route("/replication/{id}/status", get(call::fleet::replication))
-        .route("/stats", get(call::fleet::global))
-        .route("/region", post(call::region::found))
-        .route("/controller", post(call::region::take_control))
-        .route("/records", post(call::record::write))
-        .route("/records/by-hand", post(call::record::write_by_hand))
-        .route("/resources/{type}/{id}/points", get(call::resource::points))
-        .route("/resources/{type}/{id}/points/{sequence}", get(call::point::show))
-        .route("/resources/{type}/{id}/points/{sequence}/blocks", post(call::point::read))
-        .route("/resources/{type}/{id}/points/{sequence}/files", post(call::point::files))
-        .route("/resources/{type}/{id}/set-aside/{name}", delete(call::resource::discard))
-        .route("/readings/{id}/group-hashes", post(call::reading::group_hashes))
-        .route("/readings/{id}/block-hashes", post(call::reading::block_hashes))
-        .route("/readings/{id}/blocks", post(call::reading::blocks))
-        .route("/receivings/{id}/groups", post(call::receiving::groups))
-        .route("/receivings/{id}/expect", post(call::receiving::expect))
-        .route("/receivings/{id}/wanted", post(call::receiving::wanted))
-        .route("/verified", post(call::receiving::verified))
-        .route("/operations/{id}", get(call::operation::show).delete(call::operation::cancel))
-        .route_layer(middleware::from_fn(in_time));
-    Router::new()
-        .route("/metrics", get(call::numbers::show))
-        .nest(API, long.merge(short))
-        .layer(middleware::from_fn_with_state(Arc::clone(app), around))
-        .with_state(Arc::clone(app))
+    let table = routes().into_iter().fold(Router::new(), |router, route| {
+        let is_short = route.is_short();
+        let (path, handler) = route.into_parts();
+        let handler = if is_short { handler.layer(middleware::from_fn(in_time)) } else { handler };
+        router.route(&path, handler)
+    });
+    table.layer(middleware::from_fn_with_state(Arc::clone(app), around)).with_state(Arc::clone(app))
 }
 
 /// Ends a request that takes too long. What it began goes on where it cannot be stopped.
@@ -150,7 +106,7 @@ async fn in_time(request: Request, next: Next) -> Answer {
         Ok(answer) => answer,
         Err(_) => {
             let message = "the region did not get it done in time".to_owned();
-            Failure::own(StatusCode::SERVICE_UNAVAILABLE, "timeout", message).into_response()
+            Failure::own(FaultCode::Timeout, message).into_response()
         }
     }
 }

@@ -7,11 +7,11 @@ use std::sync::{Arc, OnceLock};
 
 use axum::body::{Body, HttpBody, to_bytes};
 use axum::extract::Request;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::HeaderValue;
 
 use super::answer::{Answer, Failure};
-use crate::wire::IDEMPOTENCY_KEY;
 use crate::wire::seal::{SEAL, Seal};
+use crate::wire::{FaultCode, IDEMPOTENCY_KEY};
 
 /// A request's line and its seal.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Sealing {
         match given {
             Some(given) if given.to_str().ok().and_then(|given| given.parse().ok()) != Some(found) => {
                 let message = "the request was changed on its way here".to_owned();
-                Err(Failure::own(StatusCode::BAD_REQUEST, "changed", message))
+                Err(Failure::own(FaultCode::Changed, message))
             }
             Some(_) | None => Ok(()),
         }

@@ -165,7 +165,7 @@ pub struct ActionRecord {
     pub finished_at: Option<Timestamp>,
     /// How long it took.
     #[serde(with = "units::optional_duration")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<units::DurationText>")]
     pub duration: Option<Duration>,
     /// How it ended.
     pub outcome: ActionOutcome,
@@ -196,7 +196,7 @@ pub struct HealthObservation {
     pub status: RegionStatus,
     /// How long its answer took.
     #[serde(with = "units::optional_duration")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<units::DurationText>")]
     pub latency: Option<Duration>,
     /// In words: why there was none.
     pub detail: Option<String>,

@@ -151,9 +151,15 @@ pub struct PointBlocks {
     /// The first group.
     pub first: u64,
     /// How many groups are looked through.
+    #[schemars(range(max = PointBlocks::COUNT_MAX))]
     pub count: u64,
     /// Whether they may come compressed.
     pub compress: bool,
+}
+
+impl PointBlocks {
+    /// The most groups that one request looks through: 64 GiB of holes.
+    pub const COUNT_MAX: u64 = 16 << 10;
 }
 
 /// Asks for all blocks of files of a point that are small: at most 2,048 files of at most 4 MiB together. Zeros are
@@ -196,7 +202,7 @@ pub struct Confirming {
 }
 
 /// Has a region fetch a resource from its source, which it finds in its own registry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Fetch {
     /// Of what, from whom.
@@ -208,7 +214,7 @@ pub struct Fetch {
 /// Hashes as one hexadecimal text: 64 digits each.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
+#[schemars(with = "String", extend("pattern" = "^([0-9a-f]{64})*$"))]
 pub struct HashList(pub Vec<[u8; 32]>);
 
 impl TryFrom<String> for HashList {

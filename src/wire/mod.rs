@@ -10,6 +10,7 @@
 //! Every request of the program and every answer to it is under a [seal](seal::Seal).
 
 pub mod envelope;
+pub mod fault;
 pub mod call;
 pub mod record;
 pub mod region;
@@ -20,6 +21,7 @@ pub mod metrics;
 pub mod served;
 
 pub use envelope::{Envelope, EnvelopeStatus};
+pub use fault::{Fault, FaultCode};
 pub use metrics::{Metrics, RegionMetrics, SyncMetrics};
 pub use operation::{Operation, OperationState, Progressed};
 

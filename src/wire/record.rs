@@ -1,10 +1,10 @@
 //! Records as they travel: attributes are read by the kind of the object that they are of.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::model::region::{Epoch, RecordChange, RecordWrite};
-use crate::model::topology::Spec;
+use crate::model::topology::{PairSpec, RegionSpec, ResourceSpec, Spec};
 use crate::model::{Address, Digest, Lineage, RegionId, ResourceId, StoreId};
 
 /// One conditional write of a record: [`RecordChange`].
@@ -24,6 +24,7 @@ pub struct RecordChangeBody {
 #[serde(deny_unknown_fields)]
 pub struct RecordWriteBody {
     /// The declared attributes, of the kind that the address says.
+    #[schemars(schema_with = "spec")]
     pub spec: serde_json::Value,
     /// Who manages it from now on.
     pub managed_by: Option<Lineage>,
@@ -33,6 +34,15 @@ pub struct RecordWriteBody {
     pub holder: Option<(RegionId, Epoch)>,
     /// Of a resource: the id that it had before a rename.
     pub former_id: Option<ResourceId>,
+}
+
+fn spec(generator: &mut SchemaGenerator) -> Schema {
+    let [region, pair, resource] = [
+        generator.subschema_for::<RegionSpec>(),
+        generator.subschema_for::<PairSpec>(),
+        generator.subschema_for::<ResourceSpec>(),
+    ];
+    json_schema!({ "anyOf": [region, pair, resource] })
 }
 
 impl From<&RecordChange> for RecordChangeBody {

@@ -51,6 +51,7 @@ pub struct RegisterRegion {
     /// Where it is.
     pub location: String,
     /// Where it is served.
+    #[schemars(extend("pattern" = "^[Hh][Tt][Tt][Pp][Ss]?://"))]
     pub api_endpoint: String,
     /// Whether resources are born there that name no region.
     #[serde(default)]
@@ -73,9 +74,11 @@ pub struct SetupReplication {
     /// Where they are kept.
     pub target_region_id: RegionId,
     /// What is copied.
+    #[schemars(length(min = 1))]
     pub resource_types: BTreeSet<ResourceType>,
     /// The time after which a resource is due again.
     #[serde(default = "interval")]
+    #[schemars(range(min = 1))]
     pub sync_interval_seconds: u64,
     /// Resources per request.
     #[serde(default = "batch")]
@@ -119,6 +122,7 @@ pub struct ReplicateVm {
     /// Where it is born.
     pub primary_region_id: RegionId,
     /// Where its replicas are kept.
+    #[schemars(length(min = 1))]
     pub replica_regions: BTreeSet<RegionId>,
 }
 

@@ -35,6 +35,8 @@ enum Of {
     Credentials,
     /// What `plan --format json` prints and `plan --out` saves
     Plan,
+    /// What a served region answers over HTTP, as OpenAPI 3.1
+    Openapi,
     /// One line of what `apply --format json` prints
     Event,
     /// What stands on standard error with `--format json` when something went wrong
@@ -48,6 +50,7 @@ impl Schema {
             Of::Region => config::schema::region(),
             Of::Credentials => config::schema::credentials(),
             Of::Plan => crate::plan::schema(),
+            Of::Openapi => crate::serve::openapi(),
             Of::Event => schemars::schema_for!(Event).to_value(),
             Of::Error => schemars::schema_for!(ErrorDocument).to_value(),
         };

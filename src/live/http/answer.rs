@@ -1,7 +1,6 @@
 //! What an answer is worth: the envelope's data, or the error that the region said, or that somebody else answered.
 
 use reqwest::StatusCode;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -11,10 +10,10 @@ use crate::live::silence;
 use crate::model::RegionId;
 use crate::model::observed::RegionStatus;
 use crate::replica::port::TransferError;
-use crate::wire::{Envelope, EnvelopeStatus, Operation};
+use crate::wire::{Envelope, EnvelopeStatus, Fault, FaultCode, Operation};
 
-/// What a region says to a question that was changed on its way there.
-const CHANGED: &str = "changed";
+/// Where every error of a region's has its name.
+const CODE: &str = "code";
 
 /// Why a call brought nothing.
 #[derive(Debug)]
@@ -36,8 +35,6 @@ pub(super) enum CallError {
 #[derive(Debug)]
 pub(super) struct Said {
     status: Option<StatusCode>,
-    /// Its name for programs.
-    code: String,
     /// The error's form: `code`, `detail` and what else is known.
     pub(super) data: Value,
     message: String,
@@ -88,7 +85,7 @@ impl CallError {
     pub(super) fn was_lost(&self) -> bool {
         match self {
             Self::Unclear { lost, .. } => *lost,
-            Self::Said(said) => said.is_busy() || said.code == CHANGED,
+            Self::Said(said) => said.is_busy() || said.is(FaultCode::Changed),
             Self::Interrupted => false,
         }
     }
@@ -96,7 +93,7 @@ impl CallError {
     /// Whether the region knows no such thing, such as an operation of before its start.
     pub(super) fn is_not_found(&self) -> bool {
         match self {
-            Self::Said(said) => said.code == "not_found",
+            Self::Said(said) => said.is(FaultCode::NotFound),
             Self::Unclear { .. } | Self::Interrupted => false,
         }
     }
@@ -123,18 +120,15 @@ impl CallError {
     }
 }
 
-/// What every error of a region's has.
-#[derive(Deserialize)]
-struct Coded {
-    code: String,
-    #[serde(default)]
-    field: Option<String>,
-}
-
 impl Said {
+    /// Whether it has this name, the server's own or the region's of the same name.
+    fn is(&self, code: FaultCode) -> bool {
+        self.data.get(CODE).and_then(Value::as_str) == Some(code.as_str())
+    }
+
     /// Too much at once, which passes.
     fn is_busy(&self) -> bool {
-        self.code == "busy" && self.status == Some(StatusCode::SERVICE_UNAVAILABLE)
+        self.is(FaultCode::Busy) && self.status == Some(StatusCode::SERVICE_UNAVAILABLE)
     }
 
     fn request(&self) -> String {
@@ -172,21 +166,33 @@ impl Said {
 
     /// An error of the server's own, which no port has.
     fn by_code(self) -> PortError {
-        let Self { status, code, data, message, asked, origin } = self;
+        let Self { status, data, message, asked, origin } = self;
         let Asked { what, wanted: _, request } = &asked;
         let what = format!("{what}, request {request}");
         let told = format!("({what})");
         let newer = "the region may run another version of this program";
-        match code.as_str() {
-            "not_found" => PortError::NotFound(format!("{message} {told}")),
-            "busy" => PortError::Busy(format!("{message} {told}")),
-            "bad_request" | "too_large" | "conflict" => {
-                let field = serde_json::from_value::<Coded>(data).ok().and_then(|coded| coded.field);
+        let fault = serde_json::from_value::<Fault>(data).ok();
+        match fault.as_ref().map(|fault| fault.code) {
+            Some(FaultCode::NotFound) => PortError::NotFound(format!("{message} {told}")),
+            Some(FaultCode::Busy) => PortError::Busy(format!("{message} {told}")),
+            Some(FaultCode::BadRequest | FaultCode::TooLarge | FaultCode::Conflict) => {
+                let field = fault.and_then(|fault| fault.field);
                 let field = field.map(|field| format!(" in `{field}`")).unwrap_or_default();
                 let reason = format!("{origin} did not take the request{field}: {message} {told}");
                 PortError::Refused { reason, help: Some(newer.to_owned()) }
             }
-            _ => match status {
+            Some(
+                FaultCode::Changed
+                | FaultCode::Unauthorized
+                | FaultCode::CertificateRequired
+                | FaultCode::MethodNotAllowed
+                | FaultCode::BodyTimeout
+                | FaultCode::Unstoppable
+                | FaultCode::UnsupportedMediaType
+                | FaultCode::Bug
+                | FaultCode::Timeout,
+            )
+            | None => match status {
                 Some(status) => with(silence::senseless(&origin, status, message.as_bytes(), asked.wanted), &what),
                 None => PortError::Failed(format!("{message} {told}")),
             },
@@ -199,12 +205,11 @@ pub(super) fn said(client: &Client, status: StatusCode, body: &[u8], asked: Aske
     let envelope = serde_json::from_slice::<Envelope<Value>>(body).ok();
     if let Some(Envelope { status: EnvelopeStatus::Error, timestamp: _, data, message }) = envelope {
         let data = data.unwrap_or(Value::Null);
-        let coded = Coded::deserialize(&data).ok();
         let locked_out = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-        if let Some(Coded { code, field: _ }) = coded.filter(|_| !locked_out) {
+        if data.get(CODE).is_some_and(Value::is_string) && !locked_out {
             let message = message.unwrap_or_default();
             let origin = client.origin.clone();
-            return CallError::Said(Box::new(Said { status: Some(status), code, data, message, asked, origin }));
+            return CallError::Said(Box::new(Said { status: Some(status), data, message, asked, origin }));
         }
         return unclear(client, status, message.unwrap_or_default().as_bytes(), asked);
     }
@@ -253,7 +258,6 @@ pub(super) fn bytes(client: &Client, answer: Answer) -> Result<Vec<u8>, CallErro
 /// How an operation failed.
 pub(super) fn failed(client: &Client, operation: Operation, asked: Asked) -> CallError {
     let data = operation.error.unwrap_or(Value::Null);
-    let code = Coded::deserialize(&data).map_or_else(|_| "failed".to_owned(), |coded| coded.code);
     let message = operation.message.unwrap_or_else(|| "it gives no reason".to_owned());
-    CallError::Said(Box::new(Said { status: None, code, data, message, asked, origin: client.origin.clone() }))
+    CallError::Said(Box::new(Said { status: None, data, message, asked, origin: client.origin.clone() }))
 }

@@ -2,35 +2,37 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::extract::State;
 use futures_util::future::join_all;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::super::answer::{Answer, Failure};
-use super::super::asked::Called;
+use super::super::answer::{Failure, Reply};
+use super::super::asked::{Called, Queried};
 use super::super::body::Empty;
 use super::super::neighbour::unknown_region;
 use super::super::router::App;
 use super::ok;
-use crate::fleet::{GlobalStatistics, RegionState, RegionStatistics, Witness};
+use crate::fleet::{GlobalStatistics, RegionState, RegionStatistics, ReplicationStatus, Witness};
 use crate::live::RegionPort;
 use crate::model::observed::{Observation, RegionStatus, Unobserved};
 use crate::model::{RegionId, ResourceId};
+use crate::wire::FaultCode;
+use crate::wire::region::RegionHealth;
 
 /// Which regions.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct Filter {
+    /// Only those that look like this from here.
+    #[schemars(with = "Option<RegionStatus>")]
     status: Option<String>,
 }
 
 pub(in super::super) async fn list(
     State(app): State<Arc<App>>,
-    filter: Result<Query<Filter>, QueryRejection>,
-) -> Result<Answer, Failure> {
-    let Query(Filter { status }) = filter.map_err(|error| Failure::bad_request("query", error.body_text()))?;
+    Queried(Filter { status }): Queried<Filter>,
+) -> Result<Reply<Vec<RegionState>>, Failure> {
     let status = status.map(|text| {
         let known = RegionStatus::ALL.into_iter().find(|status| status.as_str() == text);
         let names = RegionStatus::ALL.map(RegionStatus::as_str).join(", ");
@@ -45,18 +47,18 @@ pub(in super::super) async fn list(
 pub(in super::super) async fn show(
     State(app): State<Arc<App>>,
     Called(region): Called<RegionId>,
-) -> Result<Answer, Failure> {
+) -> Result<Reply<RegionState>, Failure> {
     Ok(ok(&app, &one(&app, &region).await?))
 }
 
 pub(in super::super) async fn stats(
     State(app): State<Arc<App>>,
     Called(region): Called<RegionId>,
-) -> Result<Answer, Failure> {
+) -> Result<Reply<RegionStatistics>, Failure> {
     Ok(ok(&app, &RegionStatistics::from(&one(&app, &region).await?)))
 }
 
-pub(in super::super) async fn global(State(app): State<Arc<App>>) -> Result<Answer, Failure> {
+pub(in super::super) async fn global(State(app): State<Arc<App>>) -> Result<Reply<GlobalStatistics>, Failure> {
     Ok(ok(&app, &GlobalStatistics::of(&all(&app).await?)))
 }
 
@@ -65,7 +67,7 @@ pub(in super::super) async fn health(
     State(app): State<Arc<App>>,
     Called(region): Called<RegionId>,
     _: Empty,
-) -> Result<Answer, Failure> {
+) -> Result<Reply<RegionHealth>, Failure> {
     let neighbourhood = app.region.neighbourhood().await?.unwrap_or_default();
     if let Some(record) = neighbourhood.regions.get(&region) {
         app.ask(&region, record, &neighbourhood.policy).await;
@@ -89,10 +91,10 @@ async fn one(app: &App, region: &RegionId) -> Result<RegionState, Failure> {
 pub(in super::super) async fn replication(
     State(app): State<Arc<App>>,
     Called(resource): Called<ResourceId>,
-) -> Result<Answer, Failure> {
+) -> Result<Reply<ReplicationStatus>, Failure> {
     let unknown = || {
         let message = format!("{} has no record of resource {resource}", app.region.region());
-        Failure::own(StatusCode::NOT_FOUND, "not_found", message)
+        Failure::own(FaultCode::NotFound, message)
     };
     // Whether a copy is what its source is now, only a look at the files tells.
     let snapshot = app.region.snapshot().await?;

@@ -11,14 +11,14 @@ pub(super) mod receiving;
 pub(super) mod sync;
 pub(super) mod operation;
 pub(super) mod numbers;
+pub(super) mod document;
 
-use axum::http::StatusCode;
 use serde::Serialize;
 
-use super::answer::{Answer, success};
+use super::answer::Reply;
 use super::router::App;
 
 /// What was asked for.
-fn ok<T: Serialize>(app: &App, data: &T) -> Answer {
-    success(StatusCode::OK, app.world.clock.now(), data)
+fn ok<T: Serialize>(app: &App, data: &T) -> Reply<T> {
+    Reply::new(app.world.clock.now(), data)
 }

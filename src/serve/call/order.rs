@@ -8,13 +8,14 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::super::answer::{Answer, Failure};
+use super::super::answer::{Begun, Created, Failure};
 use super::super::asked::Asked;
 use super::super::body::Json;
 use super::super::job::Job;
 use super::super::operation::Running;
-use super::super::order::Made;
+use super::super::order::{Made, Replicated, Synced};
 use super::super::router::App;
+use crate::fleet::RegionState;
 use crate::wire::region::{RegisterRegion, ReplicateVm, SetupReplication, SyncResource};
 
 /// Has the order carried out once for its key, and answers 201 where that made something.
@@ -24,7 +25,7 @@ async fn make<B, T, F>(
     job: Job,
     Json { value, fingerprint }: Json<B>,
     order: impl FnOnce(Arc<App>, B, Arc<Running>) -> F + Send + 'static,
-) -> Result<Answer, Failure>
+) -> Result<Created<T>, Failure>
 where
     B: DeserializeOwned + Send + 'static,
     F: Future<Output = Result<Made<T>, Failure>> + Send + 'static,
@@ -37,18 +38,18 @@ where
         tells.store(is_new, Ordering::Release);
         Ok(data)
     };
-    let mut answer = asked.operation(&app, job, fingerprint, work).await?;
-    if answer.status() == StatusCode::OK && made.load(Ordering::Acquire) {
-        *answer.status_mut() = StatusCode::CREATED;
+    let mut begun = asked.operation(&app, job, fingerprint, work).await?;
+    if begun.0.status() == StatusCode::OK && made.load(Ordering::Acquire) {
+        *begun.0.status_mut() = StatusCode::CREATED;
     }
-    Ok(answer)
+    Ok(Created(begun))
 }
 
 pub(in super::super) async fn register(
     State(app): State<Arc<App>>,
     asked: Asked,
     body: Json<RegisterRegion>,
-) -> Result<Answer, Failure> {
+) -> Result<Created<RegionState>, Failure> {
     make(
         app,
         asked,
@@ -63,7 +64,7 @@ pub(in super::super) async fn set_up(
     State(app): State<Arc<App>>,
     asked: Asked,
     body: Json<SetupReplication>,
-) -> Result<Answer, Failure> {
+) -> Result<Created<SetupReplication>, Failure> {
     make(
         app,
         asked,
@@ -78,7 +79,7 @@ pub(in super::super) async fn replicate(
     State(app): State<Arc<App>>,
     asked: Asked,
     body: Json<ReplicateVm>,
-) -> Result<Answer, Failure> {
+) -> Result<Created<Replicated>, Failure> {
     make(app, asked, Job::ReplicateVm, body, |app, body, running| async move { app.replicate(body, running.id).await })
         .await
 }
@@ -86,7 +87,9 @@ pub(in super::super) async fn replicate(
 pub(in super::super) async fn sync(
     State(app): State<Arc<App>>,
     asked: Asked,
-    body: Json<SyncResource>,
-) -> Result<Answer, Failure> {
-    make(app, asked, Job::Sync, body, |app, body, running| async move { app.sync(body, &running).await }).await
+    Json { value, fingerprint }: Json<SyncResource>,
+) -> Result<Begun<Synced>, Failure> {
+    let shared = Arc::clone(&app);
+    let work = |running: Arc<Running>| async move { shared.sync(value, &running).await };
+    asked.operation(&app, Job::Sync, fingerprint, work).await
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 
-use super::super::answer::{Answer, Failure};
+use super::super::answer::{Begun, Failure, Reply};
 use super::super::asked::{Asked, Session};
 use super::super::body::{Blocks, Empty, Json};
 use super::super::job::Job;
@@ -13,7 +13,7 @@ use super::super::operation::Running;
 use super::super::router::App;
 use super::super::session::Kind;
 use super::ok;
-use crate::replica::port::{Target, TransferError};
+use crate::replica::port::{BlockAddress, Confirmation, Published, Receiving, Survey, Target, TransferError};
 use crate::wire::blocks;
 use crate::wire::call::{BlockHashes, Confirming, GroupHashes, OpenReceiving, Publish};
 
@@ -21,7 +21,7 @@ pub(in super::super) async fn open(
     State(app): State<Arc<App>>,
     asked: Asked,
     Json { value: OpenReceiving { order, reading, accept_change }, fingerprint }: Json<OpenReceiving, LARGE>,
-) -> Result<Answer, Failure> {
+) -> Result<Begun<Receiving>, Failure> {
     let shared = Arc::clone(&app);
     let work = |running: Arc<Running>| async move {
         let region = shared.region.until(&running.cancel);
@@ -36,7 +36,7 @@ pub(in super::super) async fn groups(
     State(app): State<Arc<App>>,
     Session(session): Session,
     Json { value: GroupHashes { file, first, hashes }, .. }: Json<GroupHashes, HASHES>,
-) -> Result<Answer, Failure> {
+) -> Result<Reply<Vec<u64>>, Failure> {
     let _open = app.sessions.take(Kind::Receiving, session)?;
     Ok(ok(&app, &app.region.differing_groups(session, file, first, &hashes.0).await?))
 }
@@ -45,7 +45,7 @@ pub(in super::super) async fn expect(
     State(app): State<Arc<App>>,
     Session(session): Session,
     Json { value: BlockHashes { file, groups, hashes }, .. }: Json<BlockHashes, HASHES>,
-) -> Result<Answer, Failure> {
+) -> Result<Reply<()>, Failure> {
     let _open = app.sessions.take(Kind::Receiving, session)?;
     Ok(ok(&app, &app.region.expect_blocks(session, file, &groups, &hashes.0).await?))
 }
@@ -55,7 +55,7 @@ pub(in super::super) async fn survey(
     asked: Asked,
     Session(session): Session,
     Empty { fingerprint }: Empty,
-) -> Result<Answer, Failure> {
+) -> Result<Begun<Survey>, Failure> {
     let work = move |app: Arc<App>| async move { Ok(app.region.end_survey(session).await?) };
     asked.on_session(&app, (Kind::Receiving, session), Job::Survey, fingerprint, work).await
 }
@@ -64,7 +64,7 @@ pub(in super::super) async fn wanted(
     State(app): State<Arc<App>>,
     Session(session): Session,
     _: Empty,
-) -> Result<Answer, Failure> {
+) -> Result<Reply<Vec<BlockAddress>>, Failure> {
     let _open = app.sessions.take(Kind::Receiving, session)?;
     Ok(ok(&app, &app.region.next_wanted(session).await?))
 }
@@ -73,7 +73,7 @@ pub(in super::super) async fn blocks(
     State(app): State<Arc<App>>,
     Session(session): Session,
     Blocks(packed): Blocks,
-) -> Result<Answer, Failure> {
+) -> Result<Reply<()>, Failure> {
     let _open = app.sessions.take(Kind::Receiving, session)?;
     app.numbers.received(packed.len());
     // A core is busy for some milliseconds.
@@ -88,7 +88,7 @@ pub(in super::super) async fn checkpoint(
     asked: Asked,
     Session(session): Session,
     Empty { fingerprint }: Empty,
-) -> Result<Answer, Failure> {
+) -> Result<Begun<()>, Failure> {
     let work = move |app: Arc<App>| async move { Ok(app.region.checkpoint(session).await?) };
     asked.on_session(&app, (Kind::Receiving, session), Job::Checkpoint, fingerprint, work).await
 }
@@ -98,7 +98,7 @@ pub(in super::super) async fn publish(
     asked: Asked,
     Session(session): Session,
     Json { value: Publish { verified_at }, fingerprint }: Json<Publish>,
-) -> Result<Answer, Failure> {
+) -> Result<Begun<Published>, Failure> {
     let work = move |app: Arc<App>| async move {
         let published = app.region.publish(session, verified_at).await?;
         app.sessions.closed(session);
@@ -112,7 +112,7 @@ pub(in super::super) async fn close(
     asked: Asked,
     Session(session): Session,
     Empty { fingerprint }: Empty,
-) -> Result<Answer, Failure> {
+) -> Result<Begun<()>, Failure> {
     let work = move |app: Arc<App>| async move {
         let closed = app.region.close_receiving(session).await;
         app.sessions.closed(session);
@@ -124,6 +124,6 @@ pub(in super::super) async fn close(
 pub(in super::super) async fn verified(
     State(app): State<Arc<App>>,
     Json { value: Confirming { confirmed }, .. }: Json<Confirming, LARGE>,
-) -> Result<Answer, Failure> {
+) -> Result<Reply<Vec<Confirmation>>, Failure> {
     Ok(ok(&app, &app.region.confirm_unchanged(&confirmed).await?))
 }

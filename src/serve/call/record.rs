@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 
-use super::super::answer::{Answer, Failure};
+use super::super::answer::{Failure, Reply};
 use super::super::body::Json;
 use super::super::limits::LARGE;
 use super::super::router::App;
@@ -17,7 +17,7 @@ use crate::wire::record::RecordChangeBody;
 pub(in super::super) async fn write(
     State(app): State<Arc<App>>,
     Json { value: Recording { authority, changes }, .. }: Json<Recording, LARGE>,
-) -> Result<Answer, Failure> {
+) -> Result<Reply<()>, Failure> {
     let changes = understood(changes)?;
     Ok(ok(&app, &app.region.record(&authority, &changes).await?))
 }
@@ -25,7 +25,7 @@ pub(in super::super) async fn write(
 pub(in super::super) async fn write_by_hand(
     State(app): State<Arc<App>>,
     Json { value: ByHand { operation, changes }, .. }: Json<ByHand, LARGE>,
-) -> Result<Answer, Failure> {
+) -> Result<Reply<()>, Failure> {
     let changes = understood(changes)?;
     if let Some(place) =
         changes.iter().position(|change| change.record.as_ref().is_some_and(|it| it.managed_by.is_some()))

@@ -1,22 +1,25 @@
 //! Of one resource: its points, its files by content, copies that were set aside.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 
-use super::super::answer::{Answer, Failure};
-use super::super::asked::{Asked, Named};
+use super::super::answer::{Begun, Failure, Reply};
+use super::super::asked::{Asked, Named, SetAside};
 use super::super::body::{Empty, Json};
 use super::super::job::Job;
 use super::super::operation::Running;
 use super::super::router::App;
 use super::ok;
 use crate::live::RegionPort;
-use crate::model::id::is_id;
+use crate::live::port::{ContentCheck, Replaced};
+use crate::model::point::Point;
 use crate::wire::call::{Ordered, Restore};
 
-pub(in super::super) async fn points(State(app): State<Arc<App>>, Named(resource): Named) -> Result<Answer, Failure> {
+pub(in super::super) async fn points(
+    State(app): State<Arc<App>>,
+    Named(resource): Named,
+) -> Result<Reply<Vec<Point>>, Failure> {
     Ok(ok(&app, &app.region.points(&resource).await?))
 }
 
@@ -25,7 +28,7 @@ pub(in super::super) async fn verify(
     asked: Asked,
     Named(resource): Named,
     Empty { fingerprint }: Empty,
-) -> Result<Answer, Failure> {
+) -> Result<Begun<ContentCheck>, Failure> {
     let region = app.region.clone();
     let work = |running: Arc<Running>| async move {
         running.is_about(resource.clone(), None);
@@ -39,7 +42,7 @@ pub(in super::super) async fn restore(
     asked: Asked,
     Named(resource): Named,
     Json { value: order, fingerprint }: Json<Restore>,
-) -> Result<Answer, Failure> {
+) -> Result<Begun<Replaced>, Failure> {
     let shared = Arc::clone(&app);
     let work = |running: Arc<Running>| async move { shared.restore(&resource, &order, &running).await };
     asked.operation(&app, Job::Restore, fingerprint, work).await
@@ -47,11 +50,8 @@ pub(in super::super) async fn restore(
 
 pub(in super::super) async fn discard(
     State(app): State<Arc<App>>,
-    Named(resource): Named,
-    Path(parts): Path<BTreeMap<String, String>>,
+    SetAside { resource, name }: SetAside,
     Json { value: Ordered { authority }, .. }: Json<Ordered>,
-) -> Result<Answer, Failure> {
-    let name = parts.get("name").filter(|name| is_id(name));
-    let name = name.ok_or_else(|| Failure::bad_request("name", "the path's name is wrong".to_owned()))?;
-    Ok(ok(&app, &app.region.discard(&authority, &resource, name).await?))
+) -> Result<Reply<()>, Failure> {
+    Ok(ok(&app, &app.region.discard(&authority, &resource, &name).await?))
 }

@@ -68,6 +68,9 @@ async fn without_a_token_only_health_and_metrics_answer() {
             assert!(!String::from_utf8_lossy(&answer.body).contains("of-"), "{answer:?}");
         }
     }
+    let description = format!("{}/openapi.json", east.origin);
+    assert_eq!(east.send(east.client.get(&description)).await.code(), "unauthorized");
+    assert_eq!(east.send(east.client.get(&description).bearer_auth("of-a-peer")).await.status, 200);
     assert!(!lab.path("east/.debvisor/region.json").exists(), "nothing was written");
     for token in ["of-the-controller", "of-a-peer"] {
         assert_eq!(east.send(east.client.get(east.url("snapshot")).bearer_auth(token)).await.status, 200);

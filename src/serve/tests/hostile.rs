@@ -78,6 +78,13 @@ async fn bodies_that_are_wrong_name_the_field() {
         let found = answer.json()["data"]["field"].as_str().unwrap().to_owned();
         assert!(found == field || field == ".", "{path} {body}: {answer:?}");
     }
+    // The same number, written otherwise.
+    let mut whole = json!({"order": lab.order(), "full": false});
+    whole["order"]["term"] = json!(1.0);
+    assert!(whole.to_string().contains("1.0"));
+    assert_eq!(east.post("readings", &whole).await.status, 200);
+    whole["order"]["term"] = json!(1.5);
+    assert_eq!(east.post("readings", &whole).await.json()["data"]["field"], "order.term");
     let typed = |kind: &str, body: &str| {
         east.client.post(east.url("readings")).header("content-type", kind).body(body.to_owned())
     };

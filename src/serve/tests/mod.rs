@@ -1,7 +1,9 @@
-//! Servers on real sockets, asked as programs and as people who mean them ill ask.
+//! Servers on real sockets, asked as programs and as people who mean them ill ask. Every answer is held against the
+//! server's description of itself.
 
 mod access;
 mod calls;
+mod description;
 mod fetches;
 mod fleet;
 mod hostile;
@@ -58,10 +60,11 @@ struct Served {
     client: reqwest::Client,
     drain: CancellationToken,
     running: JoinHandle<()>,
+    checks: description::Checks,
 }
 
 /// What was answered.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Answered {
     status: StatusCode,
     headers: reqwest::header::HeaderMap,
@@ -146,7 +149,7 @@ impl Lab {
         let server = Server::with(&options, region, self.world.clone(), drain.clone(), means).await.unwrap();
         let origin = server.origin().to_owned();
         let client = client.unwrap_or_default();
-        Served { origin, client, drain, running: tokio::spawn(server.run()) }
+        Served { origin, client, drain, running: tokio::spawn(server.run()), checks: description::Checks::default() }
     }
 
     fn authority(&self) -> Authority {
@@ -237,9 +240,15 @@ impl Served {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Answered {
-        let answer = request.send().await.unwrap();
+        let (client, request) = request.build_split();
+        let request = request.unwrap();
+        let body = request.body().and_then(reqwest::Body::as_bytes).map(<[u8]>::to_vec);
+        let question = description::Question { method: request.method().clone(), url: request.url().clone(), body };
+        let answer = client.execute(request).await.unwrap();
         let (status, headers) = (answer.status(), answer.headers().clone());
-        Answered { status, headers, body: answer.bytes().await.unwrap().to_vec() }
+        let answered = Answered { status, headers, body: answer.bytes().await.unwrap().to_vec() };
+        self.checks.check(question, &answered);
+        answered
     }
 
     async fn get(&self, path: &str) -> Answered {
