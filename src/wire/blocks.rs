@@ -18,6 +18,11 @@ const LEVEL: i32 = 1;
 const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
 
+/// The most that so many blocks are, packed, which have so many bytes together.
+pub const fn packed_most(bytes: usize, blocks: usize) -> usize {
+    bytes + blocks * HEAD_BYTES
+}
+
 /// Bytes that are no blocks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BlocksError {

@@ -29,8 +29,11 @@ use crate::wire::call::{PointBlocks, PointFiles};
 
 /// How many groups one question looks through for the next that is no hole: 16 GiB.
 const LOOKED_THROUGH: u64 = 4096;
-/// The most that a group of blocks can be, packed.
-const GROUP_MOST: usize = GROUP_BLOCKS as usize * (BLOCK_BYTES as usize + 64);
+/// The most that blocks of so many files, of one group's bytes together, can be, packed. Each file's last block may be
+/// a short one.
+const fn most(files: usize) -> usize {
+    blocks::packed_most(SMALL_FILES_BYTES as usize, GROUP_BLOCKS as usize + files)
+}
 
 impl HttpRegion {
     /// [`export`](RegionPort::export), until `cancel` stops it.
@@ -141,10 +144,11 @@ impl Contents for Remote {
 }
 
 impl Remote {
-    fn ask(&self, call: &str, body: Body) -> Result<Vec<(BlockAddress, Vec<u8>)>, TransferError> {
+    /// Asks for blocks of so many files.
+    fn ask(&self, call: &str, body: Body, files: usize) -> Result<Vec<(BlockAddress, Vec<u8>)>, TransferError> {
         let Self { client, runtime, path, cancel, small: _, given: _ } = self;
         let ask = client.short(Method::POST, format!("{path}/{call}"), body, "blocks");
-        let ask = Ask { deadline: client.deadlines.bulk, most: GROUP_MOST, ..ask };
+        let ask = Ask { deadline: client.deadlines.bulk, most: most(files), ..ask };
         let answer = runtime.block_on(async {
             tokio::select! {
                 answer = client.ask(&ask) => answer.and_then(|answer| bytes(client, answer)),
@@ -169,7 +173,9 @@ impl Remote {
         };
         let files: Vec<u32> = following.iter().take(SMALL_FILES).take_while(fits).map(|(at, _)| *at).collect();
         *given = files.iter().map(|file| (*file, Vec::new())).collect();
-        for (BlockAddress { file, block }, bytes) in self.ask("files", json(&PointFiles { files, compress: true }))? {
+        let count = files.len();
+        let asked = json(&PointFiles { files, compress: true });
+        for (BlockAddress { file, block }, bytes) in self.ask("files", asked, count)? {
             let blocks = given.get_mut(&file);
             blocks
                 .ok_or_else(|| TransferError::Corrupt("blocks of another file came".to_owned()))?
@@ -182,7 +188,7 @@ impl Remote {
 impl RemoteFile<'_> {
     fn ask(&self, first: u64) -> Result<Blocks, TransferError> {
         let body = PointBlocks { file: self.at, first, count: LOOKED_THROUGH, compress: true };
-        let unpacked = self.remote.ask("blocks", json(&body))?;
+        let unpacked = self.remote.ask("blocks", json(&body), 1)?;
         if unpacked.iter().all(|(address, _)| address.file == self.at) {
             return Ok(unpacked.into_iter().map(|(address, bytes)| (address.block, bytes)).collect());
         }

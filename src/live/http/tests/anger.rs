@@ -12,6 +12,7 @@ use crate::model::{ByteCount, Digest, Timestamp};
 use crate::replica::giving::PointContents;
 use crate::replica::manifest::{Entry, Manifest, Node};
 use crate::replica::port::{BlockAddress, Source, Target, TransferError};
+use crate::wire::call::PointFiles;
 use crate::wire::seal::{SEAL, Seal};
 use crate::wire::{Envelope, blocks};
 use serde_json::json;
@@ -338,4 +339,45 @@ async fn an_export_believes_nothing_that_does_not_hash_to_the_point() {
         let error = west.export(&web(), &PointSelector::Sequence(4), &into).await.unwrap_err();
         assert!(matches!(&error, PortError::NotFound(said) if said == "west keeps no point 4 of vm.web"), "{error:?}");
     }
+}
+
+/// So many files, each of `bytes`, as a point.
+fn many(count: usize, bytes: &[u8]) -> PointContents {
+    let group = blake3::hash(blake3::hash(bytes).as_bytes());
+    let size = bytes.len() as u64;
+    let root = *blake3::Hasher::new().update(&size.to_le_bytes()).update(group.as_bytes()).finalize().as_bytes();
+    let found = contents();
+    let entry = |n: usize| Entry {
+        path: format!("{n:05}"),
+        node: Node::File { size: ByteCount(size), root: Digest(root) },
+        ..found.manifest.entries[0].clone()
+    };
+    let manifest = Manifest { entries: (0..count).map(entry).collect() };
+    let point = Point { data_hash: manifest.data_hash(), ..found.point.clone() };
+    PointContents { point, manifest }
+}
+
+/// Each file's block has a head of its own beside its bytes.
+#[tokio::test]
+async fn many_small_files_that_cannot_be_packed_come_all_the_same() {
+    let mut noise = vec![0; 7 << 10];
+    blake3::Hasher::new().finalize_xof().fill(&mut noise);
+    let (found, given) = (many(600, &noise), noise.clone());
+    let server = Hostile::doing(move |_, seen| match seen.line.rsplit('/').next().unwrap() {
+        "points" => good([&found.point]),
+        "3" => good(&found),
+        "files" => {
+            let asked: PointFiles = serde_json::from_slice(&seen.body).unwrap();
+            let of = |file: &u32| (BlockAddress { file: *file, block: 0 }, given.as_slice());
+            bytes(&blocks::pack(asked.files.iter().map(of), true).unwrap())
+        }
+        other => panic!("{other}"),
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let into = dir.path().join("out");
+    within(SOON * 3, region(&server.origin).export(&web(), &PointSelector::Sequence(3), &into)).await.unwrap();
+    assert_eq!(std::fs::read_dir(&into).unwrap().count(), 600);
+    assert_eq!(std::fs::read(into.join("00599")).unwrap(), noise);
+    assert_eq!(server.seen().len(), 4, "two questions for 600 files");
 }
