@@ -25,6 +25,7 @@ use crate::model::point::{Point, PointState};
 use crate::model::topology::ResourceSpec;
 use crate::model::{Address, RegionId, ResourceId, ResourceKey, World};
 use crate::plan::document::{Mode, Plan};
+use crate::replica::port::TransferError;
 use crate::state::{HistoryFilter, RunOutcome, StateFile};
 use std::sync::Arc;
 
@@ -443,9 +444,14 @@ pub(super) async fn export_until(
     into: &Path,
     cancel: &CancellationToken,
 ) -> Result<Point, PortError> {
+    if cancel.is_cancelled() {
+        return Err(PortError::Failed(TransferError::Interrupted.to_string()));
+    }
     let exporting = port.export(resource, point, into);
     tokio::pin!(exporting);
     tokio::select! {
+        // What has not begun cannot be stopped.
+        biased;
         exported = &mut exporting => exported,
         () = cancel.cancelled() => {
             port.interrupt();

@@ -21,6 +21,7 @@ use crate::model::topology::Endpoint;
 use crate::model::{Address, ByteCount, RegionId, ResourceId, ResourceKey, RunId};
 use crate::plan::document::{Action, Change, Kind};
 use crate::region::layout::Layout;
+use crate::replica::port::TransferError;
 use crate::state::{Rebuild, RunEnd, RunOutcome, StateFile};
 
 /// An action by hand, as journal and history know it.
@@ -147,6 +148,9 @@ impl MultiRegionManager {
             let (point, set_aside) = match &staged {
                 Some(staged) => {
                     let point = export_until(&**source, &key, point, staged, &watch.cancel).await?;
+                    if watch.cancel.is_cancelled() {
+                        return Err(PortError::Failed(TransferError::Interrupted.to_string()));
+                    }
                     (point, target.replace_files(&authority, &key, staged).await?)
                 }
                 None => {

@@ -169,9 +169,10 @@ impl RegionPort for LocalRegion {
     }
 
     async fn export(&self, resource: &ResourceKey, point: &PointSelector, into: &Path) -> Result<Point, PortError> {
+        // What stops it may come while the region is opened.
+        let stop = self.inner.stop.check().until(&self.cancel);
         let store = self.inner.undisturbed().await?;
         let writable = self.inner.is_open_for_writing().await;
-        let stop = self.inner.stop.check().until(&self.cancel);
         let (inner, resource, point, into) =
             (Arc::clone(&self.inner), resource.clone(), point.clone(), into.to_owned());
         blocking(move || {

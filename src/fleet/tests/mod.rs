@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 mod control;
 mod still;
+mod stopped;
 mod told;
 
 use super::*;

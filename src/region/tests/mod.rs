@@ -2,6 +2,7 @@
 
 mod confirmed;
 mod damaged;
+mod exported;
 mod renamed;
 mod still;
 
