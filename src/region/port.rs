@@ -188,7 +188,7 @@ impl RegionPort for LocalRegion {
             };
             let Some(sequence) = points::find(&record, choice) else {
                 if let PointSelector::Name(name) = &point
-                    && restore::export(&*inner.disk, &inner.layout, &resource, name, &into)?
+                    && restore::export(&*inner.disk, &inner.layout, &resource, name, (&into, &stop))?
                 {
                     let epoch = kept.map(|kept| kept.record.epoch).unwrap_or_default();
                     let mut listed = restore::list(&*inner.disk, &inner.layout, &resource, &inner.region, epoch)?;

@@ -13,17 +13,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use super::adopted::{Exchange, PLACES};
 use super::layout::Layout;
 use super::quiesce::copy_all;
 use crate::host::{Disk, FileKind, Open, remove_tree};
 use crate::live::port::PortError;
-use crate::model::point::{BlockReason, FileRefusal, Point, PointKind, PointState};
+use crate::model::point::{FileRefusal, Point, PointKind, PointState};
 use crate::model::region::Epoch;
 use crate::model::{ByteCount, Digest, RegionId, ResourceKey, ResourceType, Timestamp};
+use crate::replica::StopCheck;
+use crate::replica::export;
 use crate::replica::place::{Place, ReplicaPlace};
+use crate::replica::port::TransferError;
 use crate::replica::tree::{self, FoundNode, Tree, walk};
 
 /// New files, being copied.
@@ -70,14 +72,15 @@ pub(super) fn look_into(disk: &dyn Disk, from: &Path) -> Result<Tree, PortError>
 
 /// Refuses where so many bytes find no room on the file system of `path`.
 pub(super) fn expect_room(disk: &dyn Disk, path: &Path, needed: u64) -> Result<(), PortError> {
-    let free = disk.free_space(path).map_err(failed("look for room on", path))?;
-    if needed <= free {
-        return Ok(());
+    export::expect_room(disk, path, ByteCount(needed)).map_err(told)
+}
+
+/// What went wrong in writing out, as the region's port tells it.
+fn told(error: TransferError) -> PortError {
+    match error {
+        TransferError::Io { .. } => PortError::Failed(error.to_string()),
+        error => PortError::Refused { reason: error.to_string(), help: None },
     }
-    let (needed, free) = (ByteCount(needed), ByteCount(free));
-    let why = BlockReason::NoSpace.as_str();
-    let reason = format!("{why}: {needed} are needed, {free} are free on the file system of {}", path.display());
-    Err(PortError::Refused { reason, help: None })
 }
 
 /// The bytes that a copy of `tree` takes.
@@ -105,7 +108,7 @@ pub(super) fn stage(
     let moved = from.starts_with(layout.own()) && disk.rename(from, &partial).is_ok();
     if !moved {
         expect_room(disk, &base, allocated(tree))?;
-        copy_all(disk, tree, &partial, &AtomicBool::new(false)).map_err(failed("copy to", &partial))?;
+        copy_all(disk, tree, &partial, &StopCheck::never()).map_err(failed("copy to", &partial))?;
     }
     sync(disk, tree, &partial)?;
     make_durable(disk, layout.root(), &base)?;
@@ -306,28 +309,31 @@ fn taken_at(name: &str) -> Option<Timestamp> {
     format!("{year}-{month}-{day}T{hour}:{minute}:{second}{dot}{fraction}Z").parse().ok()
 }
 
-/// Copies what was set aside under `name` into `into`, which must be empty or not there; none where there is nothing
-/// of that name.
+/// Copies what was set aside under `name` into `into`, which must be empty or not there, all or nothing as of a point;
+/// none where there is nothing of that name.
 pub(super) fn export(
     disk: &dyn Disk,
     layout: &Layout,
     resource: &ResourceKey,
     name: &str,
-    into: &Path,
+    (into, stop): (&Path, &StopCheck),
 ) -> Result<bool, PortError> {
     let Some(path) = named(disk, layout, resource, name)? else { return Ok(false) };
-    match disk.read_dir(into) {
-        Ok(names) if names.is_empty() => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Ok(_) => return Err(PortError::Refused { reason: format!("{} is not empty", into.display()), help: None }),
-        Err(error) => return Err(failed("read", into)(error)),
-    }
     let tree = walk(disk, &Place::Directory(path)).map_err(|error| PortError::Failed(error.to_string()))?;
-    disk.create_dir_all(into).map_err(failed("make", into))?;
     expect_room(disk, into, allocated(&tree))?;
-    copy_all(disk, &tree, into, &AtomicBool::new(false)).map_err(failed("copy to", into))?;
-    sync(disk, &tree, into)?;
-    Ok(true)
+    let copy = || -> Result<bool, PortError> {
+        let copied = copy_all(disk, &tree, into, stop).map_err(failed("copy to", into))?;
+        if copied {
+            sync(disk, &tree, into)?;
+        }
+        Ok(copied)
+    };
+    let copied = export::all_or_nothing(disk, into, || match copy() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(TransferError::Interrupted),
+        Err(error) => Err(TransferError::Region(error.to_string())),
+    });
+    copied.map(|()| true).map_err(told)
 }
 
 /// Names in a directory that are UTF-8; none where there is no directory.

@@ -2,9 +2,9 @@
 //!
 //! Guarantee: when it returns, the directory holds the point's files byte for byte, with their modes and times,
 //! durable; every byte was hashed on its way against the point's roots, and the whole against its `data_hash`. Where it
-//! fails or is stopped, the directory is as it was. Assumption: nobody else writes into the directory. A crash leaves a
-//! part of the files there, and beside them [`CUT_OFF`], which is there from before the first file until all are
-//! durable: a part never looks like the whole.
+//! fails or is stopped, the directory is as it was. Assumption: nobody but other exports writes into the directory; of
+//! two that begin at once, one is refused. A crash leaves a part of the files there, and beside them [`CUT_OFF`], which
+//! is there from before the first file until all are durable: a part never looks like the whole.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::block::{GROUP_BYTES, hash_block};
 use super::catalog::{Attributes, Catalog, KeptEntry};
 use super::fault::{StopCheck, cannot};
+use super::giving::PointContents;
 use super::hashing::hash_with;
 use super::layer::make_dir;
 use super::manifest::{Entry, Manifest, Node};
@@ -81,24 +82,23 @@ pub fn export(
     let record = catalog.load(&place.resource)?;
     let reader = PointReader::open(disk, catalog, place, &record, order.sequence)?;
     // A manifest from the region's own records goes the same way as one from elsewhere.
-    let manifest = reader.manifest.to_manifest();
-    look_for_room(disk, &reader, order.into)?;
-    write_out(disk, &reader.record.point, &manifest, &reader, (order.into, order.owners), stop)?;
-    Ok(reader.record.point)
+    let contents = PointContents::of(&reader);
+    write_out(disk, &contents, &reader, (order.into, order.owners), stop)?;
+    Ok(contents.point)
 }
 
-/// Writes a point's files into a directory, wherever their bytes come from; `owners`: whether to set owners.
+/// Writes a point's files into a directory, wherever `bytes` come from; `owners`: whether to set owners.
 ///
 /// # Errors
 /// As [`export`].
 pub fn write_out(
     disk: &dyn Disk,
-    point: &Point,
-    manifest: &Manifest,
-    contents: &dyn Contents,
+    contents: &PointContents,
+    bytes: &dyn Contents,
     (into, owners): (&Path, bool),
     stop: &StopCheck,
 ) -> Result<(), TransferError> {
+    let PointContents { point, manifest, data } = contents;
     let name = point.sequence;
     if point.state == PointState::Damaged {
         return Err(TransferError::Corrupt(format!(
@@ -112,6 +112,21 @@ pub fn write_out(
     if manifest.entries.iter().any(|entry| entry.path == CUT_OFF) {
         return Err(TransferError::Region(format!("point {name} has a file of the name {CUT_OFF}")));
     }
+    // Zeros are not written.
+    expect_room(disk, into, *data)?;
+    all_or_nothing(disk, into, || fill(disk, (name, manifest), bytes, (into, owners), stop))
+}
+
+/// Has `fill` write into a directory that is empty or does not exist. What it wrote is marked as a part until it is
+/// done, and taken back where it fails.
+///
+/// # Errors
+/// That of `fill`; [`TransferError::Region`] for a directory that is not empty; I/O errors.
+pub fn all_or_nothing(
+    disk: &dyn Disk,
+    into: &Path,
+    fill: impl FnOnce() -> Result<(), TransferError>,
+) -> Result<(), TransferError> {
     let is_new = match disk.read_dir(into) {
         Ok(names) if names.is_empty() => false,
         Ok(names) if names.iter().any(|name| name == CUT_OFF) => {
@@ -125,10 +140,19 @@ pub fn write_out(
         }
         Err(error) => return Err(cannot("read the directory", into)(error)),
     };
-    let filled = mark(disk, into).and_then(|()| fill(disk, (name, manifest), contents, (into, owners), stop));
-    let filled = filled.and_then(|()| {
-        let mark = into.join(CUT_OFF);
-        disk.remove_file(&mark).map_err(cannot("remove", &mark))?;
+    let mark = match mark(disk, into) {
+        Ok(mark) => mark,
+        Err(error) => {
+            if is_new {
+                // Where there is something in it by now, it stays.
+                let _ = disk.remove_dir(into);
+            }
+            return Err(error);
+        }
+    };
+    let path = into.join(CUT_OFF);
+    let filled = write_mark(disk, into, &*mark).and_then(|()| fill()).and_then(|()| {
+        disk.remove_file(&path).map_err(cannot("remove", &path))?;
         disk.sync_dir(into).map_err(cannot("sync", into))
     });
     if filled.is_err() {
@@ -137,13 +161,31 @@ pub fn write_out(
     filled
 }
 
-/// Says that what is there is no whole export, before it is none.
-fn mark(disk: &dyn Disk, into: &Path) -> Result<(), TransferError> {
+/// Makes the mark. From here on the directory's files are this export's; where it fails, they are not.
+fn mark(disk: &dyn Disk, into: &Path) -> Result<Box<dyn DiskFile>, TransferError> {
     let path = into.join(CUT_OFF);
-    let file = disk.open(&path, Open::CreateNew).map_err(cannot("open", &path))?;
-    file.write_at(b"The export into this directory was not finished: files are missing, or are not whole.\n", 0)
+    let file = disk.open(&path, Open::CreateNew).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            TransferError::Region(format!("another export into {} has just begun", into.display()))
+        }
+        _ => cannot("open", &path)(error),
+    })?;
+    // Another export may have come to its end since the directory was looked at.
+    let why = match disk.read_dir(into) {
+        Ok(names) if names.iter().all(|name| name == CUT_OFF) => return Ok(file),
+        Ok(_) => TransferError::Region(format!("{} is not empty", into.display())),
+        Err(error) => cannot("read the directory", into)(error),
+    };
+    disk.remove_file(&path).map_err(cannot("remove", &path))?;
+    Err(why)
+}
+
+/// Says that what is there is no whole export, before it is none.
+fn write_mark(disk: &dyn Disk, into: &Path, mark: &dyn DiskFile) -> Result<(), TransferError> {
+    let path = into.join(CUT_OFF);
+    mark.write_at(b"The export into this directory was not finished: files are missing, or are not whole.\n", 0)
         .map_err(cannot("write", &path))?;
-    file.sync_all().map_err(cannot("sync", &path))?;
+    mark.sync_all().map_err(cannot("sync", &path))?;
     disk.sync_dir(into).map_err(cannot("sync", into))
 }
 
@@ -153,7 +195,7 @@ fn take_back(disk: &dyn Disk, into: &Path, is_new: bool) {
         FileKind::Directory => remove_tree(disk, path),
         _ => disk.remove_file(path),
     };
-    let names = disk.read_dir(into).unwrap_or_default();
+    let Ok(names) = disk.read_dir(into) else { return };
     let written = names.iter().filter(|name| *name != CUT_OFF);
     let mut removed = written.map(|name| remove(&into.join(name)));
     if removed.all(|done| done.is_ok()) && disk.remove_file(&into.join(CUT_OFF)).is_ok() && is_new {
@@ -204,11 +246,11 @@ fn fill(
     disk.sync_dir(into).map_err(cannot("sync", into))
 }
 
-/// Refuses to begin where the room is lacking.
-fn look_for_room(disk: &dyn Disk, reader: &PointReader<'_>, into: &Path) -> Result<(), TransferError> {
-    // Zeros are not written.
-    let needed: ByteCount =
-        reader.manifest.entries.iter().filter_map(|kept| kept.file.as_ref()).map(|file| file.data).sum();
+/// Refuses to begin where so many bytes find no room in `into`, which may not be there yet.
+///
+/// # Errors
+/// [`TransferError::Region`] where the room is lacking; I/O errors.
+pub fn expect_room(disk: &dyn Disk, into: &Path, needed: ByteCount) -> Result<(), TransferError> {
     // It is made only then; a relative path has nothing above its first part.
     let mut above = into.ancestors().filter(|path| !path.as_os_str().is_empty()).chain([Path::new(".")]);
     let there = above.find(|path| disk.symlink_metadata(path).is_ok()).unwrap_or(into);

@@ -106,7 +106,7 @@ impl StopCheck {
     }
 
     /// Whether to stop.
-    pub(super) fn stopped(&self) -> bool {
+    pub fn stopped(&self) -> bool {
         self.stop.0.load(Ordering::SeqCst) != self.began
             || self.alone.as_ref().is_some_and(CancellationToken::is_cancelled)
     }

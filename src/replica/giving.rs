@@ -13,6 +13,7 @@ use super::place::ReplicaPlace;
 use super::points::PointReader;
 use super::port::{BLOCK_BYTES, BlockAddress, GROUP_BLOCKS, TransferError};
 use crate::host::disk::Disk;
+use crate::model::ByteCount;
 use crate::model::point::Point;
 
 /// A point and all that it holds.
@@ -22,6 +23,21 @@ pub struct PointContents {
     pub point: Point,
     /// Everything in it.
     pub manifest: Manifest,
+    /// The bytes of its files that are no holes: what it takes to write it out. 0 where the region does not say.
+    #[serde(default)]
+    pub data: ByteCount,
+}
+
+impl PointContents {
+    /// What the reader's point holds.
+    pub(super) fn of(reader: &PointReader<'_>) -> Self {
+        let files = reader.manifest.entries.iter().filter_map(|kept| kept.file.as_ref());
+        Self {
+            point: reader.record.point.clone(),
+            manifest: reader.manifest.to_manifest(),
+            data: files.map(|file| file.data).sum(),
+        }
+    }
 }
 
 /// Groups of one file of a point that follow each other.
@@ -52,7 +68,7 @@ pub fn contents(
 ) -> Result<PointContents, TransferError> {
     let record = catalog.load(&place.resource)?;
     let reader = PointReader::open(disk, catalog, place, &record, sequence)?;
-    Ok(PointContents { manifest: reader.manifest.to_manifest(), point: reader.record.point })
+    Ok(PointContents::of(&reader))
 }
 
 /// The blocks of the first of these groups that has any that are not zeros; none where all are holes. What is left

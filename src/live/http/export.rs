@@ -79,20 +79,20 @@ impl HttpRegion {
             () = cancel.cancelled() => Err(CallError::Interrupted),
         };
         let answer = answer.map_err(CallError::into_port)?;
-        let PointContents { point, manifest } = data(&self.client, answer).map_err(CallError::into_port)?;
+        let contents: PointContents = data(&self.client, answer).map_err(CallError::into_port)?;
         let remote = Remote {
             client: Arc::clone(&self.client),
             runtime: Handle::current(),
             path,
             cancel: cancel.clone(),
-            small: small_files(&manifest),
+            small: small_files(&contents.manifest),
             given: Mutex::default(),
         };
         let stop = StopCheck::never().until(cancel);
         let (into, region): (PathBuf, _) = (into.to_owned(), region.clone());
         let owners = rustix::process::geteuid().is_root();
         let written = tokio::task::spawn_blocking(move || {
-            write_out(&HostDisk, &point, &manifest, &remote, (&into, owners), &stop).map(|()| point)
+            write_out(&HostDisk, &contents, &remote, (&into, owners), &stop).map(|()| contents.point)
         });
         let written = written.await.map_err(|error| PortError::Failed(error.to_string()))?;
         written.map_err(|error| match error {

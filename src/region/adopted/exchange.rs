@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use super::super::layout::Layout;
 use super::super::quiesce::copy_all;
@@ -12,6 +11,7 @@ use super::places::{self, PLACES, Placed};
 use crate::host::{Disk, Open};
 use crate::live::port::PortError;
 use crate::model::{Digest, ResourceKey};
+use crate::replica::StopCheck;
 use crate::replica::place::Place;
 use crate::replica::tree::{FoundNode, Tree};
 
@@ -61,7 +61,7 @@ fn tree_of(disk: &dyn Disk, path: &Path, name: &str) -> Result<Tree, PortError> 
 
 /// Copies `tree`, which is one file or directory, into `directory`, durably.
 fn copy(disk: &dyn Disk, tree: &Tree, directory: &Path) -> Result<(), PortError> {
-    copy_all(disk, tree, directory, &AtomicBool::new(false)).map_err(failed("copy to", directory))?;
+    copy_all(disk, tree, directory, &StopCheck::never()).map_err(failed("copy to", directory))?;
     restore::sync(disk, tree, directory)
 }
 

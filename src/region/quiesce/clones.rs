@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::host::{Disk, Open};
 use crate::model::ByteCount;
+use crate::replica::StopCheck;
 use crate::replica::tree::{FoundNode, Tree};
 
 /// Up to so many bytes are copied within a freeze where the file system cannot clone: well below a second's reading.
@@ -33,18 +34,19 @@ pub(super) enum Copied {
 /// Copies `tree` into the new directory `into`: by cloning, or by reading where little enough is there.
 pub(super) fn copy(disk: &dyn Disk, tree: &Tree, into: &Path, stop: &AtomicBool) -> io::Result<Copied> {
     let allocated: u64 = tree.found.iter().map(|found| found.stat.allocated).sum();
-    copy_up_to(disk, tree, into, stop, allocated <= SMALL.0)
+    copy_up_to(disk, tree, into, &|| stop.load(Ordering::Relaxed), allocated <= SMALL.0)
 }
 
-/// Copies `tree` into the new directory `into`, however much there is.
-pub(in crate::region) fn copy_all(disk: &dyn Disk, tree: &Tree, into: &Path, stop: &AtomicBool) -> io::Result<()> {
-    copy_up_to(disk, tree, into, stop, true).map(|_| ())
+/// Copies `tree` into the directory `into`, which has none of its files, however much there is; false where it was
+/// told to stop.
+pub(in crate::region) fn copy_all(disk: &dyn Disk, tree: &Tree, into: &Path, stop: &StopCheck) -> io::Result<bool> {
+    copy_up_to(disk, tree, into, &|| stop.stopped(), true).map(|copied| copied == Copied::Done)
 }
 
-fn copy_up_to(disk: &dyn Disk, tree: &Tree, into: &Path, stop: &AtomicBool, small: bool) -> io::Result<Copied> {
+fn copy_up_to(disk: &dyn Disk, tree: &Tree, into: &Path, stop: &dyn Fn() -> bool, small: bool) -> io::Result<Copied> {
     disk.create_dir_all(into)?;
     for found in &tree.found {
-        if stop.load(Ordering::Relaxed) {
+        if stop() {
             return Ok(Copied::Stopped);
         }
         let to = into.join(&found.path);
@@ -79,7 +81,7 @@ fn copy_up_to(disk: &dyn Disk, tree: &Tree, into: &Path, stop: &AtomicBool, smal
 }
 
 /// Copies the data of a file, hole by hole; false where it was told to stop.
-fn copy_bytes(disk: &dyn Disk, from: &Path, to: &Path, stop: &AtomicBool) -> io::Result<bool> {
+fn copy_bytes(disk: &dyn Disk, from: &Path, to: &Path, stop: &dyn Fn() -> bool) -> io::Result<bool> {
     let (from, to) = (disk.open(from, Open::Read)?, disk.open(to, Open::CreateNew)?);
     to.set_len(from.len()?)?;
     let mut buffer = vec![0; PIECE as usize];
@@ -87,7 +89,7 @@ fn copy_bytes(disk: &dyn Disk, from: &Path, to: &Path, stop: &AtomicBool) -> io:
     while let Some((start, end)) = from.next_data(at)? {
         at = start;
         while at < end {
-            if stop.load(Ordering::Relaxed) {
+            if stop() {
                 return Ok(false);
             }
             let wanted = usize::try_from((end - at).min(PIECE)).unwrap_or(0);

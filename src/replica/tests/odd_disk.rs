@@ -1,6 +1,6 @@
 //! A disk that is otherwise than most: full, with a coarse clock, or of a user who may give files away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,8 @@ pub(super) struct OddDisk {
     pub(super) whole_seconds: bool,
     /// Owners that were given, by inode: giving them in truth takes root.
     pub(super) owners: Mutex<BTreeMap<u64, (u32, u32)>>,
+    /// What the next listings of directories give, before they give what is there.
+    pub(super) listings: Mutex<VecDeque<io::Result<Vec<OsString>>>>,
 }
 
 impl Disk for OddDisk {
@@ -46,7 +48,7 @@ impl Disk for OddDisk {
         HostDisk.open(path, how)
     }
     fn read_dir(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        HostDisk.read_dir(path)
+        self.listings.lock().unwrap().pop_front().unwrap_or_else(|| HostDisk.read_dir(path))
     }
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         HostDisk.create_dir_all(path)

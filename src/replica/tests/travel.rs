@@ -222,6 +222,12 @@ fn an_export_that_lacks_room_is_refused_before_it_takes_any() {
     assert!(error.to_string().starts_with("no_space: 64.1 KiB are needed, 64.1 KiB are free"), "{error}");
     assert!(!into.exists());
     export(needed).unwrap();
+    // Elsewhere too, whence the point's size is told.
+    let found = contents(&HostDisk, &*lab.catalog, &lab.place(), 1).unwrap();
+    assert_eq!(found.data.0, needed);
+    let (into, full) = (lab.dir.path().join("far"), OddDisk { free: Some(needed - 1), ..OddDisk::default() });
+    let error = write_out(&full, &found, &GoesAway(&into), (&into, false), &StopCheck::never()).unwrap_err();
+    assert!(error.to_string().starts_with("no_space: ") && !into.exists(), "{error}");
 }
 
 /// A region that goes away after its first file.
@@ -251,9 +257,7 @@ fn an_export_that_does_not_come_to_its_end_leaves_nothing_or_says_so() {
     lab.sync();
     let into = lab.dir.path().join("out");
     let found = contents(&HostDisk, &*lab.catalog, &lab.place(), 1).unwrap();
-    let go = |into: &std::path::Path| {
-        write_out(&HostDisk, &found.point, &found.manifest, &GoesAway(into), (into, false), &StopCheck::never())
-    };
+    let go = |into: &std::path::Path| write_out(&HostDisk, &found, &GoesAway(into), (into, false), &StopCheck::never());
     go(&into).unwrap_err();
     assert!(!into.exists(), "as it was");
     fs::create_dir(&into).unwrap();
@@ -274,6 +278,41 @@ fn an_export_that_does_not_come_to_its_end_leaves_nothing_or_says_so() {
     fs::remove_file(into.join(CUT_OFF)).unwrap();
     export(&StopCheck::never()).unwrap();
     assert_eq!(fs::read_dir(&into).unwrap().count(), 2);
+}
+
+#[test]
+fn what_an_export_cannot_take_back_stays_marked() {
+    let lab = Lab::new("storage.s");
+    lab.write("a", &vec![0; 2 * BLOCK]);
+    lab.write("b", &noise(1, 100));
+    lab.sync();
+    let found = contents(&HostDisk, &*lab.catalog, &lab.place(), 1).unwrap();
+    let into = lab.dir.path().join("out");
+    fs::create_dir(&into).unwrap();
+    let listings = [Ok(Vec::new()), Ok(vec![CUT_OFF.into()]), Err(std::io::Error::from_raw_os_error(5))];
+    let disk = OddDisk { listings: std::sync::Mutex::new(listings.into()), ..OddDisk::default() };
+    let gone = GoesAway(&into);
+    write_out(&disk, &found, &gone, (&into, false), &StopCheck::never()).unwrap_err();
+    assert!(disk.listings.lock().unwrap().is_empty());
+    assert!(into.join("a").is_file() && into.join(CUT_OFF).is_file(), "a part never looks like the whole");
+}
+
+#[test]
+fn an_export_leaves_another_one_alone_that_began_at_the_same_time() {
+    let lab = Lab::new("storage.s");
+    lab.write("a", b"one");
+    lab.sync();
+    // At its end or not, it was not there when the directory was looked at.
+    for there in [&["a", CUT_OFF][..], &[CUT_OFF], &["a"]] {
+        let into = lab.dir.path().join(format!("out-{}", there.concat()));
+        fs::create_dir(&into).unwrap();
+        there.iter().for_each(|name| fs::write(into.join(name), "another's").unwrap());
+        let disk = OddDisk { listings: std::sync::Mutex::new([Ok(Vec::new())].into()), ..OddDisk::default() };
+        let order = ExportOrder { sequence: 1, into: &into, owners: false };
+        export(&disk, &*lab.catalog, &lab.place(), &order, &StopCheck::never()).unwrap_err();
+        let left = fs::read_dir(&into).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
+        assert_eq!(left.collect::<Vec<_>>(), vec![b"another's".to_vec(); there.len()], "{there:?}");
+    }
 }
 
 #[test]

@@ -302,7 +302,7 @@ fn contents() -> PointContents {
         bytes: ByteCount::mib(6),
         files: 1,
     };
-    PointContents { point, manifest }
+    PointContents { point, manifest, data: ByteCount(0) }
 }
 
 #[tokio::test]
@@ -354,7 +354,7 @@ fn many(count: usize, bytes: &[u8]) -> PointContents {
     };
     let manifest = Manifest { entries: (0..count).map(entry).collect() };
     let point = Point { data_hash: manifest.data_hash(), ..found.point.clone() };
-    PointContents { point, manifest }
+    PointContents { point, manifest, ..found }
 }
 
 /// Each file's block has a head of its own beside its bytes.
@@ -380,4 +380,27 @@ async fn many_small_files_that_cannot_be_packed_come_all_the_same() {
     assert_eq!(std::fs::read_dir(&into).unwrap().count(), 600);
     assert_eq!(std::fs::read(into.join("00599")).unwrap(), noise);
     assert_eq!(server.seen().len(), 4, "two questions for 600 files");
+}
+
+#[tokio::test]
+async fn a_point_that_finds_no_room_here_is_not_begun() {
+    let server = Hostile::doing(move |_, seen| match seen.line.rsplit('/').next().unwrap() {
+        "points" => good([&contents().point]),
+        "3" => {
+            let mut large = serde_json::to_value(contents()).unwrap();
+            large["data"] = json!(1_u64 << 60);
+            good(large)
+        }
+        _ => bytes(&[]),
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let into = dir.path().join("out");
+    let west = region(&server.origin);
+    let error = within(SOON, west.export(&web(), &PointSelector::Sequence(3), &into)).await.unwrap_err();
+    let words = error.to_string();
+    let needed = format!("no_space: {} are needed", ByteCount(1 << 60));
+    assert!(words.contains(&needed) && words.contains("are free on"), "{words}");
+    assert!(matches!(error, PortError::Refused { .. }) && !into.exists());
+    assert_eq!(server.seen().len(), 2, "no bytes were asked for");
 }
