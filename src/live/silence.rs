@@ -15,8 +15,8 @@ use crate::model::units;
 /// The longest piece of an answer that is shown.
 const SHOWN: usize = 120;
 
-/// A request that brought no answer.
-pub(super) fn no_answer(origin: &str, error: &reqwest::Error, deadline: Duration) -> PortError {
+/// A request that brought no answer: within `deadline`, or on no connection within `connect`.
+pub(super) fn no_answer(origin: &str, error: &reqwest::Error, deadline: Duration, connect: Duration) -> PortError {
     let first: &(dyn Error + 'static) = error;
     let causes: Vec<_> = std::iter::successors(Some(first), |cause| (*cause).source()).collect();
     let kinds: Vec<io::ErrorKind> =
@@ -28,7 +28,7 @@ pub(super) fn no_answer(origin: &str, error: &reqwest::Error, deadline: Duration
         return unknown(reason, Some("check the region's api_endpoint and this machine's DNS"));
     }
     if error.is_timeout() {
-        return late(origin, deadline);
+        return late(origin, if error.is_connect() { connect.min(deadline) } else { deadline });
     }
     // Whoever sends an alert is there, whatever became of the connection after that.
     if innermost.contains("received fatal alert") {
@@ -56,9 +56,16 @@ pub(super) fn no_answer(origin: &str, error: &reqwest::Error, deadline: Duration
         None if !error.is_connect() && innermost.contains("connection closed") => {
             unreachable(format!("{origin} closed the connection without an answer"))
         }
-        None if innermost.contains("end of file before message length") => {
+        // Under TLS an end without a farewell is an error of its own.
+        None if innermost.contains("end of file before message length")
+            || !error.is_connect() && kinds.contains(&io::ErrorKind::UnexpectedEof) =>
+        {
             unreachable(format!("{origin} closed the connection in the middle of its answer"))
         }
+        None if origin.starts_with("https:") && innermost.contains("InvalidContentType") => unknown(
+            format!("no TLS connection to {origin}: what answers there speaks no TLS"),
+            Some("if it speaks plain HTTP, write the region's api_endpoint with http://"),
+        ),
         None if origin.starts_with("https:") && error.is_connect() => unknown(
             format!("no TLS connection to {origin}: {innermost}"),
             Some("check the region's certificate and the `ca` of its credentials"),

@@ -108,7 +108,7 @@ async fn whatever_answers_may_be_alive() {
             "something else",
         ),
         (serve(says("SSH-2.0-OpenSSH_9.2p1\r\n")), "did not answer in HTTP"),
-        (tls_to_plain, "no TLS connection"),
+        (tls_to_plain, "speaks no TLS"),
         ("http://name.invalid".to_owned(), "does not resolve"),
     ] {
         let (status, reason) = ask(&origin).await.unwrap_err();

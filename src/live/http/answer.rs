@@ -219,9 +219,16 @@ pub(super) fn said(client: &Client, status: StatusCode, body: &[u8], asked: Aske
 fn unclear(client: &Client, status: StatusCode, body: &[u8], asked: Asked) -> CallError {
     let mut error = silence::senseless(&client.origin, status, body, asked.wanted);
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
-        && let (PortError::Unreachable { help, .. }, Some(why)) = (&mut error, &client.credential.withheld)
+        && let PortError::Unreachable { help, .. } = &mut error
     {
-        *help = Some(why.clone());
+        match (&client.credential.withheld, &client.credential.token) {
+            (Some(why), _) => *help = Some(why.clone()),
+            (None, Some(_)) => {
+                let refused = format!("the token given for {} is not accepted", client.origin);
+                *help = Some(format!("{refused}; give one that the region's token file has"));
+            }
+            (None, None) => {}
+        }
     }
     // A proxy before a region that is being started says so.
     let passes =

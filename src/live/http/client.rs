@@ -218,7 +218,7 @@ impl Client {
         let deadline =
             if ask.body.bytes().len() >= BULK_BYTES { ask.deadline.max(self.deadlines.bulk) } else { ask.deadline };
         let lost = |error: reqwest::Error, asked: &Asked| {
-            CallError::lost(silence::no_answer(&self.origin, &error, deadline), asked)
+            CallError::lost(silence::no_answer(&self.origin, &error, deadline, self.deadlines.connect), asked)
         };
         let client = self.client().map_err(|error| CallError::unclear(error, None))?;
         let mut sent = client.request(ask.method.clone(), self.address(&ask.path)).header(REQUEST_ID, request);

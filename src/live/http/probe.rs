@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 
-use super::client::{Ask, Body, Repeat};
+use super::client::{Ask, Body, Client, Repeat};
 use super::region::HttpRegion;
 use crate::live::port::PortError;
 use crate::live::silence;
@@ -69,7 +69,10 @@ impl HttpRegion {
                 let complaint = (!status.is_success()).then(|| format!("{} answered {status}", self.client.origin));
                 Probe::Answered { latency, complaint }
             }
-            Err(error) => unanswered(silence::no_answer(&self.client.origin, &error, patience)),
+            Err(error) => {
+                let Client { origin, deadlines, .. } = &*self.client;
+                unanswered(silence::no_answer(origin, &error, patience, deadlines.connect))
+            }
         }
     }
 }

@@ -190,6 +190,7 @@ async fn a_failed_sync_says_why_in_the_regions_own_words() {
         source_stamp: None,
         needed: None,
         lost: None,
+        max_change: None,
         at: Timestamp::from_micros(0),
     };
     let error = serde_json::to_value(TransferError::Blocked(refusal.clone())).unwrap();

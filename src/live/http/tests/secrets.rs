@@ -54,7 +54,8 @@ async fn a_region_that_refuses_says_how_to_be_let_in() {
     ))
     .await;
     for (credential, words) in [
-        (with_token(), "credentials file"),
+        (with_token(), "is not accepted"),
+        (Credential::default(), "credentials file"),
         (Credential { withheld: Some("give --trust-origin".to_owned()), ..Credential::default() }, "--trust-origin"),
     ] {
         let error = region_with(&server.origin, credential).points(&web()).await.unwrap_err();
@@ -96,8 +97,8 @@ impl Authority {
     }
 }
 
-/// A server that answers over TLS as `region.example`, and lets in whom `clients` signed.
-async fn tls(authority: &Authority, clients: Option<&Authority>) -> SocketAddr {
+/// Accepts connections over TLS as `region.example`, of whom `clients` signed.
+fn acceptor(authority: &Authority, clients: Option<&Authority>) -> TlsAcceptor {
     let (certificate, key) = authority.signs("region.example");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
@@ -113,7 +114,12 @@ async fn tls(authority: &Authority, clients: Option<&Authority>) -> SocketAddr {
     };
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let config = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// A server that answers over TLS as `region.example`, and lets in whom `clients` signed.
+async fn tls(authority: &Authority, clients: Option<&Authority>) -> SocketAddr {
+    let acceptor = acceptor(authority, clients);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -179,4 +185,46 @@ async fn a_client_certificate_is_shown() {
     let PortError::Unreachable { status, reason, .. } = error else { panic!("another error") };
     assert!(reason.contains("refused the TLS connection: received fatal alert"), "{reason}");
     assert_eq!(status, RegionStatus::Unknown);
+}
+
+/// A server that says so much over TLS and is killed then.
+async fn killed(authority: &Authority, said: &'static [u8]) -> SocketAddr {
+    let acceptor = acceptor(authority, None);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            let Ok(mut connection) = acceptor.accept(connection).await else { continue };
+            let _ = connection.read(&mut [0; 4096]).await;
+            let _ = connection.write_all(said).await;
+            let _ = connection.flush().await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_peer_that_is_killed_under_tls_is_silent_as_any_other() {
+    let ours = Authority::new("ours");
+    for said in [&b""[..], b"HTTP/1.1 200 OK\r\ncontent-", b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{"] {
+        let connect = Some(killed(&ours, said).await);
+        let region =
+            region_with("https://region.example", Credential { ca: Some(ours.pem()), connect, ..with_token() });
+        let error = within(SOON, region.points(&web())).await.unwrap_err();
+        let PortError::Unreachable { status, reason, .. } = error else { panic!("another error") };
+        assert!(reason.contains("closed the connection in the middle of its answer"), "{reason}");
+        assert!(!reason.contains("docs.rs"), "{reason}");
+        assert_eq!(status, RegionStatus::Unreachable, "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn the_deadline_that_fired_is_told() {
+    // Takes connections and says nothing: the handshake never ends.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let origin = format!("https://{}", mute.local_addr().unwrap());
+    let short = Deadlines { connect: Duration::from_millis(150), call: Duration::from_secs(3), ..deadlines() };
+    let region = HttpRegion::new(west(), &origin, short, Credential::default(), world());
+    let error = within(SOON, region.points(&web())).await.unwrap_err();
+    assert!(error.to_string().contains(&format!("no answer from {origin} within 150ms")), "{error}");
 }
