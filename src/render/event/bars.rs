@@ -109,6 +109,10 @@ impl Bars {
             bar.reset();
             bar.set_message(lines::stage_word(stage));
             bar.set_prefix(text::padded(&running.name, 30));
+            // What had arrived before came at no speed: it is there before the rate is counted, and shown.
+            bar.set_style(waiting());
+            bar.update(|state| state.set_pos(done.0));
+            bar.reset_eta();
             bar.set_style(if total.is_some() { measured(&look) } else { waiting() });
         }
         if let Some(total) = total {
@@ -198,6 +202,28 @@ fn measured(look: &Look) -> ProgressStyle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::render::terminal::{ColorChoice, Streams, Terminal};
+    use crate::render::{Printer, Talk};
+
+    #[test]
+    fn what_had_arrived_before_is_no_speed() {
+        let streams = Streams {
+            input: Box::new(std::io::empty()),
+            output: Box::new(std::io::sink()),
+            error: Box::new(std::io::sink()),
+            terminal: Terminal::default(),
+        };
+        let printer = Arc::new(Printer::new(streams, ColorChoice::Auto, Talk::Normal).0);
+        let mut bars = Bars::on(ProgressDrawTarget::hidden(), printer, 1);
+        bars.start("s1", "vm.web".to_owned(), Kind::Sync);
+        for (stage, before) in [(Stage::Comparing, 0), (Stage::Copying, 600 << 10)] {
+            bars.progress("s1", stage, ByteCount::mib(before), Some(ByteCount::mib(1 << 20)));
+            std::thread::sleep(Duration::from_millis(30));
+            bars.progress("s1", stage, ByteCount::mib(before + 1), Some(ByteCount::mib(1 << 20)));
+            let rate = bars.running["s1"].bar.as_ref().unwrap().per_sec();
+            assert!(rate < 1e9, "{before}: {rate}");
+        }
+    }
 
     #[test]
     fn templates_parse() {
