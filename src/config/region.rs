@@ -106,6 +106,11 @@ pub struct RegionConfig {
 /// All that is wrong with it.
 pub fn load(path: &Path) -> Result<RegionConfig, Problems> {
     let mut report = Report::default();
+    if std::fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        let missing = Problem::new("config::missing", format!("`{}` does not exist", path.display()));
+        report.add_unread(missing.help("check the path; what a server needs can be said by its options too"));
+        return report.into_problems().map_or_else(|| Ok(RegionConfig::default()), Err);
+    }
     let config = take(&mut report, path).map(|file| read(&mut report, file, path.parent().unwrap_or(Path::new(""))));
     match report.into_problems() {
         Some(problems) => Err(problems),

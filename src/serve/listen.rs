@@ -97,10 +97,19 @@ impl Server {
         let certificates = options.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         let access = Access::new(options.token_file.as_deref(), certificates)?;
         let tls = options.tls.clone().map(Tls::new).transpose()?.map(Arc::new);
+        if std::fs::metadata(&options.data_dir).is_ok_and(|there| !there.is_dir()) {
+            return Err(ServeError::File {
+                what: "--data-dir",
+                path: options.data_dir.clone(),
+                detail: "is not a directory".to_owned(),
+                help: "name the region's directory; one that is not there yet is made".to_owned(),
+            });
+        }
+        // First of all that may fail: an address that is taken leaves nothing behind.
+        let listener = TcpListener::bind(addresses.as_slice()).await.map_err(listening)?;
         region.hold().await.map_err(ServeError::Region)?;
         // Nobody else has the region, and no restore is under way here yet.
         region.clear_restores(None).await.map_err(ServeError::Region)?;
-        let listener = TcpListener::bind(addresses.as_slice()).await.map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
         let origin = format!("{}://{address}", if tls.is_some() { "https" } else { "http" });
         let clock = &world.clock;

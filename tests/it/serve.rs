@@ -117,7 +117,22 @@ fn a_directory_has_one_program_at_a_time() {
     world.run(["apply", "--auto-approve"]).exits(1).says(&["in use by", "`debvisor-region serve --region a"]);
     drop(served);
     world.run(["apply", "--auto-approve"]).exits(0);
-    world.run(["serve", "--region", "b", "--data-dir", "a"]).exits(1).says(&["belongs to region a, not to b"]);
+    let other = ["serve", "--region", "b", "--data-dir", "a", "--listen", "127.0.0.1:0"];
+    world.run(other).exits(1).says(&["belongs to region a, not to b"]);
+}
+
+#[test]
+fn what_keeps_a_server_from_beginning_leaves_nothing_behind() {
+    let world = World::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    world.run(["serve", "--region", "a", "--data-dir", "a", "--listen", &listen]).exits(1).says(&[&listen, "or 0 for"]);
+    assert!(!world.path("a").exists());
+    world.write("file", "x");
+    let file = ["serve", "--region", "a", "--data-dir", "file", "--listen", "127.0.0.1:0"];
+    world.run(file).exits(1).says(&["--data-dir", "file: is not a directory"]);
+    let missing = world.run(["serve", "--config", "none.toml"]).exits(1).says(&["`none.toml` does not exist"]);
+    assert!(!missing.stderr.contains("init"), "{}", missing.stderr);
 }
 
 #[test]
