@@ -556,6 +556,9 @@ fn regions_are_shown_and_only_those_that_there_are() {
     assert_eq!(json(&["region", "stats", "a"])["resources_primary"], 1);
     let global = json(&["global"]);
     assert_eq!((&global["total_regions"], &global["healthy_regions"]), (&2.into(), &1.into()), "{global}");
+    assert_eq!(global["answering_regions"], 1, "{global}");
+    let replicas = &json(&["replication", "list"])[0]["replicas"];
+    assert_eq!((&replicas["b"]["status"], &replicas["b"]["points"]), (&"unknown".into(), &serde_json::Value::Null));
     for args in [&["region", "show", "c"][..], &["region", "health-check", "c"], &["region", "stats", "c"]] {
         let (exit, output, error) = run(&[args, &["--topology", &topology]].concat());
         assert_eq!((exit, output), (code(1), String::new()), "{args:?}");
@@ -580,6 +583,26 @@ fn a_regions_answer_is_shown_at_the_line_that_asked() {
     let (exit, _, error) = run(&["replication", "points", "wbe", "--topology", &topology]);
     assert_eq!(exit, code(1));
     assert!(error.contains("Did you mean `web`?"), "{error}");
+}
+
+#[test]
+fn points_are_listed_of_the_regions_that_answer_and_a_silent_one_is_marked() {
+    let (dir, topology) = small_world();
+    assert_eq!(run(&["apply", "--topology", &topology, "--auto-approve"]).0, code(0));
+    std::fs::rename(dir.path().join("b"), dir.path().join("away")).unwrap();
+    let (exit, output, error) = run(&["replication", "points", "web", "--topology", &topology, "--format", "json"]);
+    assert_eq!((exit, error), (code(0), String::new()));
+    let listed: serde_json::Value = serde_json::from_str(&output).unwrap();
+    let [silent] = listed.as_array().unwrap().as_slice() else { panic!("{listed}") };
+    assert_eq!((&silent["region_id"], &silent["sequence"]), (&"b".into(), &serde_json::Value::Null));
+    assert!(silent["error"].as_str().unwrap().contains("/b"), "{silent}");
+    let (exit, output, error) = run(&["replication", "points", "web", "--topology", &topology]);
+    assert_eq!((exit, error), (code(0), String::new()));
+    assert!(output.contains("a\n  no point yet\n") && output.contains("b\n  its points are not known: "), "{output}");
+
+    std::fs::rename(dir.path().join("a"), dir.path().join("gone")).unwrap();
+    let (exit, output, error) = run(&["replication", "points", "web", "--topology", &topology]);
+    assert_eq!((exit, output), (code(1), String::new()), "{error}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::compare::compare;
 use super::error::FleetError;
 use super::options::{Desired, PlanOptions, Settings};
-use super::report::{Planned, ReplicaVerification, Verification};
+use super::report::{Planned, PointsAt, ReplicaVerification, Verification};
 use super::road::Sight;
 use super::status::{
     GlobalStatistics, LastRun, RegionState, RegionStatistics, ReplicationStatus, StateView, StatusReport, Trouble,
@@ -225,29 +225,37 @@ impl MultiRegionManager {
         })
     }
 
-    /// A resource's recovery points at one region, or at every replica's: newest first, set-aside ones last. A
-    /// region that keeps none has an empty list.
+    /// A resource's recovery points at one region, or at every replica's. A region that keeps none has an empty list,
+    /// and one that does not answer its reason, as long as another one answers.
     ///
     /// # Errors
-    /// Ids that are not declared; a region that does not answer.
-    pub async fn points(
-        &self,
-        resource: &ResourceId,
-        region: Option<&RegionId>,
-    ) -> Result<Vec<(RegionId, Vec<Point>)>, FleetError> {
+    /// Ids that are not declared; where no region answers, the first one's error.
+    pub async fn points(&self, resource: &ResourceId, region: Option<&RegionId>) -> Result<Vec<PointsAt>, FleetError> {
         let (key, spec) = self.declared_resource(resource)?;
-        let mut listed = Vec::new();
-        for region in self.places(spec, region)? {
-            let points = match self.open_one(&region)?.points(&key).await {
-                Ok(points) => points,
-                Err(PortError::NotFound(_)) => Vec::new(),
-                Err(source) => {
-                    return Err(FleetError::Region { region, address: key.into(), source: Box::new(source) });
-                }
-            };
-            listed.push((region, points));
+        let asked = self.places(spec, region)?.into_iter().map(|region| {
+            let key = &key;
+            async move { (self.points_at(key, &region).await, region) }
+        });
+        let told = join_all(asked).await;
+        let any = told.iter().any(|(points, _)| points.is_ok());
+        let listed = told.into_iter().map(|(points, region_id)| match points {
+            Err(FleetError::Region { source, .. }) if any => Ok(PointsAt { region_id, points: Err(*source) }),
+            points => points.map(|points| PointsAt { region_id, points: Ok(points) }),
+        });
+        listed.collect()
+    }
+
+    /// A resource's recovery points at one region.
+    pub(super) async fn points_at(&self, key: &ResourceKey, region: &RegionId) -> Result<Vec<Point>, FleetError> {
+        match self.open_one(region)?.points(key).await {
+            Ok(points) => Ok(points),
+            Err(PortError::NotFound(_)) => Ok(Vec::new()),
+            Err(source) => Err(FleetError::Region {
+                region: region.clone(),
+                address: key.clone().into(),
+                source: Box::new(source),
+            }),
         }
-        Ok(listed)
     }
 
     /// Reads every byte of the holder's files and of one replica's (or of all replicas') and compares them, file by
@@ -340,10 +348,10 @@ impl MultiRegionManager {
         region: Option<&RegionId>,
         point: &PointSelector,
     ) -> Result<RegionId, FleetError> {
-        let (_, spec) = self.declared_resource(resource)?;
+        let (key, spec) = self.declared_resource(resource)?;
         if let Some(region) = region {
-            let points = self.points(resource, Some(region)).await?;
-            if points.iter().flat_map(|(_, points)| points).any(|found| selects(point, found)) {
+            self.declared_region(region)?;
+            if self.points_at(&key, region).await?.iter().any(|found| selects(point, found)) {
                 return Ok(region.clone());
             }
         }
@@ -351,11 +359,11 @@ impl MultiRegionManager {
         let mut listed = Vec::new();
         let mut silent = Vec::new();
         for place in self.places(spec, None)? {
-            match self.points(resource, Some(&place)).await {
+            match self.points_at(&key, &place).await {
                 Ok(points) => {
-                    let found = points.iter().flat_map(|(_, points)| points).find(|found| selects(point, found));
-                    having.extend(found.map(|found| (found.verified_at, place)));
-                    listed.extend(points);
+                    let found = points.iter().find(|found| selects(point, found));
+                    having.extend(found.map(|found| (found.verified_at, place.clone())));
+                    listed.push((place, points));
                 }
                 Err(error) => silent.push(format!("{place}: {error}")),
             }

@@ -74,11 +74,11 @@ impl MultiRegionManager {
     ) -> Result<RunId, FleetError> {
         let (key, _) = self.declared_resource(resource)?;
         self.declared_region(region)?;
-        let mut listed = self.points(resource, Some(region)).await?;
-        listed.iter_mut().for_each(|(_, points)| points.retain(|point| point.state == PointState::SetAside));
-        let mut names = listed.iter().flat_map(|(_, points)| points).filter_map(|point| point.name.as_deref());
-        if !names.any(|there| there == name) {
-            let none = listed.iter().all(|(_, points)| points.is_empty());
+        let mut aside = self.points_at(&key, region).await?;
+        aside.retain(|point| point.state == PointState::SetAside);
+        if !aside.iter().any(|point| point.name.as_deref() == Some(name)) {
+            let none = aside.is_empty();
+            let listed = [(region.clone(), aside)];
             return Err(FleetError::Unfit {
                 reason: format!("{region} has nothing of {resource} set aside as `{name}`"),
                 help: Some(if none { "there is nothing set aside".to_owned() } else { there_are(&listed, &[]) }),

@@ -46,14 +46,13 @@ pub(super) fn metrics(view: View<'_>, plan: &Plan, report: &RunReport) -> Metric
     };
     for (key, spec) in &view.topology.resources {
         for (region, replica) in view.resource(key, spec).replicas {
-            let known = view.observed.snapshot(&region).is_some();
             let (last_sync_bytes, last_sync_duration) = last_sync(report, key, &region).unzip();
             let sync = SyncMetrics {
                 lag: replica.lag,
                 max_lag: Some(replica.promise),
                 last_sync_bytes,
                 last_sync_duration,
-                points: known.then(|| u64::from(replica.points)),
+                points: replica.points.map(u64::from),
             };
             metrics.syncs.insert((key.clone(), region), sync);
         }

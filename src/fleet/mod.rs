@@ -30,7 +30,7 @@ pub use options::{
     Allowed, Desired, OnLocked, PlanOptions, ReconcileOptions, Review, SavedOptions, Settings, Verdict, Watch,
 };
 pub use report::{
-    ChangeOutcome, Counts, ExitClass, FileComparison, Planned, Rebuilt, ReplicaVerification, Restored, Round,
+    ChangeOutcome, Counts, ExitClass, FileComparison, Planned, PointsAt, Rebuilt, ReplicaVerification, Restored, Round,
     RunReport, Side, Skipped, SyncReport, Verification,
 };
 pub use status::{

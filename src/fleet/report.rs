@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::execute::outcome::ChangeOutcome;
 use crate::execute::outcome::{Executed, Tally};
-use crate::live::port::{ContentCheck, FileVerdict};
+use crate::live::port::{ContentCheck, FileVerdict, PortError};
 use crate::model::observed::Observed;
 use crate::model::point::Point;
 use crate::model::recorded::Recorded;
@@ -187,6 +187,15 @@ pub struct FileComparison {
     pub source: Side,
     /// The replica's.
     pub target: Side,
+}
+
+/// A resource's recovery points at one region.
+#[derive(Debug, Clone)]
+pub struct PointsAt {
+    /// The region.
+    pub region_id: RegionId,
+    /// Newest first, set-aside ones last; why it does not tell, where others do.
+    pub points: Result<Vec<Point>, PortError>,
 }
 
 /// A replica that was read byte by byte and compared with its source.

@@ -130,6 +130,8 @@ impl From<&RegionState> for RegionStatistics {
 pub struct GlobalStatistics {
     /// How many regions there are.
     pub total_regions: u32,
+    /// How many of them answered: what is counted below is theirs.
+    pub answering_regions: u32,
     /// How many are healthy.
     pub healthy_regions: u32,
     /// How many answer slowly.
@@ -167,6 +169,7 @@ impl GlobalStatistics {
         let capacity_vms = sum(&mut answering().map(|(_, capacity)| capacity));
         Self {
             total_regions: u32::try_from(regions.len()).unwrap_or(u32::MAX),
+            answering_regions: u32::try_from(answering().count()).unwrap_or(u32::MAX),
             healthy_regions: with(RegionStatus::Healthy),
             degraded_regions: with(RegionStatus::Degraded),
             unreachable_regions: with(RegionStatus::Unreachable),
@@ -226,8 +229,8 @@ pub struct ReplicaState {
     #[serde(with = "units::duration")]
     #[schemars(with = "units::DurationText")]
     pub promise: Duration,
-    /// How many points it can give back.
-    pub points: u32,
+    /// How many points it can give back; none where its region does not answer.
+    pub points: Option<u32>,
     /// How many copies were set aside.
     pub set_aside: u32,
 }

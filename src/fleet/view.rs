@@ -147,7 +147,7 @@ impl View<'_> {
                 verified_at: None,
                 lag: None,
                 promise,
-                points: 0,
+                points: None,
                 set_aside: 0,
             };
         };
@@ -164,7 +164,7 @@ impl View<'_> {
             verified_at: newest.map(|newest| newest.point.verified_at),
             lag,
             promise,
-            points: replica.points,
+            points: Some(replica.points),
             set_aside: replica.set_aside + snapshot.replaced.get(key).copied().unwrap_or(0),
         }
     }

@@ -5,21 +5,29 @@ use super::paint::{Glyph, Tone};
 use super::table::{Cell, Column, Table};
 use super::terminal::Look;
 use super::text::count;
-use crate::fleet::{ReplicaVerification, Restored, Side, Verification};
+use crate::fleet::{PointsAt, ReplicaVerification, Restored, Side, Verification};
 use crate::live::port::FileVerdict;
 use crate::model::point::{Point, PointState};
 use crate::model::{RegionId, ResourceId, Timestamp};
 
 /// Every region's points of one resource, newest first.
-pub fn points(regions: &[(RegionId, Vec<Point>)], now: Timestamp, look: &Look) -> String {
+pub fn points(regions: &[PointsAt], now: Timestamp, look: &Look) -> String {
     let mut out = String::new();
     // The holder is asked too, and has points only after a failover.
-    let any = regions.iter().any(|(_, points)| !points.is_empty());
-    for (region, points) in regions.iter().filter(|(_, points)| !any || !points.is_empty()) {
+    let has = |points: &[Point]| !points.is_empty();
+    let any = regions.iter().any(|at| at.points.as_deref().is_ok_and(has));
+    for PointsAt { region_id, points } in regions.iter().filter(|at| !any || at.points.as_deref().map_or(true, has)) {
         if !out.is_empty() {
             out.push('\n');
         }
-        out.push_str(&format!("{}\n", look.paint(Tone::Strong, region.as_str())));
+        out.push_str(&format!("{}\n", look.paint(Tone::Strong, region_id.as_str())));
+        let points = match points {
+            Ok(points) => points,
+            Err(error) => {
+                out.push_str(&look.wrapped(2, &format!("its points are not known: {error}")));
+                continue;
+            }
+        };
         if points.is_empty() {
             out.push_str(&format!("  {}\n", look.paint(Tone::Faint, "no point yet")));
             continue;

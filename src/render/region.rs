@@ -175,6 +175,7 @@ pub fn statistics(stats: &RegionStatistics, now: Timestamp, look: &Look) -> Stri
 pub fn global(stats: &GlobalStatistics, look: &Look) -> String {
     let GlobalStatistics {
         total_regions,
+        answering_regions,
         healthy_regions,
         degraded_regions,
         unreachable_regions,
@@ -198,6 +199,11 @@ pub fn global(stats: &GlobalStatistics, look: &Look) -> String {
         look,
         [
             ("regions", Some(number(*total_regions))),
+            (
+                "answered",
+                (answering_regions < total_regions)
+                    .then(|| format!("{} of {}", number(*answering_regions), number(*total_regions))),
+            ),
             ("healthy", Some(number(*healthy_regions))),
             ("degraded", some(*degraded_regions)),
             ("unreachable", some(*unreachable_regions)),

@@ -303,9 +303,10 @@ fn replica_table(rows: &[(&ReplicationStatus, &RegionId, &ReplicaState)], detail
     .indented(2);
     for (resource, region, replica) in rows {
         let (word, tone) = health(replica.status);
-        let points = match replica.set_aside {
-            0 => replica.points.to_string(),
-            aside => format!("{} + {aside} aside", replica.points),
+        let points = match (replica.points, replica.set_aside) {
+            (None, _) => String::new(),
+            (Some(points), 0) => points.to_string(),
+            (Some(points), aside) => format!("{points} + {aside} aside"),
         };
         table.row([
             Cell::from(key(resource).to_string()),

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{Look, golden, history, memory, points, region as regions, status};
-use crate::fleet::{GlobalStatistics, RegionState, RegionStatistics, StatusReport, Verification};
+use crate::fleet::{GlobalStatistics, PointsAt, RegionState, RegionStatistics, StatusReport, Verification};
+use crate::live::port::PortError;
+use crate::model::observed::RegionStatus;
 use crate::model::point::Point;
 use crate::model::{RegionId, Timestamp};
 use crate::state::HistoryEntry;
@@ -43,7 +45,7 @@ fn replica(health: &str, lag: Option<&str>, detail: Option<&str>) -> Value {
     json!({
         "status": health, "detail": detail, "replica_id": "x", "sequence": lag.map(|_| 12),
         "verified_at": lag.map(|_| "2026-11-22T11:58:00Z"), "lag": lag, "promise": "15m",
-        "points": u32::from(lag.is_some()) * 12, "set_aside": u32::from(health == "damaged")
+        "points": (health != "unknown").then_some(u32::from(lag.is_some()) * 12), "set_aside": u32::from(health == "damaged")
     })
 }
 
@@ -201,7 +203,7 @@ fn golden_points() {
             "bytes": 42_949_672_960_u64, "files": 3
         })
     };
-    let listed: Vec<(RegionId, Vec<Point>)> = serde_json::from_value(json!([
+    let told: Vec<(RegionId, Vec<Point>)> = serde_json::from_value(json!([
         [
             "us-west-1",
             [point(13, None, "complete"), point(12, None, "damaged"), point(11, Some("modified-11"), "set_aside")]
@@ -209,6 +211,11 @@ fn golden_points() {
         ["us-east-1", []]
     ]))
     .unwrap();
+    let mut listed: Vec<PointsAt> =
+        told.into_iter().map(|(region_id, points)| PointsAt { region_id, points: Ok(points) }).collect();
+    let reason = "https://eu-west-1:5000: connection refused (GET resources/vm/web-vm-1/points)".to_owned();
+    let silent = PortError::Unreachable { status: RegionStatus::Unreachable, reason, help: None };
+    listed.push(PointsAt { region_id: "eu-west-1".parse().unwrap(), points: Err(silent) });
     let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
     widths("points", |look| points::points(&listed, now, look));
 }

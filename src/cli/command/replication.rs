@@ -10,6 +10,7 @@ use super::super::error::CliError;
 use super::super::exit::Exit;
 use super::super::finish;
 use super::super::session::Session;
+use crate::fleet::PointsAt;
 use crate::live::port::PointSelector;
 use crate::model::point::Point;
 use crate::model::{RegionId, ResourceId};
@@ -123,6 +124,8 @@ impl Sync {
 }
 
 /// List a resource's recovery points
+///
+/// A region that does not answer is listed with its reason, as long as another one answers.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   debvisor-region replication points web-vm-1
@@ -136,22 +139,32 @@ pub(crate) struct Points {
     region: Option<RegionId>,
 }
 
-/// A point and where it is kept.
+/// A point and where it is kept, or why a region does not tell its points.
 #[derive(Serialize)]
-struct Kept<'a> {
-    region_id: &'a RegionId,
-    #[serde(flatten)]
-    point: &'a Point,
+#[serde(untagged)]
+enum Kept<'a> {
+    Here {
+        region_id: &'a RegionId,
+        #[serde(flatten)]
+        point: &'a Point,
+    },
+    Untold {
+        region_id: &'a RegionId,
+        error: String,
+    },
 }
 
 impl Points {
     async fn run(self, session: &Session) -> Result<Exit, CliError> {
         let Self { id, region } = self;
         let found = session.fleet()?.points(&id, region.as_ref()).await?;
-        let kept: Vec<Kept<'_>> = found
-            .iter()
-            .flat_map(|(region_id, points)| points.iter().map(move |point| Kept { region_id, point }))
-            .collect();
+        let mut kept = Vec::new();
+        for PointsAt { region_id, points } in &found {
+            match points {
+                Ok(points) => kept.extend(points.iter().map(|point| Kept::Here { region_id, point })),
+                Err(error) => kept.push(Kept::Untold { region_id, error: error.to_string() }),
+            }
+        }
         session.print(&kept, |look| points::points(&found, session.world.clock.now(), look))?;
         Ok(Exit::Done)
     }

@@ -540,8 +540,9 @@ async fn points_are_listed_exported_verified_and_restored() {
     place.write("east", "web", "disk.raw", &noise(9, 600_000));
     place.apply().await;
     let points = fleet.points(&web, Some(&id("west"))).await.unwrap();
-    assert_eq!(points[0].1.len(), 2);
-    let old = PointSelector::Sequence(points[0].1[1].sequence);
+    let points = points[0].points.as_ref().unwrap();
+    assert_eq!(points.len(), 2);
+    let old = PointSelector::Sequence(points[1].sequence);
     let (from, _) = fleet.export(&web, None, &old, &place.path("out"), &CancellationToken::new()).await.unwrap();
     assert_eq!(from, id("west"));
     assert_eq!(tree(&place.path("out")), before);
@@ -633,7 +634,8 @@ async fn reconcile_copies_what_is_due_and_status_tells_what_is_late() {
     assert!(metrics.contains(r#"last_sync_bytes{resource="db",type="vm",target="west"} 0.0"#), "{metrics}");
     let status = place.fleet_later(minutes(20)).status().await.unwrap();
     assert!(status.troubles.is_empty(), "seen unchanged since: {:#?}", status.troubles);
-    assert!(place.fleet().points(&"db".parse().unwrap(), None).await.unwrap()[0].1.len() == 1, "no new point");
+    let points = place.fleet().points(&"db".parse().unwrap(), None).await.unwrap();
+    assert_eq!(points[0].points.as_ref().unwrap().len(), 1, "no new point");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -687,13 +689,13 @@ async fn a_set_aside_copy_is_kept_until_it_is_discarded() {
     assert!(report.outcomes[0].message.as_ref().unwrap().contains("kept as"), "{:?}", report.outcomes[0].message);
     place.assert_equal("web");
     let (fleet, web, west) = (place.fleet(), "web".parse().unwrap(), id("west"));
-    let points = fleet.points(&web, Some(&west)).await.unwrap().remove(0).1;
+    let points = fleet.points(&web, Some(&west)).await.unwrap().remove(0).points.unwrap();
     let name = points.last().unwrap().name.clone().unwrap();
     let named = PointSelector::Name(name.clone());
     fleet.export(&web, None, &named, &place.path("out"), &CancellationToken::new()).await.unwrap();
     assert_eq!(tree(&place.path("out"))["disk.raw"], noise(7, 600_000));
     place.fleet().discard(&web, &west, &name, &quiet()).await.unwrap();
-    let left = place.fleet().points(&web, Some(&west)).await.unwrap().remove(0).1;
+    let left = place.fleet().points(&web, Some(&west)).await.unwrap().remove(0).points.unwrap();
     assert_eq!(left.len(), points.len() - 1);
     let unknown = place.fleet().discard(&web, &west, &name, &quiet()).await.unwrap_err();
     assert_eq!(unknown.code(), 1);
