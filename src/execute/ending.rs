@@ -173,7 +173,8 @@ mod tests {
         let change = |address: &str| Change { address: address.parse().unwrap(), ..copy() };
         let help = |address: &str, reason, lost| {
             let at = Timestamp::from_micros(0);
-            let refusal = Refusal { reason, detail: "it is".to_owned(), source_stamp: None, needed: None, lost, at };
+            let detail = "it is".to_owned();
+            let refusal = Refusal { reason, detail, source_stamp: None, needed: None, lost, max_change: None, at };
             let end =
                 Err(SyncFailure { error: TransferError::Blocked(refusal), bytes: ByteCount(0), notes: Vec::new() });
             let outcome = copy_outcome(&change(address), &end);

@@ -10,7 +10,7 @@ use super::digest::Digest;
 use super::id::RegionId;
 use super::region::Epoch;
 use super::time::Timestamp;
-use super::units::ByteCount;
+use super::units::{ByteCount, Percent};
 
 /// Which of a resource's points.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -192,6 +192,9 @@ pub struct Refusal {
     /// What of the last point the source has lost; none: nothing, or that is not the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<Loss>,
+    /// The share that may change at once, where more than that did; one that was raised since is asked anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_change: Option<Percent>,
     /// When.
     pub at: Timestamp,
 }

@@ -359,6 +359,7 @@ impl SettingAside<'_> {
                 source_stamp: None,
                 needed: Some(needed),
                 lost: None,
+                max_change: None,
                 at: self.now,
             }));
         }

@@ -117,7 +117,7 @@ pub enum TransferError {
 impl TransferError {
     /// A refusal for `reason`, in words.
     pub const fn blocked(reason: BlockReason, detail: String, source_stamp: Option<Digest>, at: Timestamp) -> Self {
-        Self::Blocked(Refusal { reason, detail, source_stamp, needed: None, lost: None, at })
+        Self::Blocked(Refusal { reason, detail, source_stamp, needed: None, lost: None, max_change: None, at })
     }
 }
 

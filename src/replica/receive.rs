@@ -178,7 +178,15 @@ impl Receive {
             stop: &stop,
         };
         let set_aside = aside.run(&mut record, base, kept, &findings).map_err(|error| match error {
-            TransferError::Blocked(Refusal { reason, detail, source_stamp: _, needed, lost: _, at: _ }) => {
+            TransferError::Blocked(Refusal {
+                reason,
+                detail,
+                source_stamp: _,
+                needed,
+                lost: _,
+                max_change: _,
+                at: _,
+            }) => {
                 let figure = needed.map_or(Figure::None, Figure::Needed);
                 refusing.refuse(reason, detail, figure)
             }
@@ -307,7 +315,7 @@ impl Receive {
             && self.base.is_some()
             && let Some(detail) = suspicion::judge_change(ByteCount(sum.replaced), held, self.rules.max_change)
         {
-            return Err(self.refusing().refuse(BlockReason::Suspicious, detail, Figure::None));
+            return Err(self.refusing().refuse(BlockReason::Suspicious, detail, Figure::Limit(self.rules.max_change)));
         }
         let needed = sum.wanted + sum.undo + sum.grown;
         let needed = with_tables(needed);

@@ -3,6 +3,7 @@
 use super::catalog::{Catalog, CatalogChange};
 use super::port::{BLOCK_BYTES, Reading, TransferError};
 use crate::model::point::{BlockReason, Loss, Refusal};
+use crate::model::units::Percent;
 use crate::model::{ByteCount, ResourceKey, World};
 
 /// What a refusal says beside its reason and its words.
@@ -13,6 +14,8 @@ pub(super) enum Figure {
     Needed(ByteCount),
     /// How much of the source is lost.
     Lost(Loss),
+    /// The share that may change at once.
+    Limit(Percent),
 }
 
 /// Who refuses what.
@@ -48,12 +51,14 @@ impl Refusing<'_> {
     }
 
     fn refusal(&self, reason: BlockReason, detail: String, figure: Figure) -> Refusal {
-        let (needed, lost) = match figure {
-            Figure::None => (None, None),
-            Figure::Needed(bytes) => (Some(bytes), None),
-            Figure::Lost(lost) => (None, Some(lost)),
+        let (needed, lost, max_change) = match figure {
+            Figure::None => (None, None, None),
+            Figure::Needed(bytes) => (Some(bytes), None, None),
+            Figure::Lost(lost) => (None, Some(lost), None),
+            Figure::Limit(share) => (None, None, Some(share)),
         };
-        Refusal { reason, detail, source_stamp: self.reading.stamp, needed, lost, at: self.world.clock.now() }
+        let at = self.world.clock.now();
+        Refusal { reason, detail, source_stamp: self.reading.stamp, needed, lost, max_change, at }
     }
 
     fn record(&self, refusal: &Refusal) -> Result<(), TransferError> {

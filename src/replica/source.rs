@@ -140,6 +140,7 @@ impl LocalSource {
                 source_stamp: Some(before.stamp()),
                 needed: None,
                 lost: Some(Loss::Everything),
+                max_change: None,
                 at: read_at,
             }));
         }

@@ -95,6 +95,7 @@ fn of_resource(draft: &mut Draft<'_>, known: &KnownResource<'_>, holder: &Holder
             content,
             replica,
             free: at_target.free,
+            max_change: spec.max_change,
             accepted: view.input.options.accept_change.contains(*key),
             due: reconciles.then_some((view.input.now, pair.sync_interval)),
         };

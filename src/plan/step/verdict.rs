@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::point::{BlockReason, Content, NewestPoint, Outline, Refusal, Replica};
+use crate::model::units::Percent;
 use crate::model::{ByteCount, RegionId, ResourceKey, Timestamp};
 use crate::plan::document::Action;
 use crate::plan::remedy::{self, put_back};
@@ -23,6 +24,8 @@ pub(crate) struct Case<'a> {
     pub(crate) replica: Option<&'a Replica>,
     /// Room left at the target.
     pub(crate) free: ByteCount,
+    /// The share that may change at once, as it is declared.
+    pub(crate) max_change: Percent,
     /// A person has accepted whatever changed.
     pub(crate) accepted: bool,
     /// Only what is due by this interval; none: whatever changed.
@@ -120,6 +123,10 @@ fn last_refusal<'a>(case: &Case<'a>) -> Option<&'a Refusal> {
 /// What the target refused of these same files, having compared their blocks.
 fn refused_before(case: &Case<'_>, content: &Content) -> Option<(BlockReason, String)> {
     let refusal = last_refusal(case).filter(|refusal| refusal.source_stamp == Some(content.stamp))?;
+    // More may change by now: the target judges the same files by that.
+    if refusal.max_change.is_some_and(|refused| refused < case.max_change) {
+        return None;
+    }
     match refusal.reason {
         BlockReason::Suspicious | BlockReason::Shrunk => Some((refusal.reason, refusal.detail.clone())),
         // Asked again: these pass by themselves, or the target judges them anew.

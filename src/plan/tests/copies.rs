@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::world::*;
 use crate::model::point::{BlockReason, FileRefusal, PointKind, Refusal};
+use crate::model::units::Percent;
 use crate::model::{Address, ByteCount, Digest};
 use crate::plan::Allow;
 use crate::plan::document::{Mode, Plan};
@@ -15,7 +16,7 @@ fn blocked(plan: &Plan) -> Vec<(String, &'static str)> {
 
 fn refusal(reason: BlockReason, stamp: Option<Digest>, needed: Option<ByteCount>) -> Refusal {
     let at = "2026-01-31T11:00:00Z".parse().unwrap();
-    Refusal { reason, detail: "6 MiB differ".to_owned(), source_stamp: stamp, needed, lost: None, at }
+    Refusal { reason, detail: "6 MiB differ".to_owned(), source_stamp: stamp, needed, lost: None, max_change: None, at }
 }
 
 #[test]
@@ -119,6 +120,22 @@ fn refusals_of_the_same_files_stand_and_others_are_tried_again() {
     world.replica("b", "vm.web-1").refusal = Some(refusal(BlockReason::Suspicious, Some(stamp), None));
     world.options.accept_change.insert(key("vm.web-1"));
     assert_eq!(blocked(&world.plan()), []);
+}
+
+#[test]
+fn a_change_that_was_more_than_allowed_is_tried_again_where_more_is_allowed() {
+    let mut world = World::settled();
+    world.write_files("a", "vm.web-1", 2);
+    let stamp = content(2).stamp;
+    let mut blocked_at = |refused: Option<u8>, declared: u8| {
+        let refusal = refusal(BlockReason::Suspicious, Some(stamp), None);
+        world.replica("b", "vm.web-1").refusal = Some(Refusal { max_change: refused.map(Percent), ..refusal });
+        world.topology.resources.get_mut(&key("vm.web-1")).unwrap().max_change = Percent(declared);
+        blocked(&world.plan()).iter().any(|(at, _)| at == "vm.web-1@b")
+    };
+    assert!(blocked_at(Some(50), 50) && blocked_at(Some(50), 40), "no more is allowed");
+    assert!(!blocked_at(Some(50), 51), "more is allowed");
+    assert!(blocked_at(None, 100), "another reason than the limit");
 }
 
 #[test]

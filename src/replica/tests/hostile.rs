@@ -185,6 +185,7 @@ fn a_lost_disk_and_a_rewritten_one_are_suspicious_until_accepted() {
     lab.sync();
     lab.write("disk.raw", &noise(9, GROUP + 3 * BLOCK));
     assert_eq!(blocked(&lab), Some(BlockReason::Suspicious));
+    assert_eq!(lab.record().refusal.unwrap().max_change, Some(Percent(50)), "the limit that it was judged by");
     assert_eq!(lab.newest(), Some(2));
     accept(&lab);
     lab.remove("disk.raw");
