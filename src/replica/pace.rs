@@ -1,8 +1,8 @@
 //! How fast the blocks of a pair of regions travel: one pace for all syncs between the two that run at once.
 //!
 //! It owns the books: what has been paid for, and when the next bytes may go. Whoever sends pays before it asks, in
-//! the order of asking, for what the blocks will probably weigh on the wire, and settles once it has seen what they did
-//! weigh: how well they are compressed is known only then. Rate limiters of the usual kind count units that cannot be
+//! the order of asking, for what the blocks or hashes will probably weigh on the wire, and settles once it has seen what
+//! they did weigh: how well they are compressed is known only then. Rate limiters of the usual kind count units that cannot be
 //! given back, which would hold compressible blocks down to a fraction of the limit.
 //!
 //! Invariants: over any time, no more is begun than the limit allows in it, plus the credit of a moment and one portion; guesses
@@ -81,12 +81,12 @@ impl Books {
         ((bytes / BLOCK_BYTES as f64) as usize).max(1)
     }
 
-    /// Pays, or says in how many seconds that can be done.
-    fn pay(&mut self, now: f64, blocks: u64) -> Result<Paid, f64> {
+    /// Pays for bytes of blocks and for bytes of what weighs what it is, or says in how many seconds that can be done.
+    fn pay(&mut self, now: f64, blocks: u64, hashes: u64) -> Result<Paid, f64> {
         if self.due > now {
             return Err(self.due - now);
         }
-        let wire = (blocks as f64 * self.weight).ceil();
+        let wire = (blocks as f64 * self.weight).ceil() + hashes as f64;
         self.due = self.due.max(now - CREDIT) + wire / self.rate;
         Ok(Paid { blocks, wire: wire as u64 })
     }
@@ -131,8 +131,18 @@ impl Pace {
         self.books().portion()
     }
 
-    /// Waits until `blocks` bytes of blocks may be asked for. Dropped before its end, nothing was paid.
+    /// Waits until `blocks` bytes of blocks may be asked for. Dropped before its end, nothing was paid; until then it
+    /// must be polled, because all others wait for it once it is the next.
     pub async fn pay(&self, blocks: u64) -> Paid {
+        self.wait(blocks, 0).await
+    }
+
+    /// The same for so many bytes of hashes, which nothing makes smaller.
+    pub async fn pay_for_hashes(&self, bytes: u64) -> Paid {
+        self.wait(0, bytes).await
+    }
+
+    async fn wait(&self, blocks: u64, hashes: u64) -> Paid {
         /// The longest that is waited without another look.
         const LOOK: f64 = 3600.0;
         let _turn = self.turn.lock().await;
@@ -140,7 +150,7 @@ impl Pace {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let early = match self.books().pay(self.now(), blocks) {
+            let early = match self.books().pay(self.now(), blocks, hashes) {
                 Ok(paid) => return paid,
                 Err(early) => Duration::from_secs_f64(early.min(LOOK)),
             };
@@ -155,11 +165,6 @@ impl Pace {
     pub fn settle(&self, paid: Paid, weighed: u64) {
         self.books().settle(paid, weighed);
         self.changed.notify_waiters();
-    }
-
-    /// Bytes that nobody paid for beforehand.
-    pub fn add(&self, weighed: u64) {
-        self.settle(Paid { blocks: 0, wire: 0 }, weighed);
     }
 
     fn is_forgotten(&self) -> bool {
@@ -209,7 +214,7 @@ mod tests {
             let next = flying.iter().map(|(at, _)| *at).fold(f64::INFINITY, f64::min);
             let mut wake = next;
             if flying.len() < in_flight {
-                match books.pay(now, books.portion() as u64 * BLOCK_BYTES) {
+                match books.pay(now, books.portion() as u64 * BLOCK_BYTES, 0) {
                     Ok(paid) => {
                         flying.push((now + latency, paid));
                         continue;
@@ -279,13 +284,13 @@ mod tests {
     #[test]
     fn a_rest_is_not_made_up_for_and_a_new_limit_holds_for_what_is_owed() {
         let mut books = Books::new(1e6);
-        let _ = books.pay(0.0, 1_000_000).unwrap();
-        let _ = books.pay(600.0, 1_000_000).unwrap();
-        within(books.pay(600.0, 1).unwrap_err(), 1.0 - CREDIT, 0.001);
+        let _ = books.pay(0.0, 1_000_000, 0).unwrap();
+        let _ = books.pay(600.0, 1_000_000, 0).unwrap();
+        within(books.pay(600.0, 1, 0).unwrap_err(), 1.0 - CREDIT, 0.001);
         books.set(600.0, 10e6);
-        within(books.pay(600.0, 1).unwrap_err(), 0.09, 0.001);
+        within(books.pay(600.0, 1, 0).unwrap_err(), 0.09, 0.001);
         books.set(700.0, 1e6);
-        assert!(books.pay(700.0, 1).is_ok(), "nothing is owed any more");
+        assert!(books.pay(700.0, 1, 0).is_ok(), "nothing is owed any more");
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -27,7 +27,9 @@ use super::block::{block_len, groups_in};
 use super::hashing::lock;
 use super::manifest::{Manifest, Node};
 use super::pace::{Pace, Paid};
-use super::port::{BlockAddress, Published, Reading, ReadingEnd, Receiving, Source, Survey, Target, TransferError};
+use super::port::{
+    BlockAddress, GROUP_BLOCKS, Published, Reading, ReadingEnd, Receiving, Source, Survey, Target, TransferError,
+};
 use crate::model::point::{BlockReason, PointKind};
 use crate::model::region::SyncOrder;
 use crate::model::{BitRate, ByteCount, Clock, Timestamp};
@@ -38,13 +40,19 @@ const PASSES: u32 = 3;
 const RUN_GROUPS: u64 = 1024;
 /// Groups whose block hashes are in one request.
 const RUN_BLOCK_GROUPS: usize = 64;
+/// Groups whose block hashes are about what a block is on the network.
+const PORTION_BLOCK_GROUPS: usize = 16;
 /// Files that are compared at once.
 const COMPARED: usize = 8;
 /// Requests for blocks in flight; the port allows each 4 MiB.
 const IN_FLIGHT: usize = 4;
 /// After so many bytes the target makes durable what it has.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
-/// A source that has waited so long for its turn is asked for nothing, so that it knows that somebody is there.
+/// Bytes of a hash as it comes from a source over the network, and as it goes to a target.
+const CAME_HASH: u64 = 32;
+const WENT_HASH: u64 = 64;
+/// Whenever a sync has waited so long for its turn, its ends are asked for nothing, so that they know that somebody is
+/// there.
 const TOUCHED: Duration = Duration::from_secs(3);
 
 /// What a sync is doing.
@@ -161,6 +169,8 @@ struct Scales<'a> {
     reading: &'a Reading,
     receiving: &'a Receiving,
     seen: AtomicU64,
+    /// Whether the comparison has ended.
+    compared: AtomicBool,
 }
 
 impl Scales<'_> {
@@ -172,6 +182,26 @@ impl Scales<'_> {
             (came, went) => came.unwrap_or(0) + went.unwrap_or(0),
         };
         Some(now.saturating_sub(self.seen.fetch_max(now, Ordering::Relaxed)))
+    }
+
+    /// What a hash comes to on the network on its way from the source to the target.
+    fn hash_bytes(&self) -> u64 {
+        let came = self.source.came(self.reading.session).map_or(0, |_| CAME_HASH);
+        came + self.target.went(self.receiving.session).map_or(0, |_| WENT_HASH)
+    }
+
+    /// Tells ends that are elsewhere that somebody is there, with a question for nothing.
+    async fn touch(&self, file: u32) -> Result<(), TransferError> {
+        let source = async { self.source.block_hashes(self.reading.session, file, &[]).await.map(|_| ()) };
+        let target = async {
+            let session = self.receiving.session;
+            match self.target.went(session) {
+                None => Ok(()),
+                Some(_) if self.compared.load(Ordering::Relaxed) => self.target.write_blocks(session, Vec::new()).await,
+                Some(_) => self.target.expect_blocks(session, file, &[], &[]).await,
+            }
+        };
+        tokio::try_join!(source, target).map(|_| ())
     }
 }
 
@@ -316,13 +346,14 @@ impl Driver<'_> {
     }
 
     async fn compare_and_copy(&self, reading: &Reading, receiving: &Receiving) -> Result<Survey, TransferError> {
-        let scales = Scales { source: self.source, target: self.target, reading, receiving, seen: AtomicU64::new(0) };
-        let compared = self.compare(reading, receiving).await;
-        let hashes = self.weigh(&scales);
-        compared?;
-        if let (Some(pace), Some(hashes)) = (self.means.pace, hashes) {
-            pace.add(hashes);
-        }
+        let (source, target) = (self.source, self.target);
+        let (seen, compared) = (AtomicU64::new(0), AtomicBool::new(false));
+        let scales = Scales { source, target, reading, receiving, seen, compared };
+        let done = self.compare(reading, receiving, &scales).await;
+        // Of one that failed: what was in flight, which is paid for.
+        self.weigh(&scales);
+        done?;
+        scales.compared.store(true, Ordering::Relaxed);
         let survey = self.target.end_survey(receiving.session).await?;
         // What came last is made durable by whoever ends the receiving: publishing it, or closing it.
         let pumped = self.pump(reading, receiving, &survey, &scales).await;
@@ -339,7 +370,12 @@ impl Driver<'_> {
         Some(new)
     }
 
-    async fn compare(&self, reading: &Reading, receiving: &Receiving) -> Result<(), TransferError> {
+    async fn compare(
+        &self,
+        reading: &Reading,
+        receiving: &Receiving,
+        scales: &Scales<'_>,
+    ) -> Result<(), TransferError> {
         let files: BTreeSet<u32> = receiving.compare.iter().copied().collect();
         let sizes = files.into_iter().map(|file| Ok((file, size_of(&reading.manifest, file)?)));
         let sizes: Vec<(u32, u64)> = sizes.collect::<Result<_, TransferError>>()?;
@@ -347,7 +383,7 @@ impl Driver<'_> {
         let done = AtomicU64::new(0);
         (self.means.progress)(Stage::Comparing, ByteCount(0), Some(total));
         let mut files = futures_util::stream::iter(sizes)
-            .map(|(file, size)| self.compare_file(reading, receiving, (file, size)))
+            .map(|(file, size)| self.compare_file(reading, receiving, scales, (file, size)))
             .buffer_unordered(COMPARED);
         while let Some(size) = files.try_next().await? {
             let done = done.fetch_add(size, Ordering::Relaxed) + size;
@@ -360,26 +396,79 @@ impl Driver<'_> {
         &self,
         reading: &Reading,
         receiving: &Receiving,
+        scales: &Scales<'_>,
         (file, size): (u32, u64),
     ) -> Result<u64, TransferError> {
         let groups = groups_in(size);
         let mut first = 0;
         while first < groups {
-            self.go_on()?;
             let count = (groups - first).min(RUN_GROUPS);
-            let hashes = self.source.group_hashes(reading.session, file, first, count).await?;
-            if hashes.len() as u64 != count {
-                return Err(TransferError::Corrupt("the source gave too few group hashes".to_owned()));
-            }
-            let differing = self.target.differing_groups(receiving.session, file, first, &hashes).await?;
-            for groups in differing.chunks(RUN_BLOCK_GROUPS) {
-                self.go_on()?;
-                let hashes = self.source.block_hashes(reading.session, file, groups).await?;
-                self.target.expect_blocks(receiving.session, file, groups, &hashes).await?;
+            let question = async {
+                let hashes = self.source.group_hashes(reading.session, file, first, count).await?;
+                if hashes.len() as u64 != count {
+                    return Err(TransferError::Corrupt("the source gave too few group hashes".to_owned()));
+                }
+                self.target.differing_groups(receiving.session, file, first, &hashes).await
+            };
+            let differing = self.paid_for(scales, file, count, question).await?;
+            let run = self.means.pace.map_or(RUN_BLOCK_GROUPS, |pace| {
+                RUN_BLOCK_GROUPS.min(pace.portion().saturating_mul(PORTION_BLOCK_GROUPS))
+            });
+            for groups in differing.chunks(run) {
+                let question = async {
+                    let hashes = self.source.block_hashes(reading.session, file, groups).await?;
+                    self.target.expect_blocks(receiving.session, file, groups, &hashes).await
+                };
+                self.paid_for(scales, file, groups.len() as u64 * GROUP_BLOCKS, question).await?;
             }
             first += count;
         }
         Ok(size)
+    }
+
+    /// Asks a question about so many hashes, at the pace.
+    async fn paid_for<T>(
+        &self,
+        scales: &Scales<'_>,
+        file: u32,
+        hashes: u64,
+        question: impl Future<Output = Result<T, TransferError>>,
+    ) -> Result<T, TransferError> {
+        self.go_on()?;
+        let paid = match (self.means.pace, hashes * scales.hash_bytes()) {
+            (None, _) | (Some(_), 0) => None,
+            (Some(pace), bytes) => Some((pace, self.wait_for(scales, file, pace.pay_for_hashes(bytes)).await?)),
+        };
+        let answer = question.await;
+        let weighed = self.weigh(scales);
+        if let Some((pace, paid)) = paid {
+            pace.settle(paid, weighed.unwrap_or(0));
+        }
+        answer
+    }
+
+    /// Waits for the turn to pay. Meanwhile the ends are told now and then that somebody is there; beside it, because
+    /// whoever has the turn and does not look keeps it from all others.
+    async fn wait_for(
+        &self,
+        scales: &Scales<'_>,
+        file: u32,
+        paying: impl Future<Output = Paid>,
+    ) -> Result<Paid, TransferError> {
+        let touching = async {
+            loop {
+                tokio::time::sleep(TOUCHED).await;
+                if let Err(error) = scales.touch(file).await {
+                    break error;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.means.cancel.cancelled() => Err(TransferError::Interrupted),
+            paid = paying => Ok(paid),
+            error = touching => Err(error),
+        }
     }
 
     async fn pump(
@@ -426,7 +515,7 @@ impl Driver<'_> {
                 }
                 let portion = self.means.pace.map_or(wanted.len(), Pace::portion).min(wanted.len());
                 if portion > 0 {
-                    turn = Some(Box::pin(self.turn(reading, wanted.drain(..portion).collect())));
+                    turn = Some(Box::pin(self.turn(scales, wanted.drain(..portion).collect())));
                 }
             }
             if unsafe_bytes >= CHECKPOINT_BYTES && !checkpointing && result.is_ok() {
@@ -438,7 +527,6 @@ impl Driver<'_> {
             let waits = turn.is_some();
             tokio::select! {
                 biased;
-                () = self.means.cancel.cancelled(), if result.is_ok() && waits => {}
                 next = async { match &mut turn { Some(turn) => turn.await, None => std::future::pending().await } },
                     if waits => {
                     turn = None;
@@ -473,24 +561,15 @@ impl Driver<'_> {
         }
     }
 
-    /// Waits until these blocks may be asked for. Meanwhile the source is told now and then that somebody is there.
-    async fn turn(&self, reading: &Reading, wanted: Vec<BlockAddress>) -> Result<Turn, TransferError> {
+    /// Waits until these blocks may be asked for.
+    async fn turn(&self, scales: &Scales<'_>, wanted: Vec<BlockAddress>) -> Result<Turn, TransferError> {
         let (Some(pace), Some(first)) = (self.means.pace, wanted.first()) else { return Ok((wanted, None)) };
         let mut bytes = 0;
         for address in &wanted {
-            bytes += block_len(size_of(&reading.manifest, address.file)?, address.block) as u64;
+            bytes += block_len(size_of(&scales.reading.manifest, address.file)?, address.block) as u64;
         }
-        let file = first.file;
-        let paying = pace.pay(bytes);
-        tokio::pin!(paying);
-        loop {
-            tokio::select! {
-                biased;
-                paid = &mut paying => return Ok((wanted, Some(paid))),
-                () = tokio::time::sleep(TOUCHED) => {}
-            }
-            self.source.block_hashes(reading.session, file, &[]).await?;
-        }
+        let paid = self.wait_for(scales, first.file, pace.pay(bytes)).await?;
+        Ok((wanted, Some(paid)))
     }
 
     async fn copy_blocks(

@@ -160,6 +160,40 @@ pub(super) struct LabSource {
     pub(super) bend_bytes: Bend<Vec<Vec<u8>>>,
     /// Done before each request for blocks.
     pub(super) before_blocks: Mutex<Option<Box<dyn FnMut() + Send>>>,
+    line: Option<Arc<Line>>,
+}
+
+/// What a network between the two ends carries, and which questions it loses.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    came: AtomicU64,
+    went: AtomicU64,
+    /// Questions for nothing, which only say that somebody is there.
+    pub(super) touched_source: AtomicU64,
+    pub(super) touched_target: AtomicU64,
+    /// Whether such a question is never answered.
+    pub(super) touches_hang: AtomicBool,
+    /// When group hashes were asked for.
+    pub(super) asked: Mutex<Vec<tokio::time::Instant>>,
+    /// The question for group hashes, from 1 on, whose answer is an error; 0: none.
+    pub(super) fails_at: AtomicU64,
+}
+
+impl Line {
+    async fn touch(&self, touched: &AtomicU64) {
+        touched.fetch_add(1, Ordering::SeqCst);
+        if self.touches_hang.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn came(&self, bytes: usize) {
+        self.came.fetch_add(bytes as u64, Ordering::SeqCst);
+    }
+
+    fn went(&self, bytes: usize) {
+        self.went.fetch_add(bytes as u64, Ordering::SeqCst);
+    }
 }
 
 impl std::fmt::Debug for LabSource {
@@ -183,22 +217,45 @@ impl Source for LabSource {
     }
 
     async fn group_hashes(&self, s: SessionId, file: u32, first: u64, count: u64) -> Result<Vec<Hash>, TransferError> {
-        self.engine.group_hashes(s, file, first, count).map(|hashes| bend(&self.bend_groups, hashes))
+        let hashes = self.engine.group_hashes(s, file, first, count).map(|hashes| bend(&self.bend_groups, hashes))?;
+        let Some(line) = &self.line else { return Ok(hashes) };
+        line.came(32 * hashes.len());
+        let mut asked = line.asked.lock().unwrap();
+        asked.push(tokio::time::Instant::now());
+        if asked.len() as u64 == line.fails_at.load(Ordering::SeqCst) {
+            return Err(TransferError::Region("the line is cut".to_owned()));
+        }
+        Ok(hashes)
     }
 
     async fn block_hashes(&self, s: SessionId, file: u32, groups: &[u64]) -> Result<Vec<Hash>, TransferError> {
-        self.engine.block_hashes(s, file, groups).map(|hashes| bend(&self.bend_blocks, hashes))
+        if let Some(line) = self.line.as_ref().filter(|_| groups.is_empty()) {
+            line.touch(&line.touched_source).await;
+        }
+        let hashes = self.engine.block_hashes(s, file, groups).map(|hashes| bend(&self.bend_blocks, hashes))?;
+        if let Some(line) = &self.line {
+            line.came(32 * hashes.len());
+        }
+        Ok(hashes)
     }
 
     async fn blocks(&self, s: SessionId, wanted: &[BlockAddress]) -> Result<Vec<Vec<u8>>, TransferError> {
         if let Some(act) = self.before_blocks.lock().unwrap().as_mut() {
             act();
         }
-        self.engine.blocks(s, wanted).map(|bytes| bend(&self.bend_bytes, bytes))
+        let blocks = self.engine.blocks(s, wanted).map(|bytes| bend(&self.bend_bytes, bytes))?;
+        if let Some(line) = &self.line {
+            line.came(blocks.iter().map(Vec::len).sum());
+        }
+        Ok(blocks)
     }
 
     async fn close_reading(&self, s: SessionId) -> Result<ReadingEnd, TransferError> {
         self.engine.close_reading(s)
+    }
+
+    fn came(&self, _: SessionId) -> Option<u64> {
+        self.line.as_ref().map(|line| line.came.load(Ordering::SeqCst))
     }
 }
 
@@ -208,6 +265,7 @@ struct LabTarget {
     catalog: Arc<MemoryCatalog>,
     place: ReplicaPlace,
     rules: ReceiveRules,
+    line: Option<Arc<Line>>,
 }
 
 #[async_trait]
@@ -219,10 +277,18 @@ impl Target for LabTarget {
     }
 
     async fn differing_groups(&self, s: SessionId, f: u32, first: u64, h: &[Hash]) -> Result<Vec<u64>, TransferError> {
+        if let Some(line) = &self.line {
+            line.went(64 * h.len());
+        }
         self.engine.differing_groups(s, f, first, h)
     }
 
     async fn expect_blocks(&self, s: SessionId, f: u32, groups: &[u64], h: &[Hash]) -> Result<(), TransferError> {
+        match &self.line {
+            Some(line) if groups.is_empty() => line.touch(&line.touched_target).await,
+            Some(line) => line.went(64 * h.len()),
+            None => {}
+        }
         self.engine.expect_blocks(s, f, groups, h)
     }
 
@@ -235,6 +301,11 @@ impl Target for LabTarget {
     }
 
     async fn write_blocks(&self, s: SessionId, blocks: Vec<(BlockAddress, Vec<u8>)>) -> Result<(), TransferError> {
+        match &self.line {
+            Some(line) if blocks.is_empty() => line.touch(&line.touched_target).await,
+            Some(line) => line.went(blocks.iter().map(|(_, block)| block.len()).sum()),
+            None => {}
+        }
         self.engine.write_blocks(s, &blocks)
     }
 
@@ -248,6 +319,10 @@ impl Target for LabTarget {
 
     async fn close_receiving(&self, s: SessionId) -> Result<(), TransferError> {
         self.engine.close_receiving(s)
+    }
+
+    fn went(&self, _: SessionId) -> Option<u64> {
+        self.line.as_ref().map(|line| line.went.load(Ordering::SeqCst))
     }
 
     async fn confirm_unchanged(&self, _: &[Confirmed]) -> Result<Vec<Confirmation>, TransferError> {
@@ -267,6 +342,8 @@ pub(super) struct Lab {
     pub(super) key: ResourceKey,
     pub(super) rules: ReceiveRules,
     pub(super) cancel: CancellationToken,
+    /// What lies between the ends; none: they are one program.
+    pub(super) line: Option<Arc<Line>>,
     edits: AtomicI64,
     exports: AtomicU64,
 }
@@ -296,6 +373,7 @@ impl Lab {
                 owners: false,
             },
             cancel: CancellationToken::new(),
+            line: None,
             edits: AtomicI64::new(1_000_000_000_000),
             exports: AtomicU64::new(0),
         };
@@ -405,12 +483,14 @@ impl Lab {
             bend_blocks: Mutex::default(),
             bend_bytes: Mutex::default(),
             before_blocks: Mutex::default(),
+            line: self.line.clone(),
         };
         let target = LabTarget {
             engine: LocalTarget::new(Arc::new(disk.clone()), self.world()),
             catalog: Arc::clone(&self.catalog),
             place: self.place(),
             rules: self.rules.clone(),
+            line: self.line.clone(),
         };
         (source, disk, target)
     }

@@ -12,5 +12,6 @@ mod lives;
 mod odd_disk;
 mod mending;
 mod order;
+mod pace;
 mod room;
 mod travel;
