@@ -2,7 +2,8 @@
 //!
 //! The files are looked at with every connection, and read again when one of them changed, so that certificates can be
 //! renewed without a restart. Those that do not go together, such as a certificate whose key is not there yet, are
-//! told, and what was read last stays in force until they do. Connections that stand stay as they were made.
+//! told once, and what was read last stays in force until they do: each connection tries again. Connections that stand
+//! stay as they were made.
 
 use std::fs;
 use std::path::Path;
@@ -26,8 +27,10 @@ pub(super) struct Tls {
 
 #[derive(Debug)]
 struct Read {
-    /// The files as they were when they were last tried.
+    /// The files as they were when they were read.
     stamps: Stamps,
+    /// As they were when it was told that they cannot be used.
+    told: Option<Stamps>,
     config: Arc<ServerConfig>,
 }
 
@@ -46,22 +49,32 @@ impl Tls {
         // Looked at first: what changes meanwhile is read again.
         let stamps = stamps(&files);
         let config = config(&files)?;
-        Ok(Self { files, read: Mutex::new(Read { stamps, config }) })
+        Ok(Self { files, read: Mutex::new(Read { stamps, told: None, config }) })
     }
 
     /// For a connection that is made now.
     pub(super) fn current(&self) -> Arc<ServerConfig> {
+        self.current_by(config)
+    }
+
+    /// The same, read in a way of the caller's.
+    pub(super) fn current_by(
+        &self,
+        config: impl FnOnce(&TlsFiles) -> Result<Arc<ServerConfig>, ServeError>,
+    ) -> Arc<ServerConfig> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         let now = stamps(&self.files);
         if now != read.stamps {
-            read.stamps = now;
+            // A failure may have had nothing to do with the files, so it is no reason to leave them unread.
             match config(&self.files) {
                 Ok(config) => {
                     tracing::info!("certificate, key and client authority were read again");
-                    read.config = config;
+                    *read = Read { stamps: now, told: None, config };
                 }
+                Err(_) if read.told == Some(now) => {}
                 Err(error) => {
                     tracing::error!(%error, "the TLS files were changed and cannot be used; those of before are");
+                    read.told = Some(now);
                 }
             }
         }

@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use super::super::error::ServeError;
+use super::super::options::TlsFiles;
+use super::super::tls::Tls;
 use super::*;
 
 fn secret(lab: &Lab, name: &str, text: &str) -> PathBuf {
@@ -177,4 +179,28 @@ async fn renewed_certificates_and_authorities_need_no_restart() {
     // Whoever the former authority signed is not let in by the new one.
     replace("ca.pem", &second.0.pem());
     assert_eq!((asks(&second, &first).await, asks(&second, &second).await), (None, Some(200)));
+}
+
+#[test]
+fn a_renewal_that_could_not_be_read_is_read_at_the_next_connection() {
+    let lab = Lab::new();
+    let authorities = Authorities::new();
+    let issue = || {
+        let (cert, key) = authorities.issue("127.0.0.1");
+        for (name, text) in [("cert.pem", cert), ("key.pem", key)] {
+            let _ = fs::remove_file(lab.path(name));
+            secret(&lab, name, &text);
+        }
+    };
+    issue();
+    let tls = Tls::new(TlsFiles { cert: lab.path("cert.pem"), key: lab.path("key.pem"), client_ca: None }).unwrap();
+    let first = tls.current();
+    assert!(Arc::ptr_eq(&first, &tls.current()));
+    issue();
+    let busy = |_: &TlsFiles| Err(ServeError::Tls("too many open files".to_owned()));
+    assert!(Arc::ptr_eq(&first, &tls.current_by(busy)));
+    assert!(Arc::ptr_eq(&first, &tls.current_by(busy)));
+    let renewed = tls.current();
+    assert!(!Arc::ptr_eq(&first, &renewed), "the files are as they were when they could not be read");
+    assert!(Arc::ptr_eq(&renewed, &tls.current()));
 }
