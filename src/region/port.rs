@@ -54,12 +54,16 @@ impl Inner {
             let former: BTreeSet<ResourceKey> = changes.iter().filter_map(former_name).collect();
             let lanes: Vec<_> = former.iter().map(|former| inner.receivings.lane(former)).collect();
             let mut alone: Vec<_> = lanes.iter().map(|lane| lane.alone()).collect();
+            let lies = |key: &ResourceKey| inner.disk.symlink_metadata(&inner.layout.files(key)).is_ok();
+            let ground = Ground { identity: &writing.identity, at: inner.world.clock.now(), lies: &lies };
+            if !former.is_empty() {
+                // What is refused ends nothing.
+                writing.store.expect_recordable(&ground, &authority, &changes).map_err(|error| inner.of(error))?;
+            }
             for open in &mut alone {
                 // What could not be made durable travels again.
                 let _ = inner.receivings.end(open);
             }
-            let lies = |key: &ResourceKey| inner.disk.symlink_metadata(&inner.layout.files(key)).is_ok();
-            let ground = Ground { identity: &writing.identity, at: inner.world.clock.now(), lies: &lies };
             writing.store.record(&ground, &authority, &changes).map_err(|error| inner.of(error))?;
             for rename in writing.store.pending_renames().map_err(|error| inner.of(error))? {
                 inner.carry_out(&writing, &rename)?;

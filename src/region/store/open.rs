@@ -116,6 +116,18 @@ impl Store {
         self.within(TransactionBehavior::Immediate, act)
     }
 
+    /// Does what would be written, and takes it back.
+    pub(super) fn try_out(
+        &self,
+        act: impl FnOnce(&Transaction<'_>, &dyn Fn(rusqlite::Error) -> StoreError) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let of = |error| StoreError::Database(DatabaseError::of(&self.path, error));
+        let mut connection = self.lock();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(of)?;
+        act(&transaction, &of)?;
+        transaction.rollback().map_err(of)
+    }
+
     fn within<T>(
         &self,
         behaviour: TransactionBehavior,

@@ -50,6 +50,25 @@ impl Store {
         self.carry_out(ground, authority.operation, &request, changes, |writer| writer.authorize(authority, changes))
     }
 
+    /// Whether [`record`](Self::record) would carry out the request now. Nothing is written.
+    ///
+    /// # Errors
+    /// Those of [`record`](Self::record).
+    pub fn expect_recordable(
+        &self,
+        ground: &Ground<'_>,
+        authority: &Authority,
+        changes: &[RecordChange],
+    ) -> Result<(), StoreError> {
+        let request = digest(Some(authority), changes);
+        self.try_out(|transaction, of| {
+            if is_repeat(transaction, of, authority.operation, &request)? {
+                return Ok(());
+            }
+            Writer { transaction, of, ground }.write(changes, |writer| writer.authorize(authority, changes))
+        })
+    }
+
     /// Carries out what a person asked this region for, or finds that it was. See the module for the rules.
     ///
     /// # Errors
@@ -79,12 +98,7 @@ impl Store {
             if is_repeat(transaction, of, operation, request)? {
                 return Ok(());
             }
-            let writer = Writer { transaction, of, ground };
-            authorize(&writer)?;
-            // Later changes of a request see what the earlier ones wrote.
-            for change in changes {
-                writer.change(change)?;
-            }
+            Writer { transaction, of, ground }.write(changes, authorize)?;
             let operation = operation.to_string();
             transaction
                 .execute(
@@ -175,6 +189,16 @@ fn bind(transaction: &Transaction<'_>, of: Of<'_>, authority: &Authority) -> Res
 }
 
 impl Writer<'_> {
+    fn write(
+        &self,
+        changes: &[RecordChange],
+        authorize: impl FnOnce(&Self) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        authorize(self)?;
+        // Later changes of a request see what the earlier ones wrote.
+        changes.iter().try_for_each(|change| self.change(change))
+    }
+
     /// Where roles or the registry change: binds a region that has no controller, refuses who is not the recorded one.
     fn authorize(&self, authority: &Authority, changes: &[RecordChange]) -> Result<(), StoreError> {
         let mut touched = false;

@@ -66,6 +66,24 @@ async fn a_rename_ends_the_receiving_that_is_open_and_takes_what_it_had_along() 
 }
 
 #[tokio::test]
+async fn a_rename_that_is_refused_leaves_the_receiving_alone() {
+    let pair = Pair::with_web().await;
+    pair.write("east/resources/vm/web/disk.raw", &"sectors ".repeat(200_000));
+    let order = pair.order("vm.web");
+    let (_, session) = half_received(&pair, &order).await;
+    let foreign = Authority { lineage: Lineage(Uuid::from_u128(77)), ..pair.authority() };
+    let error = pair.west.record(&foreign, &[rename("web", "vm.front")]).await.unwrap_err();
+    assert!(matches!(error, PortError::NotController { .. }), "{error}");
+    let mut stale = rename("web", "vm.front");
+    stale.expected = Some(crate::model::Digest::of(b"as it was long ago"));
+    let error = pair.west.record(&pair.authority(), &[stale]).await.unwrap_err();
+    assert!(matches!(error, PortError::Conflict { .. }), "{error}");
+    pair.west.next_wanted(session).await.unwrap();
+    pair.west.checkpoint(session).await.unwrap();
+    pair.west.close_receiving(session).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_rename_waits_for_the_step_that_a_receiving_is_in_the_middle_of() {
     let pair = Pair::with_web().await;
     pair.write("east/resources/vm/web/disk.raw", &"sectors ".repeat(400_000));
