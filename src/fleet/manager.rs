@@ -2,7 +2,6 @@
 //! nothing anywhere.
 
 use std::path::Path;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
@@ -437,12 +436,9 @@ impl MultiRegionManager {
 
     pub(super) async fn observe(&self, ports: &std::collections::BTreeMap<RegionId, Arc<dyn RegionPort>>) -> Observed {
         let policy = &self.desired.topology.policy.health;
-        crate::live::observe(self.world.clock.as_ref(), ports, OBSERVE_DEADLINE, policy).await
+        crate::live::observe(self.world.clock.as_ref(), ports, crate::live::OBSERVE_DEADLINE, policy).await
     }
 }
-
-/// How long the answer of a region that is there is waited for: it may have many thousand files to look at.
-pub(super) const OBSERVE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Exports a point, or stops it when `cancel` is; then `into` is as it was.
 pub(super) async fn export_until(

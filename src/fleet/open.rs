@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::manager::{MultiRegionManager, OBSERVE_DEADLINE};
+use super::manager::MultiRegionManager;
 use crate::config::{Credential, resolve_endpoint};
 use crate::host::Holder;
 use crate::live::port::RegionPort;
@@ -37,8 +37,6 @@ impl MultiRegionManager {
             }
             Endpoint::Http(origin) => {
                 let deadlines = Deadlines::of(self.desired.topology.policy.health.timeout);
-                // Whether it is there, a smaller question tells.
-                let deadlines = Deadlines { snapshot: OBSERVE_DEADLINE, ..deadlines };
                 let credential = self.credential(region, origin);
                 Arc::new(HttpRegion::new(region.clone(), origin.clone(), deadlines, credential, self.world.clone()))
             }

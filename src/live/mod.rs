@@ -5,7 +5,7 @@ pub mod observe;
 pub mod silence;
 pub mod http;
 
-pub use http::{Deadlines, HttpRegion};
+pub use http::{Deadlines, HttpRegion, OBSERVE_DEADLINE};
 pub use observe::observe;
 pub use port::{PortError, RegionPort, Replaced};
 

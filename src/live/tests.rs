@@ -45,7 +45,7 @@ fn http(status: &str, body: &str) -> Vec<u8> {
 }
 
 fn region(name: &str, origin: &str, deadline: Duration) -> HttpRegion {
-    let deadlines = Deadlines::of(deadline);
+    let deadlines = Deadlines { snapshot: deadline, ..Deadlines::of(deadline) };
     HttpRegion::new(name.parse().unwrap(), origin, deadlines, Credential::default(), crate::host::world())
 }
 
@@ -70,6 +70,21 @@ fn good() -> Vec<u8> {
 #[tokio::test]
 async fn a_snapshot_arrives_as_it_was_sent() {
     assert_eq!(ask(&serve(says(good()))).await.unwrap(), vacant());
+}
+
+#[tokio::test]
+async fn a_snapshot_may_take_longer_than_what_a_region_says_in_short() {
+    let timeout = Duration::from_millis(300);
+    let slow = serve(move |mut connection| {
+        let _ = connection.read(&mut [0; 4096]);
+        std::thread::sleep(3 * timeout);
+        let _ = connection.write_all(&good());
+    });
+    let west = "west".parse().unwrap();
+    let port = HttpRegion::new(west, slow, Deadlines::of(timeout), Credential::default(), crate::host::world());
+    assert_eq!(port.snapshot().await.unwrap(), vacant());
+    let silent = port.numbers().await.unwrap_err();
+    assert!(matches!(silent, PortError::Unreachable { status: RegionStatus::Unreachable, .. }), "{silent:?}");
 }
 
 #[tokio::test]

@@ -5,13 +5,19 @@ use std::time::Duration;
 /// Bytes that an answer brings in each [`Deadlines::pace`], until its end: 4 KiB a second in twenty.
 pub(super) const LEAST: usize = 80 << 10;
 
+/// How long the whole answer of a region that is there is waited for: it may have many thousand files to look at.
+pub const OBSERVE_DEADLINE: Duration = Duration::from_secs(60);
+
 /// The deadlines of one region's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
     /// For a connection to stand.
     pub connect: Duration,
-    /// For a snapshot: a region that takes longer counts as silent.
+    /// For a whole snapshot, which takes the longer the more a region holds. Whether one is there, smaller questions
+    /// tell.
     pub snapshot: Duration,
+    /// For what a region says of itself in short: one that takes longer counts as silent.
+    pub glance: Duration,
     /// For any other short question and its answer.
     pub call: Duration,
     /// For a request that carries much, or whose answer does, until the answer begins: blocks, hashes, manifests.
@@ -34,7 +40,8 @@ impl Deadlines {
     pub fn of(timeout: Duration) -> Self {
         Self {
             connect: timeout,
-            snapshot: timeout,
+            snapshot: OBSERVE_DEADLINE,
+            glance: timeout,
             call: timeout.max(Duration::from_secs(10)),
             bulk: Duration::from_secs(120),
             pace: Duration::from_secs(20),

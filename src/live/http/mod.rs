@@ -27,7 +27,7 @@ mod source;
 mod target;
 mod export;
 
-pub use deadlines::Deadlines;
+pub use deadlines::{Deadlines, OBSERVE_DEADLINE};
 pub use region::HttpRegion;
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ impl HttpRegion {
     /// [`PortError`].
     pub async fn numbers(&self) -> Result<RegionNumbers, PortError> {
         let ask = Ask {
-            deadline: self.client.deadlines.snapshot,
+            deadline: self.client.deadlines.glance,
             repeat: Repeat::Never,
             ..self.client.short(Method::GET, format!("regions/{}", self.client.region), Body::Nothing, "a region")
         };

@@ -18,6 +18,7 @@ fn deadlines() -> Deadlines {
     Deadlines {
         connect: Duration::from_millis(500),
         snapshot: Duration::from_millis(500),
+        glance: Duration::from_millis(500),
         call: Duration::from_millis(500),
         bulk: Duration::from_secs(20),
         pace: Duration::from_millis(600),
