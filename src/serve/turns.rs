@@ -2,8 +2,8 @@
 //!
 //! Invariants: never more turns than there is room for are taken; of those that wait, the lowest priority number goes
 //! first, then the earliest deadline, then whoever came first. Whoever has waited for [`PATIENCE`] goes before all of
-//! them, the longest first, so that a stream of urgent work starves nobody: a turn that is waited for is taken after
-//! that time and the length of the queue at the latest.
+//! them, the longest first, so that a stream of urgent work starves nobody: after that time only those that have waited
+//! longer go before. How long that takes nobody promises, because a turn lasts as long as the work that it is taken for.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -7,7 +7,9 @@
 //! request should is an [`Operation`]: begun with one request, asked after with others, so that a cut connection
 //! costs a question and not the work.
 //!
-//! Every request of the program and every answer to it is under a [seal](seal::Seal).
+//! Every request of the program and every answer to it is under a [seal](seal::Seal), but for health probes, which
+//! carry nothing but that somebody is there. A request without a seal is taken as it is, and so is an error without one,
+//! which a proxy may have given; an answer that brings something is not.
 
 pub mod envelope;
 pub mod fault;
