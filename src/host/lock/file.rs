@@ -116,7 +116,7 @@ impl FileLock {
         }
     }
 
-    fn attempt(path: &Path, holder: &Holder) -> Result<Self, LockError> {
+    pub(super) fn attempt(path: &Path, holder: &Holder) -> Result<Self, LockError> {
         let io = |source| LockError::Io { path: path.to_owned(), source };
         let file = OpenOptions::new()
             .read(true)
@@ -146,6 +146,12 @@ impl FileLock {
         self.file.write_all(b"\n")
     }
 
+    /// What a program that is being started has of it.
+    #[cfg(test)]
+    pub(super) fn inherited(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
     /// The lock file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -171,8 +177,10 @@ impl FileLock {
         let mut tries = 0;
         loop {
             match flock(&file, FlockOperation::NonBlockingLockShared) {
-                // The file's closing lets it go.
-                Ok(()) => return Ok(Occupancy::Free),
+                Ok(()) => {
+                    let_go(&file)?;
+                    return Ok(Occupancy::Free);
+                }
                 Err(Errno::WOULDBLOCK) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -188,9 +196,16 @@ impl FileLock {
 
 impl Drop for FileLock {
     fn drop(&mut self) {
-        // Words without a lock mislead nobody but a reader of the file; the closing of the file is what frees it.
+        // Words without a lock mislead nobody but a reader of the file.
         let _ = self.file.set_len(0);
+        let _ = let_go(&self.file);
     }
+}
+
+/// Lets a lock go at once. Its file's closing alone would leave it to a program that is being started by another thread:
+/// until that runs it has all files of this one.
+fn let_go(file: &File) -> io::Result<()> {
+    flock(file, FlockOperation::Unlock).map_err(io::Error::from)
 }
 
 /// What the holder wrote; none where it has not finished writing.

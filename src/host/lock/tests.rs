@@ -106,6 +106,18 @@ async fn waiting_ends_with_the_lock_or_with_the_time() {
     FileLock::take_within(&path, &holder("reconcile"), Duration::ZERO).await.unwrap();
 }
 
+/// A program that another thread starts has this one's files until it runs.
+#[test]
+fn a_lock_that_was_let_go_is_free_whoever_has_its_file_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lock");
+    let lock = FileLock::take(&path, &holder("apply")).unwrap();
+    let inherited = lock.inherited().unwrap();
+    drop(lock);
+    FileLock::attempt(&path, &holder("reconcile")).unwrap();
+    drop(inherited);
+}
+
 #[test]
 fn of_many_takers_one_at_a_time_wins() {
     let dir = tempfile::tempdir().unwrap();
