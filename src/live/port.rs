@@ -214,6 +214,7 @@ pub trait RegionPort: Source + Target + std::fmt::Debug {
     /// are moved, others copied.
     ///
     /// # Errors
+    /// [`PortError::NotController`] and [`PortError::Conflict`] where somebody else manages the resource here;
     /// [`PortError::Refused`] where the resource runs, or may run, here, where there is no room, and where the region
     /// keeps the resource's files at places of which these are not the files.
     async fn replace_files(

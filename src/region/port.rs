@@ -225,11 +225,11 @@ impl RegionPort for LocalRegion {
 
     async fn replace_files(
         &self,
-        _: &Authority,
+        authority: &Authority,
         resource: &ResourceKey,
         from: &Path,
     ) -> Result<Option<String>, PortError> {
-        self.inner.replace_files(resource, from).await
+        self.inner.replace_files(authority, resource, from).await
     }
 
     async fn restore(

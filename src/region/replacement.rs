@@ -14,7 +14,7 @@ use super::restore;
 use super::store::KeptResource;
 use crate::host::remove_tree;
 use crate::live::port::PortError;
-use crate::model::region::Role;
+use crate::model::region::{Authority, Role};
 use crate::model::{ResourceKey, ResourceType};
 
 impl LocalRegion {
@@ -35,12 +35,14 @@ impl LocalRegion {
         blocking(move || remove_tree(&*disk, &path).map_err(restore::failed("remove", &path))).await
     }
 
-    /// Refuses where the files of the resource could not be replaced now: it is not held here, or runs.
+    /// Refuses where the files of the resource could not be replaced now: somebody else manages it, it is not held
+    /// here, or runs.
     ///
     /// # Errors
     /// As those of [`replace_files`](crate::live::RegionPort::replace_files).
-    pub async fn expect_replaceable(&self, resource: &ResourceKey) -> Result<(), PortError> {
+    pub async fn expect_replaceable(&self, authority: &Authority, resource: &ResourceKey) -> Result<(), PortError> {
         let writing = self.inner.writing().await?;
+        writing.store.expect_managed_by(authority, resource).map_err(|error| self.inner.of(error))?;
         self.inner.expect_still(&writing, resource).await
     }
 }
@@ -48,10 +50,12 @@ impl LocalRegion {
 impl Inner {
     pub(super) async fn replace_files(
         self: &Arc<Self>,
+        authority: &Authority,
         resource: &ResourceKey,
         from: &Path,
     ) -> Result<Option<String>, PortError> {
         let writing = self.writing().await?;
+        writing.store.expect_managed_by(authority, resource).map_err(|error| self.of(error))?;
         let kept = self.held(&writing, resource)?;
         self.expect_stopped(&writing, resource).await?;
         // Two exchanges of the same files would not know each other's.

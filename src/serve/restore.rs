@@ -59,7 +59,7 @@ impl App {
     ) -> Result<Replaced, Failure> {
         running.is_about(resource.clone(), Some(order.from.clone()));
         let _alone = self.restores.begin(resource)?;
-        self.region.expect_replaceable(resource).await?;
+        self.region.expect_replaceable(&order.authority, resource).await?;
         self.region.clear_restores(Some(resource)).await?;
         let staged = self.region.restoring(resource);
         let done = match self.bring(resource, order, &staged, running).await {

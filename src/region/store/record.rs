@@ -133,6 +133,33 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Refuses to let anybody but whoever manages a resource here replace its files. One that nobody manages is
+    /// anybody's; a newer term of the same state file need not have taken control yet.
+    ///
+    /// # Errors
+    /// [`StoreError::NotController`]; [`StoreError::Conflict`] where the resource is managed by another state file than
+    /// the region's controller.
+    pub fn expect_managed_by(&self, authority: &Authority, resource: &ResourceKey) -> Result<(), StoreError> {
+        self.read(|transaction, of| {
+            let kept = read::resource(transaction, of, resource)?;
+            let Some(lineage) = kept.as_ref().and_then(|kept| kept.record.managed_by) else { return Ok(()) };
+            if let Some(controller) = read::head(transaction, of)?.controller {
+                let newer = controller.lineage == authority.lineage && controller.term < authority.term;
+                if !newer && !controller.gave(authority) {
+                    return Err(StoreError::NotController(Box::new(controller)));
+                }
+            }
+            if lineage == authority.lineage {
+                return Ok(());
+            }
+            let current = kept.map(|kept| Record::Resource(kept.record).fingerprint());
+            let address = Address::Resource(resource.clone()).to_string();
+            Err(StoreError::Conflict { address, detail: format!("it is managed by {lineage}"), current })
+        })
+    }
+}
+
 /// What makes two requests the same: all that is asked for, and by whom.
 fn digest(authority: Option<&Authority>, changes: &[RecordChange]) -> Digest {
     let changes: Vec<serde_json::Value> = changes

@@ -470,6 +470,24 @@ async fn adopted_files_stay_where_they_are() {
 }
 
 #[tokio::test]
+async fn files_are_replaced_for_whoever_manages_them_alone() {
+    let pair = Pair::with_web().await;
+    let web = key("vm.web");
+    pair.sync("vm.web").await.unwrap();
+    pair.west.export(&web, &PointSelector::Newest, &pair.path("out")).await.unwrap();
+    pair.write("east/resources/vm/web/web.xml", "<newer/>");
+    let foreign = Authority { lineage: Lineage(Uuid::from_u128(77)), ..pair.authority() };
+    let refused = |error: PortError| assert!(matches!(error, PortError::NotController { .. }), "{error}");
+    refused(pair.east.replace_files(&foreign, &web, &pair.path("out")).await.unwrap_err());
+    // Another seat took over.
+    let taken = Authority { term: 2, seat: Seat(Uuid::from_u128(3)), ..pair.authority() };
+    pair.east.take_control(&taken).await.unwrap();
+    refused(pair.east.replace_files(&pair.authority(), &web, &pair.path("out")).await.unwrap_err());
+    assert_eq!(pair.read("east/resources/vm/web/web.xml"), "<newer/>");
+    pair.east.replace_files(&taken, &web, &pair.path("out")).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn restored_files_take_the_place_of_the_present_ones_which_are_kept() {
     let pair = Pair::with_web().await;
     pair.sync("vm.web").await.unwrap();
