@@ -16,7 +16,7 @@ use super::journal::{Conclusion, Journal, JournalError, Memory};
 use super::outcome::{Executed, Tally};
 use super::run::{GRACE, Job, run};
 use super::schedule::Limits;
-use crate::live::port::{ContentCheck, PointSelector, PortError, RegionPort, Replaced};
+use crate::live::port::{ContentCheck, PointSelector, PortError, RegionPort};
 use crate::model::observed::{Observation, Observed};
 use crate::model::point::{BlockReason, Content, NewestPoint, Outline, Point, PointKind, PointState, Replica};
 use crate::model::policy::Policy;
@@ -35,7 +35,6 @@ use crate::replica::port::{
     BlockAddress, Confirmation, Confirmed, Hash, Published, Reading, ReadingEnd, Receiving, SessionId, Source, Survey,
     Target, TransferError,
 };
-use crate::replica::transfer::{Progress, SyncFailure, SyncOptions, SyncReport};
 
 /// A clock that goes on by a millisecond at each look.
 #[derive(Debug, Default)]
@@ -207,32 +206,9 @@ impl RegionPort for Region {
     async fn replace_files(&self, _: &Authority, _: &ResourceKey, _: &Path) -> Result<Option<String>, PortError> {
         Err(PortError::Failed("not in this test".to_owned()))
     }
-    async fn restore(
-        &self,
-        _: &Authority,
-        _: &ResourceKey,
-        _: (&RegionId, &PointSelector),
-        _: &CancellationToken,
-    ) -> Option<Result<Replaced, PortError>> {
-        None
-    }
     async fn discard(&self, _: &Authority, _: &ResourceKey, _: &str) -> Result<(), PortError> {
         Err(PortError::Failed("not in this test".to_owned()))
     }
-    fn is_served(&self) -> bool {
-        false
-    }
-
-    async fn fetch(
-        &self,
-        _: &SyncOrder,
-        _: &SyncOptions,
-        _: Progress<'_>,
-        _: &CancellationToken,
-    ) -> Option<Result<SyncReport, SyncFailure>> {
-        None
-    }
-
     fn interrupt(&self) {
         self.stop.cancel();
     }

@@ -233,31 +233,38 @@ pub trait RegionPort: Source + Target + std::fmt::Debug {
     /// As [`export`](Self::export) and [`replace_files`](Self::replace_files).
     async fn restore(
         &self,
-        authority: &Authority,
-        resource: &ResourceKey,
-        from: (&RegionId, &PointSelector),
-        cancel: &CancellationToken,
-    ) -> Option<Result<Replaced, PortError>>;
+        _authority: &Authority,
+        _resource: &ResourceKey,
+        _from: (&RegionId, &PointSelector),
+        _cancel: &CancellationToken,
+    ) -> Option<Result<Replaced, PortError>> {
+        None
+    }
 
     /// Discards a set-aside copy by its name.
     ///
     /// # Errors
-    /// [`PortError::NotFound`] for an unknown name.
+    /// [`PortError::NotFound`] for an unknown name; [`PortError::NotController`] and [`PortError::Conflict`] where another
+    /// state file manages the resource.
     async fn discard(&self, authority: &Authority, resource: &ResourceKey, name: &str) -> Result<(), PortError>;
 
     /// Whether other regions can reach it by its endpoint, so that one that keeps a copy can fetch it there.
-    fn is_served(&self) -> bool;
+    fn is_served(&self) -> bool {
+        false
+    }
 
     /// Has this region fetch a resource from its source, which it finds in its own registry; none: it fetches
     /// nothing by itself, and whoever asks carries the bytes. When `cancel` is, it stops at the next durable place.
     /// Dropping the future leaves the region at work; the next fetch of the resource takes over from it.
     async fn fetch(
         &self,
-        order: &SyncOrder,
-        options: &SyncOptions,
-        progress: Progress<'_>,
-        cancel: &CancellationToken,
-    ) -> Option<Result<SyncReport, SyncFailure>>;
+        _order: &SyncOrder,
+        _options: &SyncOptions,
+        _progress: Progress<'_>,
+        _cancel: &CancellationToken,
+    ) -> Option<Result<SyncReport, SyncFailure>> {
+        None
+    }
 
     /// Stops running transfers, verifications and exports at the next durable place.
     fn interrupt(&self);

@@ -5,23 +5,21 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio_util::sync::CancellationToken;
 
 use super::local::{Inner, LocalRegion, blocking};
 use super::observe;
 use super::restore;
 use super::store::{Ground, RegionCatalog, Store};
-use crate::live::port::{ContentCheck, PointSelector, PortError, RegionPort, Replaced};
+use crate::live::port::{ContentCheck, PointSelector, PortError, RegionPort};
 use crate::model::point::Point;
 use crate::model::policy::HealthPolicy;
-use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot, SyncOrder};
+use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot};
 use crate::model::sighting::Probe;
 use crate::model::{Address, OperationId, RegionId, ResourceKey};
 use crate::replica::catalog::Catalog;
 use crate::replica::export::{ExportOrder, export};
 use crate::replica::points::{self, PointChoice};
 use crate::replica::port::TransferError;
-use crate::replica::transfer::{Progress, SyncFailure, SyncOptions, SyncReport};
 use crate::replica::verify::note_damage;
 use crate::wire::region::RegionHealth;
 
@@ -232,32 +230,8 @@ impl RegionPort for LocalRegion {
         self.inner.replace_files(authority, resource, from).await
     }
 
-    async fn restore(
-        &self,
-        _: &Authority,
-        _: &ResourceKey,
-        _: (&RegionId, &PointSelector),
-        _: &CancellationToken,
-    ) -> Option<Result<Replaced, PortError>> {
-        None
-    }
-
-    async fn discard(&self, _: &Authority, resource: &ResourceKey, name: &str) -> Result<(), PortError> {
-        self.inner.discard(resource, name).await
-    }
-
-    fn is_served(&self) -> bool {
-        false
-    }
-
-    async fn fetch(
-        &self,
-        _: &SyncOrder,
-        _: &SyncOptions,
-        _: Progress<'_>,
-        _: &CancellationToken,
-    ) -> Option<Result<SyncReport, SyncFailure>> {
-        None
+    async fn discard(&self, authority: &Authority, resource: &ResourceKey, name: &str) -> Result<(), PortError> {
+        self.inner.discard(authority, resource, name).await
     }
 
     fn interrupt(&self) {

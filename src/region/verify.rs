@@ -10,7 +10,7 @@ use super::restore;
 use super::store::RegionCatalog;
 use crate::live::port::{ContentCheck, FileCheck, FileVerdict, PortError};
 use crate::model::ResourceKey;
-use crate::model::region::Role;
+use crate::model::region::{Authority, Role};
 use crate::replica::place::scan_cache;
 use crate::replica::port::TransferError;
 use crate::replica::prune;
@@ -69,8 +69,14 @@ impl Inner {
     }
 
     /// Discards what was set aside: at a replica a point, at the holder files that were replaced.
-    pub(super) async fn discard(self: &Arc<Self>, resource: &ResourceKey, name: &str) -> Result<(), PortError> {
+    pub(super) async fn discard(
+        self: &Arc<Self>,
+        authority: &Authority,
+        resource: &ResourceKey,
+        name: &str,
+    ) -> Result<(), PortError> {
         let writing = self.writing().await?;
+        writing.store.expect_managed_by(authority, resource).map_err(|error| self.of(error))?;
         let (inner, resource, name) = (Arc::clone(self), resource.clone(), name.to_owned());
         blocking(move || {
             let kept = writing.resource(&resource).map_err(|error| inner.of(error))?;

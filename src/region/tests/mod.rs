@@ -319,6 +319,9 @@ async fn a_resource_travels_and_what_is_known_of_it_is_shown() {
     let into = pair.path("out");
     pair.west.export(&key("vm.web"), &PointSelector::Name(name.clone()), &into).await.unwrap();
     assert_eq!(pair.read("out/web.xml"), "<mine/>");
+    let foreign = Authority { lineage: Lineage(Uuid::from_u128(77)), ..pair.authority() };
+    let refused = pair.west.discard(&foreign, &key("vm.web"), name).await.unwrap_err();
+    assert!(matches!(refused, PortError::NotController { .. }), "{refused}");
     pair.west.discard(&pair.authority(), &key("vm.web"), name).await.unwrap();
     assert!(matches!(pair.west.discard(&pair.authority(), &key("vm.web"), name).await, Err(PortError::NotFound(_))));
 }
