@@ -14,6 +14,7 @@ pub mod model;
 pub mod config;
 pub mod host;
 pub mod process;
+pub mod failover;
 pub mod replica;
 pub mod wire;
 pub mod plan;

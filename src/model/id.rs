@@ -156,6 +156,15 @@ uuid_id! {
     RunId
 }
 
+uuid_id! {
+    /// Who makes an attempt at a failover: new in every process, so that two of them never speak with one voice.
+    AttemptOwner
+}
+uuid_id! {
+    /// One life of a region's agent, from its start to its end: what was promised to it in an earlier one is void.
+    Life
+}
+
 /// What kind of thing is replicated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

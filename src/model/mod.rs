@@ -9,6 +9,7 @@ pub mod topology;
 pub mod policy;
 pub mod point;
 pub mod region;
+pub mod failover;
 pub mod recorded;
 pub mod observed;
 pub mod sighting;
@@ -16,7 +17,8 @@ pub mod work;
 
 pub use digest::Digest;
 pub use id::{
-    Address, Lineage, OperationId, PairId, RegionId, ResourceId, ResourceKey, ResourceType, RunId, Seat, StoreId,
+    Address, AttemptOwner, Life, Lineage, OperationId, PairId, RegionId, ResourceId, ResourceKey, ResourceType, RunId,
+    Seat, StoreId,
 };
 pub use time::{Clock, IdSource, Timestamp, World};
 pub use units::{BitRate, ByteCount};

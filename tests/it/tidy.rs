@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, in the order of `src/lib.rs`: a room imports only from those above it.
-const ROOMS: [&str; 15] = [
-    "model", "config", "host", "process", "replica", "wire", "plan", "live", "region", "state", "execute", "fleet",
-    "serve", "render", "cli",
+const ROOMS: [&str; 16] = [
+    "model", "config", "host", "process", "failover", "replica", "wire", "plan", "live", "region", "state", "execute",
+    "fleet", "serve", "render", "cli",
 ];
 
 /// Outside crates with one home (or, for SQL, with the two stores and the room that opens databases).
@@ -39,7 +39,7 @@ const HOMES: [(&str, &[&str]); 23] = [
 ];
 
 /// Rooms that only compute: no clock, no chance, no files, no network, no threads.
-const PURE: [&str; 2] = ["model", "plan"];
+const PURE: [&str; 3] = ["model", "failover", "plan"];
 const EFFECTS: [&str; 7] = ["std::fs", "std::net", "std::process", "std::thread", "tokio::", "rustix::", "std::env"];
 
 fn root() -> PathBuf {

@@ -1,0 +1,169 @@
+//! The one question before a resource runs anywhere: may it?
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::book::Book;
+use crate::model::failover::{Attempt, Direction, Part, Standings};
+use crate::model::region::{Epoch, Role};
+use crate::model::{Life, OperationId, RegionId, ResourceKey};
+
+/// What a region's agent knows in this life of it, and forgets with its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agent {
+    /// This life.
+    pub life: Life,
+    /// What the other regions said in it, the latest of each.
+    heard: BTreeMap<RegionId, Standings>,
+    /// Of which resources every other region has said that nothing speaks against this one. From then on an operation
+    /// needs this region's acceptance, or ends this life by a fence.
+    cleared: BTreeSet<ResourceKey>,
+}
+
+impl Agent {
+    /// A life that has heard nothing.
+    pub const fn new(life: Life) -> Self {
+        Self { life, heard: BTreeMap::new(), cleared: BTreeSet::new() }
+    }
+
+    /// Takes what another region said, and what follows from it.
+    pub fn hear(&mut self, book: &Book, region: RegionId, told: Standings) {
+        self.heard.insert(region, told);
+        let known = self.heard.values().flat_map(|told| told.resources.keys()).chain(book.parts.keys());
+        let clear: Vec<ResourceKey> = known.filter(|key| self.obstacle(book, key).is_none()).cloned().collect();
+        self.cleared.extend(clear);
+    }
+
+    /// What stands in the way of being clear of a resource.
+    fn obstacle(&self, book: &Book, key: &ResourceKey) -> Option<Hold> {
+        let others = book.registry.iter().filter(|region| **region != book.region && !book.gone.contains_key(*region));
+        for region in others {
+            let Some(heard) = self.heard.get(region) else { return Some(Hold::Unheard(region.clone())) };
+            let Some(standing) = heard.resources.get(key) else { continue };
+            if let Some(operation) = standing.operation {
+                return Some(Hold::OpenAt(region.clone(), operation));
+            }
+            let own = book.parts.get(key).map(Part::age);
+            if let Some(theirs) = standing.part.as_ref().filter(|theirs| own.is_some_and(|own| theirs.age() > own)) {
+                return Some(Hold::Later(region.clone(), theirs.epoch));
+            }
+            if standing.running {
+                return Some(Hold::RunsAt(region.clone()));
+            }
+        }
+        None
+    }
+
+    /// What still stands in the way; none once nothing did.
+    fn unclear(&self, book: &Book, key: &ResourceKey) -> Option<Hold> {
+        if self.cleared.contains(key) { None } else { self.obstacle(book, key) }
+    }
+}
+
+/// An order to hold resources: to promote them or, where the attempt leads back, to take them back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The operation.
+    pub operation: OperationId,
+    /// The attempt at it.
+    pub attempt: Attempt,
+    /// The region's life as the orderer knew it before the first region was asked to accept the attempt: all that the
+    /// others answered is younger than it.
+    pub life: Life,
+    /// The regions that accepted this very attempt.
+    pub accepted: BTreeSet<RegionId>,
+}
+
+/// Why a resource may not run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hold {
+    /// This region is not its holder.
+    Role(Option<Role>),
+    /// An operation is open on it here.
+    Open(OperationId),
+    /// A registered region has not answered in this life.
+    Unheard(RegionId),
+    /// A region knows it to be held since a later epoch.
+    Later(RegionId, Epoch),
+    /// An operation is open on it there.
+    OpenAt(RegionId, OperationId),
+    /// It runs there, or may.
+    RunsAt(RegionId),
+    /// The order is another attempt's, or leads to another region.
+    Misfit,
+    /// The order was made for an earlier life of this region's agent.
+    OtherLife,
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Role(Some(role)) => write!(f, "this region's role is {}", role.as_str()),
+            Self::Role(None) => f.write_str("this region has no part in it"),
+            Self::Open(id) => write!(f, "operation {id} is open on it"),
+            Self::Unheard(region) => write!(f, "{region} has not answered since this region's agent started"),
+            Self::Later(region, epoch) => write!(f, "{region} knows a holder since epoch {epoch}"),
+            Self::OpenAt(region, id) => write!(f, "operation {id} is open on it at {region}"),
+            Self::RunsAt(region) => write!(f, "it runs at {region}, or may"),
+            Self::Misfit => f.write_str("the order does not fit the attempt that was accepted"),
+            Self::OtherLife => f.write_str("the order was made before this region's agent started"),
+        }
+    }
+}
+
+/// Whether a resource may run at the region whose book this is: by an operation's order or, without one, by the
+/// region's own decision, after a boot of its host or a start of its agent.
+///
+/// # Errors
+/// [`Hold`]: why not.
+pub fn may_run(book: &Book, agent: &Agent, key: &ResourceKey, order: Option<&Order>) -> Result<(), Hold> {
+    match order {
+        Some(order) => ordered(book, agent, key, order),
+        None => unasked(book, agent, key),
+    }
+}
+
+/// Every region that is required has accepted the very attempt that orders it, after this life began. The orderer
+/// vouches for that; but of a source that was cut off it has no word, and a region that has not heard everybody in this
+/// life may itself have been cut off by whoever that source agreed with meanwhile. Such a one needs everybody's word.
+fn ordered(book: &Book, agent: &Agent, key: &ResourceKey, order: &Order) -> Result<(), Hold> {
+    let Some(open) = book.open.get(&order.operation) else { return Err(Hold::Misfit) };
+    if open.bid.attempt != order.attempt || *open.bid.starter() != book.region {
+        return Err(Hold::Misfit);
+    }
+    if order.life != agent.life {
+        return Err(Hold::OtherLife);
+    }
+    if agent.unclear(book, key).is_some() {
+        let others = book.registry.iter().filter(|region| **region != book.region && !book.gone.contains_key(*region));
+        for region in others {
+            if !order.accepted.contains(region) {
+                return Err(Hold::Unheard(region.clone()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every registered region has said in this life that it knows no later holder and no open operation, and does not
+/// run it.
+fn unasked(book: &Book, agent: &Agent, key: &ResourceKey) -> Result<(), Hold> {
+    match book.parts.get(key) {
+        Some(part) if part.role == Role::Holder => {}
+        other => return Err(Hold::Role(other.map(|part| part.role))),
+    }
+    if let Some(open) = book.open_on(key) {
+        return Err(Hold::Open(open));
+    }
+    agent.unclear(book, key).map_or(Ok(()), Err)
+}
+
+impl Direction {
+    /// The name in every format.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Abort => "abort",
+        }
+    }
+}

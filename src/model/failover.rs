@@ -1,0 +1,173 @@
+//! An operation that moves resources from one region to another, and the attempts at it, as every region records them.
+//!
+//! An operation has one epoch, above every one that any region ever recorded. Whoever carries it out does so in an
+//! *attempt*; another process that takes over from it makes a higher one. What regions compare is (epoch, attempt).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::id::{AttemptOwner, OperationId, RegionId, ResourceKey};
+use super::policy::Strategy;
+use super::region::{Epoch, Role};
+use super::time::Timestamp;
+
+/// One attempt at an operation: its number, and who makes it. Two attempts of one number are not the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Attempt {
+    /// Grows with every take-over of the operation, from 1.
+    pub number: u32,
+    /// Who makes it.
+    pub owner: AttemptOwner,
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "attempt {}", self.number)
+    }
+}
+
+/// Where an attempt leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// To the other region.
+    Forward,
+    /// Back to where the resources came from; nothing of them was promoted yet.
+    Abort,
+}
+
+/// What of an operation is the same in all attempts at it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Failover {
+    /// Its name.
+    pub id: OperationId,
+    /// The epoch that its resources will have.
+    pub epoch: Epoch,
+    /// The region that holds them.
+    pub from: RegionId,
+    /// How it goes about its work.
+    pub strategy: Strategy,
+    /// Why, in the words of whoever asked.
+    pub reason: Option<String>,
+    /// When it was opened, by the clock of whoever did.
+    pub opened_at: Timestamp,
+}
+
+/// One attempt as it is put to every registered region, and as each that accepts it records it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Bid {
+    /// The operation.
+    pub failover: Failover,
+    /// The attempt.
+    pub attempt: Attempt,
+    /// Where it leads.
+    pub direction: Direction,
+    /// The region that is to hold the resources, where it leads forward.
+    pub to: RegionId,
+    /// What it is about.
+    pub resources: BTreeSet<ResourceKey>,
+    /// The registered regions, as the orderer knows them: a region that knows others refuses.
+    pub registry: BTreeSet<RegionId>,
+    /// Regions that a person declared gone, in that person's words.
+    pub gone: BTreeMap<RegionId, String>,
+}
+
+impl Bid {
+    /// The region that starts the resources where the attempt succeeds.
+    pub const fn starter(&self) -> &RegionId {
+        match self.direction {
+            Direction::Forward => &self.to,
+            Direction::Abort => &self.failover.from,
+        }
+    }
+}
+
+/// A region's part in a resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Part {
+    /// Its role.
+    pub role: Role,
+    /// Who holds the resource, as far as this region knows.
+    pub holder: RegionId,
+    /// Since which epoch.
+    pub epoch: Epoch,
+    /// The attempt of that epoch's operation that succeeded; 0: it was born there.
+    pub attempt: u32,
+}
+
+impl Part {
+    /// What two regions' knowledge is compared by: the higher one is right.
+    pub const fn age(&self) -> (Epoch, u32) {
+        (self.epoch, self.attempt)
+    }
+}
+
+/// Why a region counts as stopped without its own word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Proof {
+    /// The fence hook said so.
+    Hook,
+    /// An operator did, and said how they know.
+    Word(String),
+}
+
+/// What every region that takes part keeps of the steps of an operation, for whoever goes on with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Note {
+    /// A program is about to run.
+    HookIntended {
+        /// The attempt that runs it.
+        attempt: u32,
+        /// Which.
+        hook: Hook,
+    },
+    /// It ended as it should.
+    HookDone {
+        /// Which.
+        hook: Hook,
+    },
+    /// A region is proven stopped.
+    Fenced {
+        /// Which.
+        region: RegionId,
+        /// How that is known.
+        proof: Proof,
+    },
+}
+
+/// A program that an operation runs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Hook {
+    /// The so-manieth before the first change.
+    Before(u32),
+    /// That cuts a region off.
+    Fence(RegionId),
+    /// The so-manieth after the last promotion.
+    After(u32),
+}
+
+/// What a region knows of one resource, as others are told before they start it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Standing {
+    /// Its part in it; none: it only knows of an operation.
+    pub part: Option<Part>,
+    /// The operation that is open on it.
+    pub operation: Option<OperationId>,
+    /// Whether it runs there, or may: a runner that doesn't know counts.
+    pub running: bool,
+}
+
+/// What a region knows, as others are told before they start anything.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Standings {
+    /// The highest epoch that it ever saw.
+    pub highest_epoch: Epoch,
+    /// By resource.
+    pub resources: BTreeMap<ResourceKey, Standing>,
+}
