@@ -14,13 +14,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::start::{Agent, Hold, Order, may_run};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::order::{Acceptance, Mandate, Order, Refusal, Reply, Taken};
+use super::start::{Agent, may_run};
 use crate::model::failover::{Attempt, Bid, Direction, Note, Part, Standing, Standings};
 use crate::model::region::{Authority, Controller, Epoch, Role};
-use crate::model::{OperationId, RegionId, ResourceKey};
+use crate::model::{Life, OperationId, RegionId, ResourceKey};
 
 /// What a region durably knows of roles.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Book {
     /// Whose it is.
     pub region: RegionId,
@@ -41,7 +45,7 @@ pub struct Book {
 }
 
 /// An open operation, as one region records it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Open {
     /// The highest attempt that it accepted.
     pub bid: Bid,
@@ -54,76 +58,10 @@ pub struct Open {
 }
 
 /// How an operation ended at one region.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ended {
     /// The last attempt that it accepted.
     pub bid: Bid,
-}
-
-/// What a region did with one resource of a bid.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Taken {
-    /// The operation is open on it here.
-    Accepted {
-        /// This region's role in it; none: it does not know it.
-        role: Option<Role>,
-        /// The attempt in which it was promoted here.
-        promoted: Option<u32>,
-        /// Whether it runs here, or may.
-        running: bool,
-    },
-    /// Another operation is open on it.
-    OpenElsewhere(OperationId),
-    /// It runs here, or may.
-    Running,
-    /// Another region holds it than the one it is to come from.
-    Held(Part),
-    /// It was promoted here, so that the operation leads only forward.
-    Promoted(u32),
-}
-
-/// A region's answer to a bid.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Acceptance {
-    /// By resource of the bid.
-    pub resources: BTreeMap<ResourceKey, Taken>,
-    /// What it kept of earlier attempts.
-    pub notes: Vec<Note>,
-}
-
-/// Why a region takes an order as a whole not at all. It changed nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Somebody else controls it, or nobody does.
-    #[error("the order does not come from the controller")]
-    NotController(Option<Controller>),
-    /// The operation ended here.
-    #[error("the operation has ended")]
-    Ended(Box<Ended>),
-    /// It knows other regions than the orderer.
-    #[error("the orderer does not know the same regions")]
-    Registry(BTreeSet<RegionId>),
-    /// It saw this epoch, or a higher one.
-    #[error("epoch {0} was seen already")]
-    Epoch(Epoch),
-    /// It accepted another attempt.
-    #[error("{} was accepted", .0.attempt)]
-    Attempt(Box<Bid>),
-    /// The operation is not open here.
-    #[error("the operation is not open here")]
-    NotOpen,
-    /// A step of a lower attempt still runs here.
-    #[error("a step of an earlier attempt is still under way")]
-    Busy,
-    /// The order is for another region, or for another direction.
-    #[error("the order does not fit the attempt")]
-    Misfit,
-    /// It may not start the resource.
-    #[error("{0} may not start: {1}")]
-    Hold(ResourceKey, Hold),
-    /// The operation had an effect here: it leads on.
-    #[error("the operation has changed {0} here")]
-    Effect(ResourceKey),
 }
 
 impl Controller {
@@ -171,6 +109,51 @@ impl Book {
         if open.bid.attempt == attempt { Ok(open) } else { Err(Refusal::Attempt(Box::new(open.bid.clone()))) }
     }
 
+    /// Does the book's part of an order. `running`: what runs here, or may. `busy`: whether a step of an earlier attempt
+    /// at the operation is still under way here.
+    ///
+    /// # Errors
+    /// [`Refusal`]; nothing was changed then.
+    pub fn take(
+        &mut self,
+        agent: &Agent,
+        running: &BTreeSet<ResourceKey>,
+        busy: bool,
+        order: &Order,
+    ) -> Result<Reply, Refusal> {
+        let done = |keys: &BTreeSet<ResourceKey>| Reply::Done(keys.clone());
+        match order {
+            Order::Accept { authority, bid } => self.accept(authority, bid, running, busy).map(Reply::Accepted),
+            Order::Withdraw { authority, operation, attempt, resources } => {
+                self.withdraw(authority, *operation, *attempt, resources).map(|()| done(resources))
+            }
+            Order::Confirm { authority, operation, attempt } => {
+                self.confirm(authority, *operation, *attempt).map(|()| done(&BTreeSet::new()))
+            }
+            Order::Note { authority, operation, attempt, note } => {
+                self.note(authority, *operation, *attempt, note).map(|()| done(&BTreeSet::new()))
+            }
+            Order::Demote { authority, operation, attempt, resources } => {
+                self.demote(authority, *operation, *attempt, resources).map(|()| done(resources))
+            }
+            Order::Hold { authority, mandate, resources } => {
+                self.hold(authority, mandate, resources, agent).map(|()| done(resources))
+            }
+            Order::Close { authority, operation, attempt, resources } => {
+                self.close(authority, *operation, *attempt, resources).map(|()| done(resources))
+            }
+        }
+    }
+
+    /// Says whether the attempt is the highest that was accepted here.
+    ///
+    /// # Errors
+    /// [`Refusal`]: why it is not.
+    pub fn confirm(&mut self, authority: &Authority, id: OperationId, attempt: Attempt) -> Result<(), Refusal> {
+        self.authorize(authority)?;
+        self.at(id, attempt).map(|_| ())
+    }
+
     /// Accepts an attempt, for each resource that nothing speaks against.
     ///
     /// `running`: what runs here, or may. `busy`: whether a step of an earlier attempt is still under way here.
@@ -209,7 +192,7 @@ impl Book {
         let promoted = known.map(|open| open.promoted.clone()).unwrap_or_default();
         let mine = known.map(|open| open.resources.clone()).unwrap_or_default();
         let taken: BTreeMap<ResourceKey, Taken> = (bid.resources.iter())
-            .map(|key| (key.clone(), self.take(bid, key, &mine, promoted.get(key).copied(), running)))
+            .map(|key| (key.clone(), self.weigh(bid, key, &mine, promoted.get(key).copied(), running)))
             .collect();
         let accepted = |taken: &Taken| matches!(taken, Taken::Accepted { .. });
         let resources: BTreeSet<ResourceKey> =
@@ -226,7 +209,7 @@ impl Book {
     }
 
     /// What becomes of one resource of a bid.
-    fn take(
+    fn weigh(
         &self,
         bid: &Bid,
         key: &ResourceKey,
@@ -313,25 +296,25 @@ impl Book {
     pub fn hold(
         &mut self,
         authority: &Authority,
-        order: &Order,
+        mandate: &Mandate,
         keys: &BTreeSet<ResourceKey>,
         agent: &Agent,
     ) -> Result<(), Refusal> {
         self.authorize(authority)?;
-        let open = self.at(order.operation, order.attempt)?;
+        let open = self.at(mandate.operation, mandate.attempt)?;
         if !keys.is_subset(&open.resources) {
             return Err(Refusal::Misfit);
         }
         let (direction, epoch) = (open.bid.direction, open.bid.failover.epoch);
         for key in keys {
-            may_run(self, agent, key, Some(order)).map_err(|hold| Refusal::Hold(key.clone(), hold))?;
+            may_run(self, agent, key, Some(mandate)).map_err(|hold| Refusal::Hold(key.clone(), hold))?;
         }
-        let part = Part { role: Role::Holder, holder: self.region.clone(), epoch, attempt: order.attempt.number };
+        let part = Part { role: Role::Holder, holder: self.region.clone(), epoch, attempt: mandate.attempt.number };
         for key in keys {
             self.parts.insert(key.clone(), part.clone());
         }
-        if let (Direction::Forward, Some(open)) = (direction, self.open.get_mut(&order.operation)) {
-            open.promoted.extend(keys.iter().map(|key| (key.clone(), order.attempt.number)));
+        if let (Direction::Forward, Some(open)) = (direction, self.open.get_mut(&mandate.operation)) {
+            open.promoted.extend(keys.iter().map(|key| (key.clone(), mandate.attempt.number)));
         }
         Ok(())
     }
@@ -416,8 +399,9 @@ impl Book {
         }
     }
 
-    /// What others are told before they start something. `running`: what runs here, or may.
-    pub fn standings(&self, running: &BTreeSet<ResourceKey>) -> Standings {
+    /// What others are told before they start something. `life`: of this region's agent. `running`: what runs here, or
+    /// may.
+    pub fn standings(&self, life: Life, running: &BTreeSet<ResourceKey>) -> Standings {
         let opened = self.open.values().flat_map(|open| open.resources.iter());
         let keys: BTreeSet<&ResourceKey> = self.parts.keys().chain(opened).chain(running).collect();
         let standing = |key: &ResourceKey| Standing {
@@ -426,7 +410,7 @@ impl Book {
             running: running.contains(key),
         };
         let resources = keys.into_iter().map(|key| (key.clone(), standing(key))).collect();
-        Standings { highest_epoch: self.highest_epoch, resources }
+        Standings { life, controller: self.controller.clone(), highest_epoch: self.highest_epoch, resources }
     }
 
     /// Learns what another region knows better, where no operation is open there on it: an operation that ended

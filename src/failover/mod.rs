@@ -4,14 +4,16 @@
 //! In one sentence: before a resource starts anywhere, every registered region has agreed to it, was fenced, or was
 //! declared gone by a person who says how they know.
 
+mod order;
 mod book;
 mod start;
 mod duty;
 mod progress;
 mod next;
 
-pub use book::{Acceptance, Book, Ended, Open, Refusal, Taken};
+pub use book::{Book, Ended, Open};
 pub use duty::{Act, Duty};
 pub use next::{FRESH, Impasse, Next, Step};
+pub use order::{Acceptance, Mandate, Order, Refusal, Reply, Taken};
 pub use progress::{Answer, Progress, Report};
-pub use start::{Agent, Hold, Order, may_run};
+pub use start::{Agent, Hold, may_run};

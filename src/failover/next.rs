@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::book::Refusal;
+use super::order::Refusal;
 use super::progress::{Answer, Progress};
 use crate::model::failover::{Direction, Hook, Note};
 use crate::model::{RegionId, ResourceKey};

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::book::{Acceptance, Refusal, Taken};
 use super::next::{Impasse, Step};
+use super::order::{Acceptance, Refusal, Taken};
 use crate::model::failover::{Attempt, Bid, Direction, Hook, Note, Proof};
 use crate::model::region::Role;
 use crate::model::{Life, RegionId, ResourceKey};

@@ -3,8 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::book::Book;
-use crate::model::failover::{Attempt, Direction, Part, Standings};
+use super::order::Mandate;
+use crate::model::failover::{Direction, Part, Standings};
 use crate::model::region::{Epoch, Role};
 use crate::model::{Life, OperationId, RegionId, ResourceKey};
 
@@ -60,22 +64,9 @@ impl Agent {
     }
 }
 
-/// An order to hold resources: to promote them or, where the attempt leads back, to take them back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Order {
-    /// The operation.
-    pub operation: OperationId,
-    /// The attempt at it.
-    pub attempt: Attempt,
-    /// The region's life as the orderer knew it before the first region was asked to accept the attempt: all that the
-    /// others answered is younger than it.
-    pub life: Life,
-    /// The regions that accepted this very attempt.
-    pub accepted: BTreeSet<RegionId>,
-}
-
 /// Why a resource may not run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Hold {
     /// This region is not its holder.
     Role(Option<Role>),
@@ -116,9 +107,9 @@ impl fmt::Display for Hold {
 ///
 /// # Errors
 /// [`Hold`]: why not.
-pub fn may_run(book: &Book, agent: &Agent, key: &ResourceKey, order: Option<&Order>) -> Result<(), Hold> {
-    match order {
-        Some(order) => ordered(book, agent, key, order),
+pub fn may_run(book: &Book, agent: &Agent, key: &ResourceKey, mandate: Option<&Mandate>) -> Result<(), Hold> {
+    match mandate {
+        Some(mandate) => ordered(book, agent, key, mandate),
         None => unasked(book, agent, key),
     }
 }
@@ -126,18 +117,18 @@ pub fn may_run(book: &Book, agent: &Agent, key: &ResourceKey, order: Option<&Ord
 /// Every region that is required has accepted the very attempt that orders it, after this life began. The orderer
 /// vouches for that; but of a source that was cut off it has no word, and a region that has not heard everybody in this
 /// life may itself have been cut off by whoever that source agreed with meanwhile. Such a one needs everybody's word.
-fn ordered(book: &Book, agent: &Agent, key: &ResourceKey, order: &Order) -> Result<(), Hold> {
-    let Some(open) = book.open.get(&order.operation) else { return Err(Hold::Misfit) };
-    if open.bid.attempt != order.attempt || *open.bid.starter() != book.region {
+fn ordered(book: &Book, agent: &Agent, key: &ResourceKey, mandate: &Mandate) -> Result<(), Hold> {
+    let Some(open) = book.open.get(&mandate.operation) else { return Err(Hold::Misfit) };
+    if open.bid.attempt != mandate.attempt || *open.bid.starter() != book.region {
         return Err(Hold::Misfit);
     }
-    if order.life != agent.life {
+    if mandate.life != agent.life {
         return Err(Hold::OtherLife);
     }
     if agent.unclear(book, key).is_some() {
         let others = book.registry.iter().filter(|region| **region != book.region && !book.gone.contains_key(*region));
         for region in others {
-            if !order.accepted.contains(region) {
+            if !mandate.accepted.contains(region) {
                 return Err(Hold::Unheard(region.clone()));
             }
         }

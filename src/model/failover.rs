@@ -9,9 +9,9 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::id::{AttemptOwner, OperationId, RegionId, ResourceKey};
+use super::id::{AttemptOwner, Life, OperationId, RegionId, ResourceKey};
 use super::policy::Strategy;
-use super::region::{Epoch, Role};
+use super::region::{Controller, Epoch, Role};
 use super::time::Timestamp;
 
 /// One attempt at an operation: its number, and who makes it. Two attempts of one number are not the same.
@@ -164,8 +164,12 @@ pub struct Standing {
 }
 
 /// What a region knows, as others are told before they start anything.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Standings {
+    /// The life that its agent is in.
+    pub life: Life,
+    /// Who may change roles there.
+    pub controller: Option<Controller>,
     /// The highest epoch that it ever saw.
     pub highest_epoch: Epoch,
     /// By resource.

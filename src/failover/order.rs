@@ -1,0 +1,209 @@
+//! What a region is asked about roles, and what it answers. The same values travel, are judged by a
+//! [`Book`](super::Book) and drive the deterministic fleet of the tests.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::book::Ended;
+use super::start::Hold;
+use crate::model::failover::{Attempt, Bid, Note, Part};
+use crate::model::region::{Authority, Controller, Epoch, Role};
+use crate::model::{Life, OperationId, RegionId, ResourceKey};
+
+/// One thing that a region is asked for an operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "order", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Order {
+    /// Accept an attempt.
+    Accept {
+        /// Who asks.
+        authority: Authority,
+        /// The attempt.
+        bid: Box<Bid>,
+    },
+    /// Take the acceptance of resources back.
+    Withdraw {
+        /// Who asks.
+        authority: Authority,
+        /// The operation.
+        operation: OperationId,
+        /// The attempt at it.
+        attempt: Attempt,
+        /// Of which.
+        resources: BTreeSet<ResourceKey>,
+    },
+    /// Say whether the attempt is still the highest that was accepted, and whoever asks still the controller.
+    Confirm {
+        /// Who asks.
+        authority: Authority,
+        /// The operation.
+        operation: OperationId,
+        /// The attempt at it.
+        attempt: Attempt,
+    },
+    /// Keep word of a step.
+    Note {
+        /// Who asks.
+        authority: Authority,
+        /// The operation.
+        operation: OperationId,
+        /// The attempt at it.
+        attempt: Attempt,
+        /// The word.
+        note: Note,
+    },
+    /// Give resources up, and stop their machines.
+    Demote {
+        /// Who asks.
+        authority: Authority,
+        /// The operation.
+        operation: OperationId,
+        /// The attempt at it.
+        attempt: Attempt,
+        /// Which.
+        resources: BTreeSet<ResourceKey>,
+    },
+    /// Hold resources, and start their machines: promote them or, where the attempt leads back, take them back.
+    Hold {
+        /// Who asks.
+        authority: Authority,
+        /// What makes it safe.
+        mandate: Mandate,
+        /// Which.
+        resources: BTreeSet<ResourceKey>,
+    },
+    /// End the operation for resources that have arrived.
+    Close {
+        /// Who asks.
+        authority: Authority,
+        /// The operation.
+        operation: OperationId,
+        /// The attempt at it.
+        attempt: Attempt,
+        /// Which.
+        resources: BTreeSet<ResourceKey>,
+    },
+}
+
+impl Order {
+    /// Who asks.
+    pub const fn authority(&self) -> &Authority {
+        match self {
+            Self::Accept { authority, bid: _ }
+            | Self::Withdraw { authority, operation: _, attempt: _, resources: _ }
+            | Self::Confirm { authority, operation: _, attempt: _ }
+            | Self::Note { authority, operation: _, attempt: _, note: _ }
+            | Self::Demote { authority, operation: _, attempt: _, resources: _ }
+            | Self::Hold { authority, mandate: _, resources: _ }
+            | Self::Close { authority, operation: _, attempt: _, resources: _ } => authority,
+        }
+    }
+
+    /// The operation that it belongs to, and the attempt at it.
+    pub fn attempt(&self) -> (OperationId, Attempt) {
+        match self {
+            Self::Accept { authority: _, bid } => (bid.failover.id, bid.attempt),
+            Self::Withdraw { authority: _, operation, attempt, resources: _ }
+            | Self::Confirm { authority: _, operation, attempt }
+            | Self::Note { authority: _, operation, attempt, note: _ }
+            | Self::Demote { authority: _, operation, attempt, resources: _ }
+            | Self::Close { authority: _, operation, attempt, resources: _ } => (*operation, *attempt),
+            Self::Hold { authority: _, mandate, resources: _ } => (mandate.operation, mandate.attempt),
+        }
+    }
+}
+
+/// What makes an order to hold resources safe, as its orderer vouches for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mandate {
+    /// The operation.
+    pub operation: OperationId,
+    /// The attempt at it.
+    pub attempt: Attempt,
+    /// The region's life as the orderer knew it before the first region was asked to accept the attempt: all that the
+    /// others answered is younger than it.
+    pub life: Life,
+    /// The regions that accepted this very attempt.
+    pub accepted: BTreeSet<RegionId>,
+}
+
+/// What a region answers to an order that it took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// To [`Order::Accept`].
+    Accepted(Acceptance),
+    /// To the others: what the order was carried out for.
+    Done(BTreeSet<ResourceKey>),
+}
+
+/// A region's answer to a bid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Acceptance {
+    /// By resource of the bid.
+    pub resources: BTreeMap<ResourceKey, Taken>,
+    /// What it kept of earlier attempts.
+    pub notes: Vec<Note>,
+}
+
+/// What a region did with one resource of a bid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Taken {
+    /// The operation is open on it here.
+    Accepted {
+        /// This region's role in it; none: it does not know it.
+        role: Option<Role>,
+        /// The attempt in which it was promoted here.
+        promoted: Option<u32>,
+        /// Whether it runs here, or may.
+        running: bool,
+    },
+    /// Another operation is open on it.
+    OpenElsewhere(OperationId),
+    /// It runs here, or may.
+    Running,
+    /// Another region holds it than the one it is to come from.
+    Held(Part),
+    /// It was promoted here, so that the operation leads only forward.
+    Promoted(u32),
+}
+
+/// Why a region takes an order as a whole not at all. It changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// Somebody else controls it, or nobody does.
+    #[error("the order does not come from the controller")]
+    NotController(Option<Controller>),
+    /// The operation ended here.
+    #[error("the operation has ended")]
+    Ended(Box<Ended>),
+    /// It knows other regions than the orderer.
+    #[error("the orderer does not know the same regions")]
+    Registry(BTreeSet<RegionId>),
+    /// It saw this epoch, or a higher one.
+    #[error("epoch {0} was seen already")]
+    Epoch(Epoch),
+    /// It accepted another attempt.
+    #[error("{} was accepted", .0.attempt)]
+    Attempt(Box<Bid>),
+    /// The operation is not open here.
+    #[error("the operation is not open here")]
+    NotOpen,
+    /// A step of a lower attempt still runs here.
+    #[error("a step of an earlier attempt is still under way")]
+    Busy,
+    /// The order is for another region, or for another direction.
+    #[error("the order does not fit the attempt")]
+    Misfit,
+    /// It may not start the resource.
+    #[error("{0} may not start: {1}")]
+    Hold(ResourceKey, Hold),
+    /// The operation had an effect here: it leads on.
+    #[error("the operation has changed {0} here")]
+    Effect(ResourceKey),
+}
