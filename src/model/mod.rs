@@ -13,6 +13,7 @@ pub mod failover;
 pub mod recorded;
 pub mod observed;
 pub mod sighting;
+pub mod running;
 pub mod work;
 
 pub use digest::Digest;

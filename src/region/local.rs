@@ -21,6 +21,7 @@ use super::layout::Layout;
 use super::place::Places;
 use super::quiesce::{self, Quiescer};
 use super::restore;
+use super::runner::Machines;
 use super::source::Readings;
 use super::store::{KeptResource, Rename, Store, StoreError};
 use super::target::Receivings;
@@ -88,6 +89,7 @@ pub(super) struct Writing {
     pub(super) identity: Identity,
     pub(super) store: Arc<Store>,
     pub(super) config: Arc<RegionConfig>,
+    pub(super) machines: Machines,
     _lock: Arc<FileLock>,
 }
 
@@ -284,7 +286,8 @@ impl Inner {
         let config = Arc::new(self.config()?);
         let lock = self.lock()?;
         let store = Store::open_writing(&self.layout.database(), &identity).map_err(|error| self.of(error))?;
-        let writing = Writing { identity, store: Arc::new(store), config, _lock: lock };
+        let machines = self.machines(&config);
+        let writing = Writing { identity, store: Arc::new(store), config, machines, _lock: lock };
         self.tidy(&writing)?;
         Ok(writing)
     }
@@ -359,13 +362,18 @@ impl Inner {
         Places { disk: &*self.disk, layout: &self.layout, config }
     }
 
-    pub(super) fn quiescer(&self, config: &Arc<RegionConfig>) -> Quiescer {
+    pub(super) fn machines(&self, config: &RegionConfig) -> Machines {
+        Machines::new(self.region.clone(), config.runner.clone(), Arc::clone(&self.world.clock))
+    }
+
+    pub(super) fn quiescer(&self, writing: &Writing) -> Quiescer {
         Quiescer {
             disk: Arc::clone(&self.disk),
             clock: Arc::clone(&self.world.clock),
             guard: self.guard.clone(),
             region: self.region.clone(),
-            config: Arc::clone(config),
+            config: Arc::clone(&writing.config),
+            machines: writing.machines.clone(),
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod layout;
 pub mod identity;
 pub mod store;
 pub mod place;
+pub mod runner;
 pub mod quiesce;
 mod restore;
 mod adopted;
@@ -19,6 +20,7 @@ mod giving;
 mod port;
 
 pub use local::{LocalRegion, Opening};
+pub use runner::{Machines, RunnerError};
 pub use watch::Neighbourhood;
 
 #[cfg(test)]

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use super::adopted::{Exchange, expect_names};
 use super::local::{Inner, LocalRegion, Writing, blocking};
-use super::quiesce::{RunState, run_state};
 use super::restore;
 use super::store::KeptResource;
 use crate::host::remove_tree;
 use crate::live::port::PortError;
+use crate::model::ResourceKey;
 use crate::model::region::{Authority, Role};
-use crate::model::{ResourceKey, ResourceType};
+use crate::model::running::RunState;
 
 impl LocalRegion {
     /// Where a point's files are brought that are to be put in place.
@@ -206,14 +206,11 @@ impl Inner {
     /// Refuses a machine that runs or may run. Where the region has no runner, nobody here starts or stops it, and
     /// whoever asks answers for it.
     async fn expect_stopped(&self, writing: &Writing, resource: &ResourceKey) -> Result<(), PortError> {
-        let Some(runner) = writing.config.runner.as_ref().filter(|_| resource.kind == ResourceType::Vm) else {
-            return Ok(());
-        };
         let kept = writing.resource(resource).map_err(|error| self.of(error))?;
         let dir = self.places(&writing.config).directory(resource, kept.as_ref());
         let epoch = kept.map(|kept| kept.record.epoch).unwrap_or_default();
-        let reason = match run_state(Some(runner), resource, &dir, &self.region, epoch).await {
-            RunState::Stopped => return Ok(()),
+        let reason = match writing.machines.status(resource, &dir, epoch).await {
+            RunState::Stopped | RunState::NoRunner => return Ok(()),
             RunState::Running => format!("{resource} runs at {}", self.region),
             RunState::Unknown(why) => format!("{resource} may run at {}: {why}", self.region),
         };

@@ -134,7 +134,7 @@ impl Inner {
         })
         .await?;
 
-        let prepared = self.quiescer(&writing.config).prepare(&asked).await?;
+        let prepared = self.quiescer(&writing).prepare(&asked).await?;
         let plan = ReadingPlan {
             cache: scan_cache(self.layout.root(), &asked.resource),
             resource: asked.resource,

@@ -16,14 +16,15 @@ use super::clones::{self, Copied};
 use super::held::{Held, HoldError};
 use super::likeness::difference;
 use super::mark;
-use super::runner::{RunState, placeholders, run_state};
 use crate::config::RegionConfig;
 use crate::config::region::{Freeze, Quiesce, Snapshot};
 use crate::host::{Disk, remove_tree};
 use crate::model::point::PointKind;
 use crate::model::region::Epoch;
+use crate::model::running::RunState;
 use crate::model::{Clock, RegionId, ResourceKey, ResourceType};
 use crate::process::Placeholders;
+use crate::region::runner::{Machines, placeholders};
 use crate::replica::place::Place;
 use crate::replica::port::TransferError;
 use crate::replica::source::{Still, look_when_settled};
@@ -42,6 +43,8 @@ pub struct Quiescer {
     pub region: RegionId,
     /// Its own configuration.
     pub config: Arc<RegionConfig>,
+    /// Its machines.
+    pub machines: Machines,
 }
 
 /// What is to hold still.
@@ -144,12 +147,10 @@ impl Quiescer {
     pub async fn prepare(&self, asked: &Asked) -> Result<Prepared, TransferError> {
         let mut trouble = Vec::new();
         if asked.resource.kind == ResourceType::Vm {
-            let runner = self.config.runner.as_ref();
-            match run_state(runner, &asked.resource, &asked.dir, &self.region, asked.epoch).await {
+            match self.machines.status(&asked.resource, &asked.dir, asked.epoch).await {
                 RunState::Stopped => return Ok(Prepared::live(PointKind::Cold, trouble)),
-                RunState::Running => {}
-                RunState::Unknown(reason) if runner.is_some() => trouble.push(reason),
-                RunState::Unknown(_) => {}
+                RunState::Running | RunState::NoRunner => {}
+                RunState::Unknown(reason) => trouble.push(reason),
             }
         }
         let Some(quiesce) = &self.config.quiesce else { return Ok(Prepared::live(PointKind::Quiet, trouble)) };

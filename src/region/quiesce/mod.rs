@@ -9,7 +9,6 @@ mod mark;
 mod clones;
 mod likeness;
 mod method;
-mod runner;
 
 pub use bracket::{Left, Orders, thaw_guard};
 pub(super) use clones::copy_all;
@@ -17,7 +16,6 @@ pub use held::{Held, HoldError};
 pub use mark::settle_all;
 pub(super) use mark::still_held;
 pub use method::{Asked, Prepared, Quiescer};
-pub use runner::{RunState, run_state};
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ use crate::config::region::{Freeze, Quiesce, Runner, Snapshot};
 use crate::host::HostDisk;
 use crate::model::point::PointKind;
 use crate::model::region::Epoch;
+use crate::region::Machines;
 use crate::replica::place::Place;
 use crate::replica::port::TransferError;
 use crate::replica::source::Still;
@@ -298,6 +299,7 @@ impl Machine {
             guard: Some(guard()),
             region: "west".parse().unwrap(),
             config: Arc::new(self.config.clone()),
+            machines: Machines::new("west".parse().unwrap(), self.config.runner.clone(), crate::host::world().clock),
         };
         let dir = self.scripts.path("web");
         let asked = Asked {

@@ -3,6 +3,7 @@
 mod confirmed;
 mod damaged;
 mod exported;
+mod machines;
 mod renamed;
 mod restored;
 mod still;
