@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::thread;
@@ -33,17 +34,21 @@ enum Victim {
 struct Disk {
     gib: &'static str,
     fill: &'static str,
-    /// Of its size, so that the last round changes as much as the first.
-    percent: &'static str,
+    /// So many of its first MiB are written in turns, so that it does not become fuller from round to round.
+    written: u64,
+    /// So many of them in each round: of a large one distinctly more than what may be sent twice.
+    changed: u64,
 }
 
-const SMALL: Disk = Disk { gib: "0.25", fill: "0.1", percent: "3" };
-const LARGE: Disk = Disk { gib: "2", fill: "0.15", percent: "1" };
+const SMALL: Disk = Disk { gib: "0.25", fill: "0.1", written: 64, changed: 8 };
+const LARGE: Disk = Disk { gib: "2", fill: "0.15", written: 512, changed: 256 };
 
 /// What is under way at once: four requests of 4 MiB.
 const IN_FLIGHT: u64 = 16 << 20;
 /// What the target may hold that is not durable yet.
 const NOT_DURABLE: u64 = 64 << 20;
+/// Else the bound on what is sent twice could not fail.
+const _: () = assert!(LARGE.changed << 20 > 2 * (IN_FLIGHT + NOT_DURABLE));
 /// What a server says of the bytes of blocks that it has sent.
 const SENT: &str = "debvisor_region_server_blocks_sent_bytes_total";
 /// An apply that meets a server that died and came back ends within this.
@@ -100,6 +105,31 @@ fn is_same(left: &Path, right: &Path) -> bool {
         let answer = Command::new("cmp").arg("-s").arg(left.join(file)).arg(right.join(file)).status().unwrap();
         answer.success()
     })
+}
+
+/// Overwrites parts of the disk, some whole and some in every block of 64 KiB, and makes holes of others. Gives how
+/// much is in blocks that must travel.
+fn change(path: &Path, disk: Disk, seed: u64) -> u64 {
+    let mut chance = Chance::new(seed);
+    let mut places: Vec<u64> = (0..disk.written).collect();
+    for at in (1..places.len()).rev() {
+        places.swap(at, chance.below(at as u64 + 1) as usize);
+    }
+    let file = fs::File::options().write(true).open(path).unwrap();
+    let mut bytes = vec![0; 1 << 20];
+    for (n, place) in places.iter().take(disk.changed as usize).enumerate() {
+        blake3::Hasher::new().update(&[seed, *place].map(u64::to_le_bytes).concat()).finalize_xof().fill(&mut bytes);
+        let piece = if n % 2 == 0 { 1 << 16 } else { 4096 };
+        for block in 0..16 {
+            file.write_all_at(&bytes[block << 16..][..piece], (place << 20) + ((block as u64) << 16)).unwrap();
+        }
+    }
+    // Zeros don't travel.
+    let zeros = vec![0; 1 << 20];
+    for place in places.iter().skip(disk.changed as usize).take(disk.changed as usize / 8) {
+        file.write_all_at(&zeros, place << 20).unwrap();
+    }
+    disk.changed << 20
 }
 
 impl Stage {
@@ -235,11 +265,7 @@ fn rounds(victim: Victim, count: u64, disk: Disk, seed: u64) {
     let before = stage.world.path("before");
     for round in 0..count {
         copy(&stage.files(), &before);
-        let file = stage.files().join("disk.raw");
-        let number = (seed * 1000 + round).to_string();
-        let change =
-            tool("mutate.py", &[file.to_str().unwrap(), "--base", "size", "--pct", disk.percent, "--seed", &number]);
-        let changed = change["changed_64k"].as_u64().unwrap();
+        let changed = change(&stage.files().join("disk.raw"), disk, seed * 1000 + round);
 
         let mut apply = stage.start();
         let moment = Duration::from_micros(stage.chance.below(whole.as_micros() as u64));
