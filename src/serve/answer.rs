@@ -96,6 +96,11 @@ impl Failure {
         self
     }
 
+    /// Whether it has this name, the server's own or an end's of the same name.
+    pub(super) fn is(&self, code: FaultCode) -> bool {
+        self.data.get("code").and_then(Value::as_str) == Some(code.as_str())
+    }
+
     /// As it is sent.
     pub(super) fn answer(&self, at: Timestamp) -> Answer {
         let mut answer = json_answer(self.status, &Envelope::error(at, self.message.clone(), Some(&self.data)));
@@ -165,6 +170,13 @@ impl<T> Reply<T> {
         T: Serialize,
     {
         Self(success(StatusCode::OK, at, data), PhantomData)
+    }
+}
+
+impl<T> Reply<T> {
+    /// Sends data of the form `T` as it was told before.
+    pub(super) fn again(at: Timestamp, data: &RawValue) -> Self {
+        Self(success(StatusCode::OK, at, &data), PhantomData)
     }
 }
 

@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::answer::{Answer, Begun, Failure, success};
+use super::answer::{Answer, Begun, Failure, Reply, success};
 use super::body::Fingerprint;
 use super::job::Job;
 use super::operation::Running;
@@ -41,14 +41,61 @@ impl FromRequestParts<Arc<App>> for Asked {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Failure> {
-        let key = match parts.headers.get(IDEMPOTENCY_KEY) {
-            None => None,
-            Some(text) => {
-                let key = text.to_str().ok().and_then(|text| text.trim_matches('"').parse().ok());
-                Some(key.ok_or_else(|| Failure::bad_request(IDEMPOTENCY_KEY, "the key is no UUID".to_owned()))?)
+        Ok(Self { key: key(&parts.headers)?, wait: preferred(&parts.headers) })
+    }
+}
+
+fn key(headers: &HeaderMap) -> Result<Option<OperationId>, Failure> {
+    let Some(text) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let key = text.to_str().ok().and_then(|text| text.trim_matches('"').parse().ok());
+    key.map(Some).ok_or_else(|| Failure::bad_request(IDEMPOTENCY_KEY, "the key is no UUID".to_owned()))
+}
+
+/// Under which key a question is asked that is answered at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keyed(Option<OperationId>);
+
+impl FromRequestParts<Arc<App>> for Keyed {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Failure> {
+        key(&parts.headers).map(Self)
+    }
+}
+
+impl Keyed {
+    /// Has a question to an open session answered; a repeat under its key is told the same.
+    pub(super) async fn on_session<W, F, T>(
+        self,
+        app: &Arc<App>,
+        (kind, session): (Kind, SessionId),
+        fingerprint: Fingerprint,
+        work: W,
+    ) -> Result<Reply<T>, Failure>
+    where
+        W: FnOnce(Arc<App>) -> F,
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+        T: Serialize + Send + 'static,
+    {
+        let open = app.sessions.take(kind, session)?;
+        let Some(key) = self.0 else {
+            let found = work(Arc::clone(app)).await?;
+            drop(open);
+            return Ok(Reply::new(app.world.clock.now(), &found));
+        };
+        let questions = Arc::clone(&open.questions);
+        let work = || {
+            let work = work(Arc::clone(app));
+            async move {
+                let _open = open;
+                work.await
             }
         };
-        Ok(Self { key, wait: preferred(&parts.headers) })
+        let question = questions.begin(key, fingerprint, work)?;
+        match question.outcome().await {
+            Ok(found) => Ok(Reply::again(app.world.clock.now(), found)),
+            Err(failure) => Err(failure.clone()),
+        }
     }
 }
 

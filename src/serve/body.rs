@@ -34,7 +34,10 @@ pub(super) struct Empty {
 
 /// A body of bytes: blocks.
 #[derive(Debug)]
-pub(super) struct Blocks(pub(super) Bytes);
+pub(super) struct Blocks {
+    pub(super) packed: Bytes,
+    pub(super) fingerprint: Fingerprint,
+}
 
 impl<T: DeserializeOwned, const MAX: usize> FromRequest<Arc<App>> for Json<T, MAX> {
     type Rejection = Failure;
@@ -120,7 +123,7 @@ impl FromRequest<Arc<App>> for Blocks {
 
     async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Failure> {
         expect_type(request.headers(), BYTES)?;
-        read(request, BLOCKS, BLOCKS_TIME).await.map(|(_, bytes)| Self(bytes))
+        read(request, BLOCKS, BLOCKS_TIME).await.map(|(fingerprint, packed)| Self { packed, fingerprint })
     }
 }
 

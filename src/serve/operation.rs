@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::answer::Failure;
 use super::body::Fingerprint;
 use super::job::Job;
+use super::outcome::{Outcome, outcome};
 use crate::model::work::Work;
 use crate::model::{OperationId, RegionId, ResourceKey, World};
 use crate::wire::{FaultCode, Operation, OperationState, Progressed};
@@ -69,7 +70,7 @@ struct Now {
 #[derive(Debug)]
 struct Ended {
     at: Duration,
-    outcome: Result<Box<RawValue>, Failure>,
+    outcome: Outcome,
 }
 
 impl Operations {
@@ -128,17 +129,7 @@ impl Operations {
         let work = tokio::spawn(work(Arc::clone(&running)));
         let (entry, clock) = (Arc::clone(&running), Arc::clone(&self.world.clock));
         self.tasks.spawn(async move {
-            let outcome = match work.await {
-                Ok(Ok(value)) => serde_json::value::to_raw_value(&value).map_err(|error| {
-                    tracing::error!(%error, "a result has no form in JSON");
-                    Failure::bug()
-                }),
-                Ok(Err(failure)) => Err(failure),
-                Err(error) => {
-                    tracing::error!(%error, operation = %entry.id, kind = entry.job.as_str(), "an operation met a mistake of the program");
-                    Err(Failure::bug())
-                }
-            };
+            let outcome = outcome(work, entry.job.as_str(), entry.id).await;
             if let Err(failure) = &outcome {
                 tracing::info!(operation = %entry.id, kind = entry.job.as_str(), reason = failure.message(), "an operation failed");
             }

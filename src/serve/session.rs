@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::answer::{Failure, no_session};
+use super::questions::Questions;
 use crate::model::Clock;
 use crate::replica::port::SessionId;
 
@@ -55,6 +56,7 @@ struct Lease {
     /// Requests and operations that use it now.
     users: usize,
     last: Duration,
+    questions: Arc<Questions>,
 }
 
 /// A session in use; its lease begins anew when this is dropped.
@@ -62,6 +64,8 @@ struct Lease {
 pub(super) struct Use {
     sessions: Arc<Sessions>,
     session: SessionId,
+    /// What it was asked.
+    pub(super) questions: Arc<Questions>,
 }
 
 impl Sessions {
@@ -76,7 +80,7 @@ impl Sessions {
     /// One was opened.
     pub(super) fn opened(&self, kind: Kind, session: SessionId) {
         let last = self.clock.since_boot();
-        self.open().insert(session, Lease { kind, users: 0, last });
+        self.open().insert(session, Lease { kind, users: 0, last, questions: Arc::default() });
     }
 
     /// Uses one.
@@ -88,7 +92,7 @@ impl Sessions {
         let lease =
             open.get_mut(&session).filter(|lease| lease.kind == kind).ok_or_else(|| no_session(kind.as_str()))?;
         lease.users += 1;
-        Ok(Use { sessions: Arc::clone(self), session })
+        Ok(Use { sessions: Arc::clone(self), session, questions: Arc::clone(&lease.questions) })
     }
 
     /// One was closed.

@@ -250,7 +250,7 @@ fn causes(trouble: Trouble) -> &'static [&'static str] {
         Trouble::Html => &["something else than", "closed the connection", "connection reset", "answered 400"],
         // Whatever part of it was hit.
         Trouble::Flip | Trouble::Swap | Trouble::Cross | Trouble::Alter { .. } => &[""],
-        Trouble::Delay | Trouble::Nothing => &["this never fails"],
+        Trouble::Delay | Trouble::Lose(_) | Trouble::Nothing => &["this never fails"],
     }
 }
 
@@ -358,6 +358,44 @@ fn a_bad_line_between_regions() {
 #[test]
 fn a_bad_line_to_the_regions() {
     play(Place::Orders, &half(1), 54);
+}
+
+/// Loses an answer of each call: the question is asked again, and nothing else comes of it.
+fn lose(place: Place, opening: &'static str, calls: &'static [&'static str], seed: u64) {
+    let mut lines = Lines::new(place, seed);
+    lines.converge("at first");
+    lines.change();
+    let log = lines.world.path(if place == Place::Regions { "a.log" } else { "b.log" });
+    let before = fs::read_to_string(&log).unwrap().len();
+    let began = SystemTime::now();
+    lines.are(Trouble::Lose(calls), Way::Asked, 100, 1);
+    let answer = lines.apply();
+    let strikes = lines.heal();
+    let log = fs::read_to_string(&log).unwrap().split_off(before);
+    let asked: Vec<&str> = log.lines().filter(|line| line.contains("\"POST\"")).collect();
+    let told = format!("{place:?}: {strikes:#?}\n{}{}\n{}", answer.stdout, answer.stderr, asked.join("\n"));
+    assert_eq!(strikes.len(), calls.len(), "{told}");
+    assert_eq!(answer.code, 0, "{told}");
+    assert!(!log.contains("\"status\":4"), "{told}");
+    // Once for each, and once more for the answer that was lost.
+    let openings = asked.iter().filter(|line| line.contains(&format!("{opening}\""))).count();
+    assert_eq!(openings, RESOURCES.len() + 1, "{told}");
+    assert!(!answer.stdout.contains("changed during"), "{told}");
+    lines.assert_points(began, &told);
+    lines.converge(&told);
+    lines.end();
+}
+
+#[test]
+fn a_lost_answer_of_a_receiving_costs_a_question_and_no_more() {
+    let calls = ["/receivings", "/groups", "/expect", "/survey", "/wanted", "/blocks", "/publish"].as_slice();
+    lose(Place::Relay, "/receivings", calls, 55);
+}
+
+#[test]
+fn a_lost_answer_of_a_reading_costs_a_question_and_no_more() {
+    let calls = ["/readings", "/group-hashes", "/block-hashes", "/blocks", "/close"].as_slice();
+    lose(Place::Regions, "/readings", calls, 56);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! somebody else, stalls and trickles. Real sockets; what it does follows from a seed, a connection's number and its
 //! direction, and every strike is noted.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -45,6 +46,8 @@ pub(crate) enum Trouble {
     Trickle,
     /// A text is another one of the same length wherever it stands.
     Alter { from: &'static str, to: &'static str },
+    /// Of each of these calls, named as their paths end, one is carried out and its answer lost.
+    Lose(&'static [&'static str]),
 }
 
 /// A page such as proxies show, with a success's status.
@@ -63,6 +66,8 @@ struct Shared {
     strikes: Mutex<Vec<String>>,
     /// An answer that waits for another one to change places with.
     held: Mutex<Option<Vec<u8>>>,
+    /// The calls whose answer was or will be lost, by their connection.
+    losing: Mutex<BTreeMap<&'static str, u64>>,
     ended: AtomicBool,
 }
 
@@ -94,6 +99,7 @@ impl Proxy {
             rules: AtomicU64::new(0),
             strikes: Mutex::default(),
             held: Mutex::default(),
+            losing: Mutex::default(),
             ended: AtomicBool::new(false),
         });
         let line = Arc::clone(&shared);
@@ -188,7 +194,8 @@ impl<'a> Pump<'a> {
         for _ in 0..4 {
             self.chance.next();
         }
-        let struck = rule.way == self.way && self.chance.below(100) < rule.percent;
+        let both = matches!(rule.trouble, Trouble::Lose(_));
+        let struck = (both || rule.way == self.way) && self.chance.below(100) < rule.percent;
         // As often among the first bytes as among the last.
         let most = 1 + self.chance.below(rule.within);
         let most = if self.chance.below(2) == 0 { most.min(2000) } else { most };
@@ -305,6 +312,26 @@ impl<'a> Pump<'a> {
                         bytes[at..at + text.len()].copy_from_slice(other.as_bytes());
                         self.strikes("");
                     }
+                    to.write_all(bytes)?;
+                }
+                Trouble::Lose(calls) => {
+                    let mut losing = self.line.losing.lock().unwrap();
+                    match self.way {
+                        Way::Asked => {
+                            let head = String::from_utf8_lossy(bytes);
+                            let call = calls.iter().find(|call| head.contains(&format!("{call} HTTP/1.1")));
+                            if let Some(call) = call.filter(|call| !losing.contains_key(*call)) {
+                                losing.insert(call, self.number);
+                            }
+                        }
+                        Way::Answered => {
+                            if let Some((call, _)) = losing.iter().find(|(_, number)| **number == self.number) {
+                                self.strikes(call);
+                                return Err(io::ErrorKind::ConnectionAborted.into());
+                            }
+                        }
+                    }
+                    drop(losing);
                     to.write_all(bytes)?;
                 }
             }

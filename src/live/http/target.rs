@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use reqwest::Method;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Ask, Body, Counted, Repeat};
+use super::client::{Ask, Body, Counted};
 use super::operation::{Work, json};
 use super::region::{ANSWER, HttpRegion};
 use crate::model::Timestamp;
@@ -17,7 +17,7 @@ use crate::wire::blocks;
 use crate::wire::call::{BlockHashes, Confirming, GroupHashes, HashList, OpenReceiving, Publish};
 
 impl HttpRegion {
-    /// Gives an open receiving something; given twice, it is the same as once.
+    /// Asks an open receiving, which goes on with it once, however often the question must be repeated.
     async fn give<T: serde::de::DeserializeOwned>(
         &self,
         session: SessionId,
@@ -27,7 +27,8 @@ impl HttpRegion {
     ) -> Result<T, TransferError> {
         let deadline = self.client.deadlines.bulk;
         let counted = Some(Counted::Sent(self.opened(session).bytes));
-        let ask = Ask { deadline, counted, ..self.client.short(Method::POST, path, body, wanted) };
+        let key = Some(self.client.world.ids.ordered());
+        let ask = Ask { key, deadline, counted, ..self.client.short(Method::POST, path, body, wanted) };
         self.question(&ask).await.map_err(|error| self.transfer(error))
     }
 
@@ -87,10 +88,7 @@ impl Target for HttpRegion {
 
     async fn next_wanted(&self, session: SessionId) -> Result<Vec<BlockAddress>, TransferError> {
         let path = format!("receivings/{session}/wanted");
-        let ask = self.client.short(Method::POST, path, Body::Nothing, "the blocks that it wants");
-        // Each is handed out once: what a lost answer named would be missing.
-        let ask = Ask { deadline: self.client.deadlines.bulk, repeat: Repeat::Never, ..ask };
-        self.question(&ask).await.map_err(|error| self.transfer(error))
+        self.give(session, path, Body::Nothing, "the blocks that it wants").await
     }
 
     async fn write_blocks(

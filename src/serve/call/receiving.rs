@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 
 use super::super::answer::{Begun, Failure, Reply};
-use super::super::asked::{Asked, Session};
+use super::super::asked::{Asked, Keyed, Session};
 use super::super::body::{Blocks, Empty, Json};
 use super::super::job::Job;
 use super::super::limits::{HASHES, LARGE};
@@ -34,20 +34,24 @@ pub(in super::super) async fn open(
 
 pub(in super::super) async fn groups(
     State(app): State<Arc<App>>,
+    keyed: Keyed,
     Session(session): Session,
-    Json { value: GroupHashes { file, first, hashes }, .. }: Json<GroupHashes, HASHES>,
+    Json { value: GroupHashes { file, first, hashes }, fingerprint }: Json<GroupHashes, HASHES>,
 ) -> Result<Reply<Vec<u64>>, Failure> {
-    let _open = app.sessions.take(Kind::Receiving, session)?;
-    Ok(ok(&app, &app.region.differing_groups(session, file, first, &hashes.0).await?))
+    let work =
+        move |app: Arc<App>| async move { Ok(app.region.differing_groups(session, file, first, &hashes.0).await?) };
+    keyed.on_session(&app, (Kind::Receiving, session), fingerprint, work).await
 }
 
 pub(in super::super) async fn expect(
     State(app): State<Arc<App>>,
+    keyed: Keyed,
     Session(session): Session,
-    Json { value: BlockHashes { file, groups, hashes }, .. }: Json<BlockHashes, HASHES>,
+    Json { value: BlockHashes { file, groups, hashes }, fingerprint }: Json<BlockHashes, HASHES>,
 ) -> Result<Reply<()>, Failure> {
-    let _open = app.sessions.take(Kind::Receiving, session)?;
-    Ok(ok(&app, &app.region.expect_blocks(session, file, &groups, &hashes.0).await?))
+    let work =
+        move |app: Arc<App>| async move { Ok(app.region.expect_blocks(session, file, &groups, &hashes.0).await?) };
+    keyed.on_session(&app, (Kind::Receiving, session), fingerprint, work).await
 }
 
 pub(in super::super) async fn survey(
@@ -62,25 +66,29 @@ pub(in super::super) async fn survey(
 
 pub(in super::super) async fn wanted(
     State(app): State<Arc<App>>,
+    keyed: Keyed,
     Session(session): Session,
-    _: Empty,
+    Empty { fingerprint }: Empty,
 ) -> Result<Reply<Vec<BlockAddress>>, Failure> {
-    let _open = app.sessions.take(Kind::Receiving, session)?;
-    Ok(ok(&app, &app.region.next_wanted(session).await?))
+    let work = move |app: Arc<App>| async move { Ok(app.region.next_wanted(session).await?) };
+    keyed.on_session(&app, (Kind::Receiving, session), fingerprint, work).await
 }
 
 pub(in super::super) async fn blocks(
     State(app): State<Arc<App>>,
+    keyed: Keyed,
     Session(session): Session,
-    Blocks(packed): Blocks,
+    Blocks { packed, fingerprint }: Blocks,
 ) -> Result<Reply<()>, Failure> {
-    let _open = app.sessions.take(Kind::Receiving, session)?;
     app.numbers.received(packed.len());
-    // A core is busy for some milliseconds.
-    let unpacked = tokio::task::spawn_blocking(move || blocks::unpack(&packed)).await;
-    let unpacked = unpacked.map_err(|error| TransferError::Region(error.to_string()))?;
-    let unpacked = unpacked.map_err(|error| TransferError::Corrupt(error.to_string()))?;
-    Ok(ok(&app, &app.region.write_blocks(session, unpacked).await?))
+    let work = move |app: Arc<App>| async move {
+        // A core is busy for some milliseconds.
+        let unpacked = tokio::task::spawn_blocking(move || blocks::unpack(&packed)).await;
+        let unpacked = unpacked.map_err(|error| TransferError::Region(error.to_string()))?;
+        let unpacked = unpacked.map_err(|error| TransferError::Corrupt(error.to_string()))?;
+        Ok(app.region.write_blocks(session, unpacked).await?)
+    };
+    keyed.on_session(&app, (Kind::Receiving, session), fingerprint, work).await
 }
 
 pub(in super::super) async fn checkpoint(

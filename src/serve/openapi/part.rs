@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde_json::json;
 
 use super::super::answer::{Begun, Bytes, Created, Document, Failure, JSON, Numbers, Reply};
-use super::super::asked::{Asked, AtPoint, Called, Named, Queried, Session, SetAside};
+use super::super::asked::{Asked, AtPoint, Called, Keyed, Named, Queried, Session, SetAside};
 use super::super::body::{Blocks, Empty, Json};
 use super::super::limits::BLOCKS;
 use super::super::router::App;
@@ -82,6 +82,17 @@ impl Part for Asked {
         let schema = json!({ "type": "string", "examples": ["respond-async, wait=10"] });
         sheet.takes_text(In::Header, "Prefer", prefer, schema);
         for code in [FaultCode::BadRequest, FaultCode::Conflict, FaultCode::Busy] {
+            sheet.refuses(Refuses::Own(code));
+        }
+    }
+}
+
+impl Part for Keyed {
+    fn describe(sheet: &mut Sheet<'_>) {
+        let key =
+            "The question's own name; a repeat under it is told what the first one is told, and does nothing twice.";
+        sheet.takes::<OperationId>(In::Header, IDEMPOTENCY_KEY, key);
+        for code in [FaultCode::BadRequest, FaultCode::Conflict] {
             sheet.refuses(Refuses::Own(code));
         }
     }

@@ -7,7 +7,7 @@ use crate::wire::call::{
     BlockHashes, Confirming, GroupHashes, GroupRun, Groups, HashList, OpenReceiving, Publish, WantedBlocks,
 };
 
-fn hashes(bytes: &[u8]) -> HashList {
+pub(super) fn hashes(bytes: &[u8]) -> HashList {
     assert_eq!(bytes.len() % 32, 0);
     HashList(bytes.chunks_exact(32).map(|hash| hash.try_into().unwrap()).collect())
 }

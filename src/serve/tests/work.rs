@@ -1,9 +1,11 @@
 //! Operations, leases, and the end of a server.
 
+use super::calls::hashes;
 use super::fetches::{LARGE, slowly};
 use super::*;
-use crate::replica::port::{Reading, Receiving, Source};
-use crate::wire::call::OpenReceiving;
+use crate::replica::port::{BlockAddress, Reading, Receiving, Source};
+use crate::wire::blocks;
+use crate::wire::call::{BlockHashes, GroupHashes, GroupRun, Groups, OpenReceiving, Publish, WantedBlocks};
 
 #[tokio::test]
 async fn a_reading_begun_twice_under_one_key_is_one_reading() {
@@ -19,6 +21,68 @@ async fn a_reading_begun_twice_under_one_key_is_one_reading() {
     let shown = east.get(&format!("operations/{key}")).await.data();
     assert_eq!((shown["state"].clone(), shown["result"].clone()), (json!("done"), first.data()));
     assert_eq!(east.get(&format!("operations/{}", Uuid::from_u128(5))).await.code(), "not_found");
+}
+
+/// Asks the same under one key three times, two of them at once; all are told the same.
+async fn thrice(served: &Served, path: &str, key: u128, body: Vec<u8>, kind: &str) -> Value {
+    let key = Uuid::from_u128(key).to_string();
+    let ask = || {
+        let request = served.client.post(served.url(path)).header("idempotency-key", &key);
+        let request = if kind.is_empty() { request } else { request.header("content-type", kind) };
+        served.send(request.body(body.clone()))
+    };
+    let (one, two) = tokio::join!(ask(), ask());
+    let three = ask().await.data();
+    assert_eq!((one.data(), two.data()), (three.clone(), three.clone()), "{path}");
+    three
+}
+
+#[tokio::test]
+async fn what_a_receiving_is_asked_again_under_one_key_is_told_again() {
+    const JSON: &str = "application/json";
+    let lab = Lab::new();
+    // More than is wanted at once.
+    let disk = noise(3 << 20);
+    let (east, west) = lab.pair(&disk).await;
+    let reading: Reading = serde_json::from_value(east.open_reading(&lab).await).unwrap();
+    let open = OpenReceiving { order: lab.order(), reading: reading.clone(), accept_change: false };
+    let receiving: Receiving = serde_json::from_value(west.post("receivings", &open).await.data()).unwrap();
+    let (from, to) = (format!("readings/{}", reading.session), format!("receivings/{}", receiving.session));
+    let mut keys = 100..;
+    let mut key = || keys.next().unwrap();
+    for file in receiving.compare {
+        let found = east.post(&format!("{from}/group-hashes"), &GroupRun { file, first: 0, count: 1 }).await;
+        let given = json!(GroupHashes { file, first: 0, hashes: hashes(&found.body) }).to_string().into_bytes();
+        assert_eq!(thrice(&west, &format!("{to}/groups"), key(), given.clone(), JSON).await, json!([0]));
+        let unnamed = west.post(&format!("{to}/groups"), &serde_json::from_slice::<Value>(&given).unwrap()).await;
+        assert_eq!(unnamed.code(), "corrupt", "without a key it is another question");
+        let found = east.post(&format!("{from}/block-hashes"), &Groups { file, groups: vec![0] }).await;
+        let given = json!(BlockHashes { file, groups: vec![0], hashes: hashes(&found.body) }).to_string().into_bytes();
+        assert_eq!(thrice(&west, &format!("{to}/expect"), key(), given, JSON).await, Value::Null);
+    }
+    let survey = west.step(&format!("{to}/survey")).await.data();
+    let mut travelled = 0;
+    loop {
+        let wanted = thrice(&west, &format!("{to}/wanted"), key(), Vec::new(), "").await;
+        let wanted: Vec<BlockAddress> = serde_json::from_value(wanted).unwrap();
+        if wanted.is_empty() {
+            break;
+        }
+        let packed = east.post(&format!("{from}/blocks"), &WantedBlocks { wanted, compress: true }).await.body;
+        travelled += blocks::unpack(&packed).unwrap().iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+        let last = key();
+        let written = thrice(&west, &format!("{to}/blocks"), last, packed, "application/octet-stream").await;
+        assert_eq!(written, Value::Null);
+        let wanted = west.client.post(west.url(&format!("{to}/wanted")));
+        let other = west.send(wanted.header("idempotency-key", Uuid::from_u128(last).to_string())).await;
+        assert_eq!((other.status.as_u16(), other.code().as_str()), (409, "conflict"), "the key is another question's");
+    }
+    assert_eq!(survey["wanted"], travelled, "each block was asked for once");
+    assert_eq!(east.step(&format!("{from}/close")).await.data(), "consistent");
+    west.post(&format!("{to}/publish"), &Publish { verified_at: reading.read_at }).await.data();
+    assert_eq!(fs::read(lab.path("west/resources/vm/web/disk.raw")).unwrap(), disk);
+    let gone = west.client.post(west.url(&format!("{to}/wanted"))).header("idempotency-key", Uuid::nil().to_string());
+    assert_eq!(west.send(gone).await.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

@@ -200,21 +200,12 @@ async fn a_region_that_was_waited_for_is_not_waited_for_again_until_it_answers()
 
 #[tokio::test]
 async fn what_cannot_be_asked_twice_is_asked_once() {
-    let nil = uuid::Uuid::nil();
     let server = Hostile::always(Doing::Cut).await;
     let west = region(&server.origin);
-    west.next_wanted(nil).await.unwrap_err();
     west.snapshot().await.unwrap_err();
     west.discard(&authority(), &web(), "modified 3/..").await.unwrap_err();
     let lines = server.lines();
-    assert_eq!(
-        lines,
-        [
-            format!("POST receivings/{nil}/wanted"),
-            "GET snapshot".to_owned(),
-            "DELETE resources/vm/web/set-aside/modified%203%2F..".to_owned()
-        ]
-    );
+    assert_eq!(lines, ["GET snapshot".to_owned(), "DELETE resources/vm/web/set-aside/modified%203%2F..".to_owned()]);
 }
 
 #[tokio::test]
