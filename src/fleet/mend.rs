@@ -15,7 +15,6 @@ use crate::host::lock::Holder;
 use crate::host::remove_tree;
 use crate::live::port::{PointSelector, PortError, Replaced};
 use crate::model::observed::Observation;
-use crate::model::point::PointState;
 use crate::model::region::RegionSnapshot;
 use crate::model::topology::Endpoint;
 use crate::model::{Address, ByteCount, RegionId, ResourceId, ResourceKey, RunId};
@@ -75,7 +74,7 @@ impl MultiRegionManager {
         let (key, _) = self.declared_resource(resource)?;
         self.declared_region(region)?;
         let mut aside = self.points_at(&key, region).await?;
-        aside.retain(|point| point.state == PointState::SetAside);
+        aside.retain(|point| point.state.is_set_aside());
         if !aside.iter().any(|point| point.name.as_deref() == Some(name)) {
             let none = aside.is_empty();
             let listed = [(region.clone(), aside)];

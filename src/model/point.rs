@@ -53,11 +53,14 @@ impl PointKind {
 pub enum PointState {
     /// Yes.
     Complete,
-    /// No: bytes that only this point had were overwritten at the replica by somebody else.
+    /// No: bytes that it needs were overwritten at the replica by somebody else, or are a machine's to write since it
+    /// was promoted there.
     Damaged,
     /// Not of the chain of copies: what was found written at the replica, or what a holder had before a restore; set
     /// aside until somebody discards it.
     SetAside,
+    /// The same, and bytes that it shared with the point that it was found beside are a machine's to write since.
+    SetAsideDamaged,
 }
 
 impl PointState {
@@ -67,6 +70,23 @@ impl PointState {
             Self::Complete => "complete",
             Self::Damaged => "damaged",
             Self::SetAside => "set_aside",
+            Self::SetAsideDamaged => "set_aside_damaged",
+        }
+    }
+
+    /// Whether it stands outside the chain of copies.
+    pub const fn is_set_aside(self) -> bool {
+        match self {
+            Self::SetAside | Self::SetAsideDamaged => true,
+            Self::Complete | Self::Damaged => false,
+        }
+    }
+
+    /// Whether bytes of it are lost, or may be at any time.
+    pub const fn is_damaged(self) -> bool {
+        match self {
+            Self::Damaged | Self::SetAsideDamaged => true,
+            Self::Complete | Self::SetAside => false,
         }
     }
 }

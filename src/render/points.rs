@@ -49,6 +49,7 @@ pub fn points(regions: &[PointsAt], now: Timestamp, look: &Look) -> String {
                 PointState::Complete => ("complete", Tone::Good),
                 PointState::Damaged => ("damaged", Tone::Bad),
                 PointState::SetAside => ("set aside", Tone::Warn),
+                PointState::SetAsideDamaged => ("set aside, damaged", Tone::Bad),
             };
             table.row([
                 Cell::from(point.name.clone().unwrap_or_else(|| point.sequence.to_string())),

@@ -30,8 +30,8 @@ use super::room::Room;
 use super::tree::{Found, FoundNode, identity};
 use crate::host::disk::{Disk, DiskFile, FileStat, Open};
 use crate::model::point::{BlockReason, Outline, Point, PointKind, PointState, Refusal};
-use crate::model::region::SyncOrder;
-use crate::model::{ByteCount, Digest, Timestamp};
+use crate::model::region::Epoch;
+use crate::model::{ByteCount, Digest, RegionId, Timestamp};
 
 /// What a replica's files are, compared with its newest point.
 #[derive(Debug, Default)]
@@ -51,7 +51,8 @@ pub(super) struct SettingAside<'a> {
     pub(super) disk: &'a dyn Disk,
     pub(super) catalog: &'a dyn Catalog,
     pub(super) place: &'a ReplicaPlace,
-    pub(super) order: &'a SyncOrder,
+    /// This region, and the epoch that it is told of.
+    pub(super) here: (&'a RegionId, Epoch),
     pub(super) now: Timestamp,
     pub(super) room: &'a Room,
     pub(super) stop: &'a StopCheck,
@@ -299,8 +300,8 @@ impl SettingAside<'_> {
             data_hash,
             read_at: self.now,
             verified_at: self.now,
-            source: self.order.target.clone(),
-            epoch: self.order.epoch,
+            source: self.here.0.clone(),
+            epoch: self.here.1,
             kind: PointKind::Quiet,
             state: PointState::SetAside,
             bytes: plain.bytes(),
@@ -308,7 +309,8 @@ impl SettingAside<'_> {
         };
         let outline = Outline { files: point.files, bytes: point.bytes, ..Outline::default() };
         let name = point.name.clone().unwrap_or_default();
-        let aside = PointRecord { point, source_stamp: None, outline, standing: Standing::Published, base };
+        let aside =
+            PointRecord { point, source_stamp: None, outline, standing: Standing::Published, base, adopted: false };
         record.next_sequence = sequence + 1;
         record.next_file = next_file;
         self.catalog.commit(

@@ -123,6 +123,10 @@ pub struct PointRecord {
     /// Of a set-aside point: the point whose files were found modified, and whose other bytes it shares; none where
     /// there was no point yet.
     pub base: Option<u64>,
+    /// Whether it is no copy: what this region held itself, taken for a point where it lay. Copies are compared with
+    /// it, and it is never taken for one.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub adopted: bool,
 }
 
 /// How far a receiving came. Each phase is committed before its first effect.
@@ -210,9 +214,11 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The point that planning counts with: the newest complete one, or the newest where none is.
+    /// The point that planning counts with: the newest complete one, or the newest where none is. What the region held
+    /// itself is none.
     pub fn shown(&self) -> Option<NewestPoint> {
-        self.complete.as_ref().or(self.newest.as_ref()).map(|record| NewestPoint {
+        let copy = self.complete.as_ref().or(self.newest.as_ref()).filter(|record| !record.adopted);
+        copy.map(|record| NewestPoint {
             point: record.point.clone(),
             source_stamp: record.source_stamp,
             outline: record.outline.clone(),
@@ -245,7 +251,7 @@ impl ReplicaRecord {
 impl PointRecord {
     /// Whether it is what was found written here, and not a copy.
     pub fn is_set_aside(&self) -> bool {
-        self.point.state == PointState::SetAside
+        self.point.state.is_set_aside()
     }
 }
 

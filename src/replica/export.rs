@@ -14,13 +14,14 @@ use super::catalog::{Attributes, Catalog, KeptEntry};
 use super::fault::{StopCheck, cannot};
 use super::giving::PointContents;
 use super::hashing::hash_with;
+use super::index::Record;
 use super::layer::make_dir;
 use super::manifest::{Entry, Manifest, Node};
 use super::place::ReplicaPlace;
 use super::points::{FileReader, PointReader};
 use super::port::{BLOCK_BYTES, TransferError, ZERO};
 use crate::host::disk::{Disk, DiskFile, FileKind, FileStat, Open, remove_tree};
-use crate::model::point::{BlockReason, Point, PointState};
+use crate::model::point::{BlockReason, Point};
 use crate::model::{ByteCount, Digest};
 
 /// The file that says of a directory that its export did not come to its end.
@@ -100,10 +101,8 @@ pub fn write_out(
 ) -> Result<(), TransferError> {
     let PointContents { point, manifest, data } = contents;
     let name = point.sequence;
-    if point.state == PointState::Damaged {
-        return Err(TransferError::Corrupt(format!(
-            "point {name} is damaged: bytes that only it had were overwritten"
-        )));
+    if point.state.is_damaged() {
+        return Err(TransferError::Corrupt(format!("point {name} is damaged: bytes of it were written over here")));
     }
     manifest.validate().map_err(|error| TransferError::Corrupt(error.to_string()))?;
     if manifest.data_hash() != point.data_hash {
@@ -227,7 +226,7 @@ fn fill(
             Node::File { size, root } => {
                 let from = contents.file(at)?;
                 let to = disk.open(&path, Open::CreateNew).map_err(cannot("open", &path))?;
-                if write_file(&*to, &path, (&*from, size.0), stop)? != *root {
+                if write_file(&*to, &path, (&*from, size.0), stop, |_, _| Ok(()))? != *root {
                     let file = &entry.path;
                     return Err(TransferError::Corrupt(format!(
                         "{file} of point {name} is damaged: its bytes are not its hash's"
@@ -262,18 +261,24 @@ pub fn expect_room(disk: &dyn Disk, into: &Path, needed: ByteCount) -> Result<()
     Err(TransferError::Region(format!("{why}: {needed} are needed, {free} are free on the file system of {at}")))
 }
 
-/// Writes one file's bytes, as sparse as they are, and says what they hash to.
-fn write_file(
+/// Writes one file's bytes, as sparse as they are, and says what they hash to; `seen` gets each group's hashes, in no
+/// order.
+///
+/// # Errors
+/// I/O errors; those of `seen`; [`TransferError::Interrupted`].
+pub(super) fn write_file(
     to: &dyn DiskFile,
     path: &Path,
     (from, size): (&dyn Groups, u64),
     stop: &StopCheck,
+    seen: impl Fn(u64, &Record) -> Result<(), TransferError> + Sync,
 ) -> Result<Digest, TransferError> {
     hash_with(
         size,
         stop,
         |group, bytes| from.read(group, bytes),
         |group, record, bytes| {
+            seen(group, record)?;
             let Some(bytes) = bytes else { return Ok(()) };
             let start = group * GROUP_BYTES;
             // Runs of blocks that are not zeros in one write each; zeros stay holes.

@@ -23,6 +23,11 @@
 //! So the replica's files always show the newest point, as plain files, and an older point is read through layers
 //! (`layer`, [`points`]): its undo, then that of each later point, then the files.
 //!
+//! When the region is to hold the resource, [`promote`] makes the files those of the point that was chosen and tells
+//! which points a machine that writes into them takes along; `renew` makes points of what is here already, so that they
+//! share nothing with those files. When it held the resource itself and is to keep copies again, [`adopt`] makes a point
+//! of what lies there, to compare the first copy with.
+//!
 //! # What holds, and after a crash where
 //!
 //! | step | guarantee | a crash in it leaves behind |
@@ -35,6 +40,8 @@
 //! | saving the undo | the replica's files are not touched | the old point as it was; the undo is saved anew |
 //! | taking out, putting in | the old point can be read through its undo | files of both points; recovery does it again |
 //! | the last commit | new point, identities of its files, damaged points: all or nothing | either side |
+//! | promoting | no file of the newest point is touched before the files that take its place are durable, and then it stays a point | what the next promotion or opening finishes |
+//! | adopting | nothing but indexes is written before the commit | indexes without a record |
 //! | dropping | an older point finds the same bytes before, during and after a merge | a point half merged, finished by the next opening |
 //!
 //! The newest complete point can therefore be exported at any time, before recovery too, and on a full disk too.
@@ -76,11 +83,14 @@ pub mod receive;
 mod losses;
 mod undo;
 mod putting;
+mod renew;
 pub mod publish;
 pub mod prune;
 pub mod target;
 pub mod points;
 pub mod export;
+pub mod adopt;
+pub mod promote;
 pub mod giving;
 pub mod verify;
 pub mod pace;

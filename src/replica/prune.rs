@@ -137,7 +137,10 @@ pub(super) fn damage(record: &ReplicaRecord, damaged: &BTreeSet<u64>) -> Vec<Cat
     let lost = damaged.iter().filter_map(|sequence| record.points.get(sequence));
     lost.map(|point| {
         let mut point = Box::new(point.clone());
-        point.point.state = PointState::Damaged;
+        point.point.state = match point.point.state {
+            PointState::Complete | PointState::Damaged => PointState::Damaged,
+            PointState::SetAside | PointState::SetAsideDamaged => PointState::SetAsideDamaged,
+        };
         CatalogChange::Point { record: point, manifest: None }
     })
     .collect()

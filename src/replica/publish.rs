@@ -141,6 +141,7 @@ impl Receive {
             outline: self.outline.clone(),
             standing: Standing::Sealed,
             base: None,
+            adopted: false,
         };
         // A first copy has no point before it: there is no undo to save, and nothing to take out.
         let phase = if state.record.base.is_some() { Phase::Sealed } else { Phase::PuttingIn };

@@ -172,7 +172,7 @@ impl Receive {
             disk: &*disk,
             catalog: &*catalog,
             place: &place,
-            order,
+            here: (&order.target, order.epoch),
             now: world.clock.now(),
             room: &room,
             stop: &stop,

@@ -59,7 +59,10 @@ mod tests {
             };
             let standing = Standing::Published;
             let outline = Outline::default();
-            record.points.insert(sequence, PointRecord { point, source_stamp: None, outline, standing, base: None });
+            record.points.insert(
+                sequence,
+                PointRecord { point, source_stamp: None, outline, standing, base: None, adopted: false },
+            );
         }
         record
     }

@@ -310,9 +310,9 @@ fn role(text: &str) -> Option<Role> {
 /// may be any of them.
 const NEWEST: &str = "
 WITH known AS (
-    SELECT resource, sequence, standing = 'published' AND state <> 'set_aside' AS copies, state = 'complete' AS whole,
-        standing = 'published' AND state = 'set_aside' AS aside,
-        coalesce(standing IN ('sealed', 'published', 'dropping') AND state IN ('complete', 'damaged', 'set_aside'), 0)
+    SELECT resource, sequence, standing = 'published' AND state NOT IN ('set_aside', 'set_aside_damaged') AS copies, state = 'complete' AS whole,
+        standing = 'published' AND state IN ('set_aside', 'set_aside_damaged') AS aside,
+        coalesce(standing IN ('sealed', 'published', 'dropping') AND state IN ('complete', 'damaged', 'set_aside', 'set_aside_damaged'), 0)
             AS understood
     FROM points
 ), newest AS (

@@ -378,6 +378,7 @@ fn point(sequence: u64) -> CatalogChange {
         outline: Outline::default(),
         standing: Standing::Published,
         base: None,
+        adopted: false,
     };
     CatalogChange::Point { record: Box::new(record), manifest: Some(KeptManifest::default()) }
 }
@@ -438,7 +439,7 @@ fn counted(catalog: &RegionCatalog, key: &ResourceKey) -> Ledger {
 
 #[test]
 fn a_ledger_tells_the_newest_points_whatever_lies_around_them() {
-    use PointState::{Complete, Damaged, SetAside};
+    use PointState::{Complete, Damaged, SetAside, SetAsideDamaged};
     use Standing::{Dropping, Published, Sealed};
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(open(dir.path()));
@@ -450,7 +451,7 @@ fn a_ledger_tells_the_newest_points_whatever_lies_around_them() {
         &[(Published, Complete), (Published, Complete), (Sealed, Complete)],
         &[(Published, Complete), (Published, Damaged), (Published, SetAside)],
         &[(Published, Damaged)],
-        &[(Published, SetAside)],
+        &[(Published, SetAside), (Published, SetAsideDamaged)],
         &[(Dropping, Complete), (Published, Complete), (Dropping, SetAside), (Dropping, Complete)],
     ];
     let mut keys: Vec<ResourceKey> = Vec::new();

@@ -13,5 +13,6 @@ mod odd_disk;
 mod mending;
 mod order;
 mod pace;
+mod promotion;
 mod room;
 mod travel;
