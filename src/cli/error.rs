@@ -280,6 +280,7 @@ const fn port(error: &PortError) -> &'static str {
         PortError::Conflict { .. } => "conflict",
         PortError::NotController { .. } => "not_controller",
         PortError::NotFound(_) => "not_found",
+        PortError::Role(_) => "role",
         PortError::Refused { .. } => "refused",
         PortError::Failed(_) => "region_failed",
     }

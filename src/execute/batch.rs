@@ -174,7 +174,7 @@ impl Caller {
 /// Whether the region may well take the neighbours of what it refused.
 const fn concerns_one_object(error: &PortError) -> bool {
     match error {
-        PortError::Conflict { .. } | PortError::Refused { .. } | PortError::NotFound(_) => true,
+        PortError::Conflict { .. } | PortError::Refused { .. } | PortError::NotFound(_) | PortError::Role(_) => true,
         PortError::Unreachable { .. } | PortError::Busy(_) | PortError::NotController { .. } | PortError::Failed(_) => {
             false
         }

@@ -16,7 +16,9 @@ use super::journal::{Conclusion, Journal, JournalError, Memory};
 use super::outcome::{Executed, Tally};
 use super::run::{GRACE, Job, run};
 use super::schedule::Limits;
-use crate::live::port::{ContentCheck, PointSelector, PortError, RegionPort};
+use crate::failover::Order;
+use crate::live::port::{Carried, ContentCheck, PointSelector, PortError, RegionPort};
+use crate::model::failover::Standings;
 use crate::model::observed::{Observation, Observed};
 use crate::model::point::{BlockReason, Content, NewestPoint, Outline, Point, PointKind, PointState, Replica};
 use crate::model::policy::Policy;
@@ -177,6 +179,12 @@ impl RegionPort for Region {
         Ok(Identity { region_id: self.id.clone(), store: StoreId(Uuid::from_u128(7)) })
     }
     async fn take_control(&self, _: &Authority) -> Result<(), PortError> {
+        Err(PortError::Failed("not in this test".to_owned()))
+    }
+    async fn standings(&self, _: &BTreeSet<ResourceKey>) -> Result<Standings, PortError> {
+        Err(PortError::Failed("not in this test".to_owned()))
+    }
+    async fn order(&self, _: &Order) -> Result<Carried, PortError> {
         Err(PortError::Failed("not in this test".to_owned()))
     }
     async fn record(&self, authority: &Authority, changes: &[RecordChange]) -> Result<(), PortError> {

@@ -38,6 +38,11 @@ impl Agent {
         self.cleared.extend(clear);
     }
 
+    /// Whether every other region has said in this life that nothing speaks against this one's running a resource.
+    pub fn is_clear(&self, key: &ResourceKey) -> bool {
+        self.cleared.contains(key)
+    }
+
     /// What stands in the way of being clear of a resource.
     fn obstacle(&self, book: &Book, key: &ResourceKey) -> Option<Hold> {
         let others = book.registry.iter().filter(|region| **region != book.region && !book.gone.contains_key(*region));

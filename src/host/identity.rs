@@ -38,7 +38,7 @@ impl Host {
             user,
             name,
             pid: u32::try_from(getpid().as_raw_nonzero().get()).unwrap_or(0),
-            boot_id: first_line(Path::new("/proc/sys/kernel/random/boot_id")).unwrap_or_default(),
+            boot_id: boot_id(),
             machine,
         }
     }
@@ -52,6 +52,11 @@ impl Host {
     pub fn place(&self, path: &Path) -> String {
         format!("{}:{}", self.who(), path.display())
     }
+}
+
+/// Names this boot of the machine; empty where the kernel tells none.
+pub fn boot_id() -> String {
+    first_line(Path::new("/proc/sys/kernel/random/boot_id")).unwrap_or_default()
 }
 
 /// The name of user `uid` in the text of a passwd file.

@@ -14,5 +14,5 @@ pub(crate) mod ordinary;
 
 pub use clock::world;
 pub use disk::{Disk, DiskFile, FileKind, FileStat, HostDisk, Open, remove_tree};
-pub use identity::Host;
+pub use identity::{Host, boot_id};
 pub use lock::{FileLock, Holder, LockError};

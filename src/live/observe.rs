@@ -86,6 +86,7 @@ fn silent(error: PortError) -> Unobserved {
         | PortError::Conflict { .. }
         | PortError::NotController { .. }
         | PortError::NotFound(_)
+        | PortError::Role(_)
         | PortError::Failed(_)) => Unobserved { status: RegionStatus::Unknown, reason: error.to_string(), help: None },
     }
 }

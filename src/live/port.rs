@@ -1,6 +1,7 @@
 //! The port to a region: all that planning, execution and the operational commands may ask of it. What stands behind
 //! it, a directory of this machine or a server elsewhere, is the port's own business.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use async_trait::async_trait;
@@ -8,6 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::failover::{Order, Refusal, Reply};
+use crate::model::failover::Standings;
 use crate::model::observed::RegionStatus;
 use crate::model::point::Point;
 pub use crate::model::point::PointSelector;
@@ -58,6 +61,9 @@ pub enum PortError {
         /// Where it is.
         place: String,
     },
+    /// The region does not take an order about roles.
+    #[error("{0}")]
+    Role(Box<Refusal>),
     /// Nothing of that name is there.
     #[error("{0}")]
     NotFound(String),
@@ -89,7 +95,7 @@ impl PortError {
             Self::NotController { place, .. } => {
                 Some(format!("change it from {place}: only one state may change roles and the registry"))
             }
-            Self::NotFound(_) => None,
+            Self::NotFound(_) | Self::Role(_) => None,
             Self::Failed(_) => Some("look at the region's disk and its own log".to_owned()),
         }
     }
@@ -148,6 +154,24 @@ pub struct Replaced {
     pub set_aside: Option<String>,
 }
 
+/// An order about roles that a region carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Carried {
+    /// Its answer.
+    pub reply: Reply,
+    /// Resources that it could not be carried out for, and why.
+    pub failed: BTreeMap<ResourceKey, String>,
+    /// Resources that are held now, in their place, and whose machine does not run all the same: why.
+    pub idle: BTreeMap<ResourceKey, String>,
+}
+
+impl Carried {
+    /// Without anything that failed.
+    pub const fn all(reply: Reply) -> Self {
+        Self { reply, failed: BTreeMap::new(), idle: BTreeMap::new() }
+    }
+}
+
 /// A region, wherever it is.
 #[async_trait]
 pub trait RegionPort: Source + Target + std::fmt::Debug {
@@ -181,6 +205,20 @@ pub trait RegionPort: Source + Target + std::fmt::Debug {
     /// # Errors
     /// [`PortError::NotController`] where another one has this term or a higher one.
     async fn take_control(&self, authority: &Authority) -> Result<(), PortError>;
+
+    /// What the region says of its roles, of whether `machines` run there, and the life that its agent is in. The
+    /// runner is asked of no other machine: those may run.
+    ///
+    /// # Errors
+    /// Where the region was not founded, or cannot be asked.
+    async fn standings(&self, machines: &BTreeSet<ResourceKey>) -> Result<Standings, PortError>;
+
+    /// Carries out an order about roles. What the answer says is durable; a repeat of the same order does nothing
+    /// twice.
+    ///
+    /// # Errors
+    /// [`PortError::Role`] where the region does not take it: nothing was changed then.
+    async fn order(&self, order: &Order) -> Result<Carried, PortError>;
 
     /// Writes records, all or none, each only if it is as the change expects. A repeat of the same operation
     /// answers as the first time and does nothing twice.

@@ -21,6 +21,7 @@ use super::layout::Layout;
 use super::place::Places;
 use super::quiesce::{self, Quiescer};
 use super::restore;
+use super::roles::Roles;
 use super::runner::Machines;
 use super::source::Readings;
 use super::store::{KeptResource, Rename, Store, StoreError};
@@ -31,7 +32,7 @@ use crate::host::lock::LockError;
 use crate::host::{Disk, FileLock, Holder, remove_tree};
 use crate::live::port::PortError;
 use crate::model::region::{Identity, RegionRecord};
-use crate::model::{RegionId, ResourceKey, StoreId, World};
+use crate::model::{Life, RegionId, ResourceKey, StoreId, World};
 use crate::replica::Stop;
 
 /// What a region in a directory needs of the program that opens it.
@@ -79,6 +80,8 @@ pub(super) struct Inner {
     pub(super) keeping: tokio::sync::Mutex<()>,
     /// Stops verifications and exports.
     pub(super) stop: Stop,
+    /// What this life of the region's agent knows and does.
+    pub(super) roles: Roles,
     /// The lock of a server, which it has before there is anything to write, and for as long as it lives.
     held: Mutex<Option<Arc<FileLock>>>,
 }
@@ -98,6 +101,7 @@ impl LocalRegion {
     pub fn new(region: RegionId, dir: impl Into<PathBuf>, opening: Opening) -> Self {
         let Opening { world, disk, holder, guard, config } = opening;
         let inner = Inner {
+            roles: Roles::new(Life(world.ids.random())),
             region,
             layout: Layout::new(dir),
             readings: Readings::new(Arc::clone(&disk), world.clone()),

@@ -17,6 +17,9 @@ mod source;
 mod target;
 mod verify;
 mod giving;
+mod roles;
+mod agent;
+mod promotion;
 mod port;
 
 pub use local::{LocalRegion, Opening};

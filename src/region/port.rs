@@ -10,7 +10,9 @@ use super::local::{Inner, LocalRegion, blocking};
 use super::observe;
 use super::restore;
 use super::store::{Ground, RegionCatalog, Store};
-use crate::live::port::{ContentCheck, PointSelector, PortError, RegionPort};
+use crate::failover::Order;
+use crate::live::port::{Carried, ContentCheck, PointSelector, PortError, RegionPort};
+use crate::model::failover::Standings;
 use crate::model::point::Point;
 use crate::model::policy::HealthPolicy;
 use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot};
@@ -142,6 +144,14 @@ impl RegionPort for LocalRegion {
         let writing = self.inner.writing().await?;
         let (inner, authority) = (Arc::clone(&self.inner), authority.clone());
         blocking(move || writing.store.take_control(&authority).map_err(|error| inner.of(error))).await
+    }
+
+    async fn standings(&self, machines: &BTreeSet<ResourceKey>) -> Result<Standings, PortError> {
+        self.inner.standings(machines).await
+    }
+
+    async fn order(&self, order: &Order) -> Result<Carried, PortError> {
+        self.inner.order(order).await
     }
 
     async fn record(&self, authority: &Authority, changes: &[RecordChange]) -> Result<(), PortError> {

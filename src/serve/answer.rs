@@ -131,9 +131,10 @@ impl From<PortError> for Failure {
             PortError::Unreachable { .. } | PortError::Busy(_) | PortError::Failed(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            PortError::Conflict { .. } | PortError::NotController { .. } | PortError::Refused { .. } => {
-                StatusCode::CONFLICT
-            }
+            PortError::Conflict { .. }
+            | PortError::NotController { .. }
+            | PortError::Refused { .. }
+            | PortError::Role(_) => StatusCode::CONFLICT,
             PortError::NotFound(_) => StatusCode::NOT_FOUND,
         };
         Self { status, message: error.to_string(), data: json!(error) }

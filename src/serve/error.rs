@@ -89,6 +89,7 @@ impl ServeError {
                 PortError::Conflict { .. }
                 | PortError::NotController { .. }
                 | PortError::NotFound(_)
+                | PortError::Role(_)
                 | PortError::Failed(_),
             ) => "look at the region's directory and its disk".to_owned(),
         };

@@ -16,6 +16,7 @@ pub(super) enum Job {
     RegisterRegion,
     SetUpReplication,
     ReplicateVm,
+    Order,
 }
 
 impl Job {
@@ -35,6 +36,7 @@ impl Job {
             Self::RegisterRegion => "register_region",
             Self::SetUpReplication => "setup_replication",
             Self::ReplicateVm => "replicate_vm",
+            Self::Order => "order",
         }
     }
 
@@ -50,6 +52,7 @@ impl Job {
             Self::RegisterRegion | Self::SetUpReplication | Self::ReplicateVm => {
                 Some("records are being written at several regions, which would differ if it stopped between two")
             }
+            Self::Order => Some("what an order has begun is finished; another one may lead back"),
         }
     }
 
@@ -68,7 +71,8 @@ impl Job {
             | Self::Survey
             | Self::Checkpoint
             | Self::Publish
-            | Self::CloseReceiving => false,
+            | Self::CloseReceiving
+            | Self::Order => false,
         }
     }
 }

@@ -150,6 +150,7 @@ impl Server {
         let sweeping = Arc::clone(&app);
         let sweeper = tokio::spawn(async move { sweeping.sweep().await });
         let watcher = tokio::spawn(Arc::clone(&app).watch());
+        let agent = tokio::spawn(Arc::clone(&app).attend());
         loop {
             let accepted = tokio::select! {
                 () = app.drain.cancelled() => break,
@@ -181,6 +182,7 @@ impl Server {
             app.operations.drain().await;
             let _ = sweeper.await;
             let _ = watcher.await;
+            let _ = agent.await;
             app.close(app.sessions.all()).await;
         };
         if tokio::time::timeout(DRAIN, ending).await.is_err() {

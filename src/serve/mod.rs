@@ -39,6 +39,7 @@ mod fetch;
 mod restore;
 mod peer;
 mod probe;
+mod agent;
 mod neighbour;
 mod order;
 mod numbers;

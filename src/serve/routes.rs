@@ -51,6 +51,11 @@ pub(super) fn routes() -> Vec<Route> {
             .called(Tag::Region, "found_region", "Founds the region where there is none yet").may([Port]),
         post("/controller", call::region::take_control)
             .called(Tag::Region, "take_control", "Makes a state file the region's controller").may([Port]),
+        post("/standings", call::region::standings)
+            .called(Tag::Region, "get_standings", "What the region says of its roles, and of what runs there")
+            .may([Port]),
+        post("/orders", call::region::order)
+            .called(Tag::Region, "give_order", "Has the region carry out one step of a failover").long().may([Port]),
         post("/records", call::record::write)
             .called(Tag::Region, "write_records", "Writes records, all or none, each only if it is as expected")
             .may([Port]),

@@ -9,6 +9,8 @@
 //! | `GET regions/{id}` | a region as this one knows it; of itself, in its own words |
 //! | `POST region` | founds the region |
 //! | `POST controller` | takes control |
+//! | `POST standings` | roles, and whether some machines run there |
+//! | `POST orders` | carries out one step of a failover (an operation) |
 //! | `POST records` | writes records |
 //! | `POST records/by-hand` | writes records that belong to nobody, at a person's request to another region |
 //! | `GET resources/{type}/{id}/points` | the points |
@@ -26,13 +28,15 @@
 //! | `POST syncs` | the region fetches a resource from its source (an operation with progress) |
 //! | `GET operations/{id}`, `DELETE operations/{id}` | asks after an operation, stops it |
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::record::RecordChangeBody;
 use crate::model::point::PointSelector;
 use crate::model::region::{Authority, SyncOrder};
-use crate::model::{OperationId, RegionId, Timestamp};
+use crate::model::{OperationId, RegionId, ResourceKey, Timestamp};
 use crate::replica::port::{BlockAddress, Confirmed, Reading};
 use crate::replica::transfer::SyncOptions;
 
@@ -42,6 +46,14 @@ use crate::replica::transfer::SyncOptions;
 pub struct Ordered {
     /// Under whose authority.
     pub authority: Authority,
+}
+
+/// Asks for roles.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Inquiry {
+    /// The machines of which the runner is to be asked; any other one may run.
+    pub machines: BTreeSet<ResourceKey>,
 }
 
 /// Conditional writes of records, all or none.

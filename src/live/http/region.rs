@@ -1,6 +1,6 @@
 //! The port of a region that is served elsewhere: each order as its call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,9 @@ use super::client::{Ask, Body, Client, Repeat};
 use super::deadlines::Deadlines;
 use super::operation::{Work, json};
 use crate::config::Credential;
-use crate::live::port::{ContentCheck, PointSelector, PortError, RegionPort, Replaced};
+use crate::failover::Order;
+use crate::live::port::{Carried, ContentCheck, PointSelector, PortError, RegionPort, Replaced};
+use crate::model::failover::Standings;
 use crate::model::point::Point;
 use crate::model::policy::HealthPolicy;
 use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot, SyncOrder};
@@ -25,7 +27,7 @@ use crate::model::{ByteCount, RegionId, ResourceKey, World};
 use crate::replica::port::{SessionId, TransferError};
 use crate::replica::transfer::{Progress, SyncFailure, SyncOptions, SyncReport};
 use crate::wire::Operation;
-use crate::wire::call::{Fetch, Ordered, Recording, Restore};
+use crate::wire::call::{Fetch, Inquiry, Ordered, Recording, Restore};
 use crate::wire::record::RecordChangeBody;
 use crate::wire::region::RegionHealth;
 
@@ -149,6 +151,23 @@ impl RegionPort for HttpRegion {
 
     async fn take_control(&self, authority: &Authority) -> Result<(), PortError> {
         self.order("controller", json(&Ordered { authority: authority.clone() }), ANSWER).await
+    }
+
+    async fn standings(&self, machines: &BTreeSet<ResourceKey>) -> Result<Standings, PortError> {
+        let body = json(&Inquiry { machines: machines.clone() });
+        let ask = self.client.short(Method::POST, "standings", body, "standings");
+        self.question(&ask).await.map_err(CallError::into_port)
+    }
+
+    async fn order(&self, order: &Order) -> Result<Carried, PortError> {
+        let work = Work {
+            path: "orders".to_owned(),
+            body: json(order),
+            wanted: "an order's answer",
+            told: &|_| {},
+            stop: None,
+        };
+        self.client.operate(&work).await.map_err(CallError::into_port)
     }
 
     async fn record(&self, authority: &Authority, changes: &[RecordChange]) -> Result<(), PortError> {

@@ -12,6 +12,7 @@ mod record;
 mod rename;
 mod sighting;
 mod catalog;
+mod book;
 
 pub use catalog::RegionCatalog;
 pub use error::StoreError;

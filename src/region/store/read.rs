@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension, Row, Transaction};
 
 use super::error::StoreError;
 use super::open::Store;
+use crate::model::failover::Part;
 use crate::model::point::Refusal;
 use crate::model::region::{Controller, Epoch, PairRecord, RegionRecord, ResourceRecord, Role};
 use crate::model::topology::ResourceSpec;
@@ -295,6 +296,21 @@ impl RawResource {
             moving: self.moving,
         })
     }
+}
+
+/// This region's part in every resource; in one whose record cannot be read, that of [`RawResource::understand`].
+pub(super) fn parts(
+    transaction: &Transaction<'_>,
+    of: Of<'_>,
+    highest: Epoch,
+) -> Result<BTreeMap<ResourceKey, Part>, StoreError> {
+    let found = rows(transaction, of, &format!("SELECT {RESOURCE} FROM resources"), raw_resource)?;
+    let understood = found.into_iter().map(|raw| {
+        let (key, KeptResource { record, former_id: _, moving: _ }) = raw.understand(highest)?;
+        let ResourceRecord { role, holder, epoch, attempt, spec: _, managed_by: _, operation: _ } = record;
+        Ok((key, Part { role, holder, epoch, attempt }))
+    });
+    understood.collect()
 }
 
 /// The name of nobody, for a record whose holder cannot be read.

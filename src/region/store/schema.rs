@@ -4,7 +4,7 @@
 pub(super) const APPLICATION_ID: i32 = 0x6476_7267;
 
 /// What leads from each version to the next; those that were ever released never change.
-pub(super) const MIGRATIONS: [&str; 2] = [V1, V2];
+pub(super) const MIGRATIONS: [&str; 3] = [V1, V2, V3];
 
 /// Structured attributes are JSON, as the plan prints them; what is looked for or compared has a column. Times are
 /// microseconds since 1970.
@@ -114,4 +114,24 @@ ALTER TABLE points ADD COLUMN state TEXT;
 UPDATE points SET standing = json_extract(record, '$.standing'), state = json_extract(record, '$.point.state')
     WHERE json_valid(record);
 CREATE INDEX points_standing ON points (resource, sequence, standing, state);
+";
+
+/// Operations that move resources between regions, open here or ended, for ever; and the regions that a person declared
+/// gone.
+const V3: &str = "
+CREATE TABLE failovers (
+    operation TEXT PRIMARY KEY,
+    open TEXT,
+    ended TEXT
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX failovers_open ON failovers (operation) WHERE open IS NOT NULL;
+
+CREATE TABLE gone (
+    region_id TEXT PRIMARY KEY,
+    words TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The boot of the host in which this program started the machine; none: it did not, or stopped it since.
+ALTER TABLE resources ADD COLUMN started TEXT;
 ";

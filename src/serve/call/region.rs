@@ -6,13 +6,18 @@ use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::super::answer::{Failure, Reply};
+use super::super::answer::{Begun, Failure, Reply};
+use super::super::asked::Asked;
 use super::super::body::Json;
+use super::super::job::Job;
 use super::super::router::App;
 use super::ok;
+use crate::failover::Order;
 use crate::live::RegionPort;
+use crate::live::port::Carried;
+use crate::model::failover::Standings;
 use crate::model::region::{Identity, RegionSnapshot};
-use crate::wire::call::Ordered;
+use crate::wire::call::{Inquiry, Ordered};
 
 /// What `health` says.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -32,6 +37,23 @@ pub(in super::super) async fn snapshot(State(app): State<Arc<App>>) -> Result<Re
     // Of a large region it takes a while, in which others are answered.
     let written = tokio::task::spawn_blocking(move || ok(&app, &snapshot));
     written.await.map_err(|_| Failure::bug())
+}
+
+pub(in super::super) async fn standings(
+    State(app): State<Arc<App>>,
+    Json { value: Inquiry { machines }, .. }: Json<Inquiry>,
+) -> Result<Reply<Standings>, Failure> {
+    Ok(ok(&app, &app.region.standings(&machines).await?))
+}
+
+pub(in super::super) async fn order(
+    State(app): State<Arc<App>>,
+    asked: Asked,
+    Json { value: order, fingerprint }: Json<Order>,
+) -> Result<Begun<Carried>, Failure> {
+    let region = app.region.clone();
+    let work = |_| async move { Ok(region.order(&order).await?) };
+    asked.operation(&app, Job::Order, fingerprint, work).await
 }
 
 pub(in super::super) async fn found(

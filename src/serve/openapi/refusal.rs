@@ -39,11 +39,12 @@ struct SyncError {
 }
 
 /// Status and code of each of the port's errors.
-const PORT: [(u16, &str); 7] = [
+const PORT: [(u16, &str); 8] = [
     (404, "not_found"),
     (409, "conflict"),
     (409, "not_controller"),
     (409, "refused"),
+    (409, "role"),
     (503, "busy"),
     (503, "failed"),
     (503, "unreachable"),
@@ -169,6 +170,7 @@ mod tests {
                 place: text(),
             },
             PortError::NotFound(text()),
+            PortError::Role(Box::new(crate::failover::Refusal::NotOpen)),
             PortError::Refused { reason: text(), help: None },
             PortError::Failed(text()),
         ];

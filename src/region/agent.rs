@@ -1,0 +1,136 @@
+//! What the region's agent does by itself: it hears what the other regions say of their roles, and follows.
+//!
+//! | what | guarantee | a crash here leaves behind |
+//! | --- | --- | --- |
+//! | hear | what another region knows better is durable before anything is done about it | either side; it is heard again |
+//! | start again | a machine that this program had started before the host went down, once the book and every other region let it run | it starts with the next look |
+//! | stop | a machine that runs here without the role | it runs; the next look stops it |
+//! | settle | see `returning` | as there |
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::local::{Inner, LocalRegion, Writing, blocking};
+use crate::failover::{Book, may_run};
+use crate::host::boot_id;
+use crate::live::port::PortError;
+use crate::model::failover::Standings;
+use crate::model::region::Role;
+use crate::model::running::RunState;
+use crate::model::{RegionId, ResourceKey, ResourceType};
+
+impl Inner {
+    pub(super) async fn standings(self: &Arc<Self>, machines: &BTreeSet<ResourceKey>) -> Result<Standings, PortError> {
+        let writing = self.writing().await?;
+        let book = self.book(&writing).await?;
+        let asked = self.running(&writing, machines).await;
+        let unasked = book.parts.keys().filter(|key| key.kind == ResourceType::Vm && !machines.contains(*key));
+        let unasked = unasked.filter(|_| writing.machines.has_runner()).cloned();
+        let life = self.roles.agent().life;
+        Ok(book.standings(life, &unasked.chain(asked).collect()))
+    }
+}
+
+impl LocalRegion {
+    /// The machines of which this region must hear that they run nowhere else before it may start them: those that it
+    /// holds and is not clear of in this life.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn unclear(&self) -> Result<BTreeSet<ResourceKey>, PortError> {
+        let writing = self.inner.writing().await?;
+        let book = self.inner.book(&writing).await?;
+        let agent = self.inner.roles.agent();
+        let held = book.parts.iter().filter(|(key, part)| part.role == Role::Holder && !agent.is_clear(key));
+        Ok(held.map(|(key, _)| key.clone()).collect())
+    }
+
+    /// Takes in what another region says of itself: what follows from it for this one's roles is durable when it
+    /// returns. Says whether this region is the holder of something no more.
+    ///
+    /// # Errors
+    /// Where the store cannot be written.
+    pub async fn hear(&self, region: &RegionId, told: Standings) -> Result<bool, PortError> {
+        let writing = self.inner.writing().await?;
+        let (inner, region) = (Arc::clone(&self.inner), region.clone());
+        blocking(move || {
+            let (book, lost) = inner.change(&writing, None, |book| {
+                let lost = book.learn(&told);
+                Ok((book.clone(), !lost.is_empty()))
+            })?;
+            inner.roles.agent().hear(&book, region, told);
+            Ok(lost)
+        })
+        .await
+    }
+
+    /// Looks after this region's own machines: stops those that run here without the role, starts again those that ran
+    /// before the host went down, and makes replicas of what has another holder now. Says what it did, or could not do.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn look_after(&self) -> Result<Vec<String>, PortError> {
+        let writing = self.inner.writing().await?;
+        let _turn = self.inner.roles.turn().await;
+        let book = self.inner.book(&writing).await?;
+        let mut told = self.inner.stop_foreign(&writing, &book).await;
+        told.extend(self.inner.start_again(&writing, &book).await?);
+        told.extend(self.inner.settle_all(&writing, &book).await);
+        Ok(told)
+    }
+}
+
+impl Inner {
+    async fn stop_foreign(self: &Arc<Self>, writing: &Arc<Writing>, book: &Book) -> Vec<String> {
+        let foreign = book.parts.iter().filter(|(_, part)| part.role != Role::Holder).map(|(key, _)| key);
+        let foreign = foreign.filter(|key| key.kind == ResourceType::Vm && book.open_on(key).is_none());
+        let asked = foreign.cloned().collect();
+        let mut told = Vec::new();
+        for (key, state) in self.states(writing, &asked).await {
+            if state != RunState::Running {
+                continue;
+            }
+            told.push(match self.stop(writing, &key, None).await {
+                Ok(()) => format!("{key} ran here, though this region does not hold it, and was stopped"),
+                Err(why) => format!("{key} runs here, though this region does not hold it: {why}"),
+            });
+        }
+        told
+    }
+
+    async fn start_again(self: &Arc<Self>, writing: &Arc<Writing>, book: &Book) -> Result<Vec<String>, PortError> {
+        let boot = boot_id();
+        let (inner, open) = (Arc::clone(self), Arc::clone(writing));
+        let started = blocking(move || open.store.started().map_err(|error| inner.of(error))).await?;
+        let before = started.into_iter().filter(|(_, then)| *then != boot).map(|(key, _)| key);
+        let mut told = Vec::new();
+        for key in before {
+            let may = may_run(book, &self.roles.agent(), &key, None);
+            match may {
+                Ok(()) => {
+                    if let Some(why) = self.start(writing, &key, None).await.err() {
+                        told.push(format!("{key} ran before this host went down, and does not start again: {why}"));
+                    } else {
+                        told.push(format!("{key} ran before this host went down, and was started again"));
+                    }
+                }
+                Err(hold) => told.push(format!("{key} ran before this host went down, and stays stopped: {hold}")),
+            }
+        }
+        Ok(told)
+    }
+
+    async fn settle_all(self: &Arc<Self>, writing: &Arc<Writing>, book: &Book) -> Vec<String> {
+        let own = &self.region;
+        let left = book.parts.iter().filter(|(_, part)| part.role == Role::Demoted && part.holder != *own);
+        let left = left.map(|(key, _)| key).filter(|key| book.open_on(key).is_none());
+        let mut told = Vec::new();
+        for key in left {
+            match self.settle(writing, key).await {
+                Ok(settled) => told.push(format!("{key}: {settled}")),
+                Err(error) => told.push(format!("{key} does not become a replica yet: {error}")),
+            }
+        }
+        told
+    }
+}

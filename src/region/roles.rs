@@ -1,0 +1,319 @@
+//! Roles: what this region is asked about them, and what it does by itself.
+//!
+//! Owns the agent (one life of it: from the opening of the region to the end of the program), which orders are under
+//! way, and the acts that follow an order's writing. Leaves the rules to [`failover`](crate::failover), the data to
+//! `promotion` and `returning`, the machines to `runner`.
+//!
+//! | order | acts, in this order | a crash after the first one leaves |
+//! | --- | --- | --- |
+//! | give up | the role is written, the machine stopped, the runner asked | a demoted region that starts nothing |
+//! | hold | the role is written, the point put in its place, the machine started | a holder that starts nothing before the operation ended, or a new attempt orders it again |
+//! | any other | what the book says of it is written | either side |
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::stream::{self, StreamExt};
+
+use super::local::{Inner, Writing, blocking};
+use super::runner::Machines;
+use crate::failover::{Agent, Book, Order, Refusal, Reply};
+use crate::host::boot_id;
+use crate::live::port::{Carried, PortError};
+use crate::model::region::Epoch;
+use crate::model::running::RunState;
+use crate::model::{Life, OperationId, ResourceKey, ResourceType};
+use crate::process::Occasion;
+
+/// Machines that are asked, started or stopped at once.
+const AT_ONCE: usize = 32;
+
+/// What a region's agent knows and does in one life.
+#[derive(Debug)]
+pub(super) struct Roles {
+    agent: Mutex<Agent>,
+    /// Orders that start or stop machines now.
+    under_way: Mutex<Vec<UnderWay>>,
+    /// What runs is looked at and judged in one turn: nothing is started in between.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// An order that starts or stops machines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct UnderWay {
+    operation: OperationId,
+    attempt: u32,
+    /// What it may be starting.
+    starts: BTreeSet<ResourceKey>,
+}
+
+/// Ends an order's being under way, whatever becomes of it.
+struct Under<'a>(&'a Roles, UnderWay);
+
+impl Drop for Under<'_> {
+    fn drop(&mut self) {
+        let mut under_way = self.0.under_way();
+        if let Some(at) = under_way.iter().position(|order| *order == self.1) {
+            under_way.remove(at);
+        }
+    }
+}
+
+impl Roles {
+    /// A life that begins now.
+    pub(super) const fn new(life: Life) -> Self {
+        Self {
+            agent: Mutex::new(Agent::new(life)),
+            under_way: Mutex::new(Vec::new()),
+            turn: tokio::sync::Mutex::const_new(()),
+        }
+    }
+
+    pub(super) fn agent(&self) -> MutexGuard<'_, Agent> {
+        self.agent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, Vec<UnderWay>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody else looks at what runs, or has something started, meanwhile.
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    fn begin(&self, operation: OperationId, attempt: u32, starts: BTreeSet<ResourceKey>) -> Under<'_> {
+        let order = UnderWay { operation, attempt, starts };
+        self.under_way().push(order.clone());
+        Under(self, order)
+    }
+
+    /// Whether a step of a lower attempt is still under way.
+    fn is_busy(&self, operation: OperationId, attempt: u32) -> bool {
+        self.under_way().iter().any(|order| order.operation == operation && order.attempt < attempt)
+    }
+
+    fn starting(&self) -> BTreeSet<ResourceKey> {
+        self.under_way().iter().flat_map(|order| order.starts.iter().cloned()).collect()
+    }
+}
+
+impl Inner {
+    /// Of these resources, those that run here, or may. Where there is no runner, nobody here starts anything.
+    pub(super) async fn running(
+        self: &Arc<Self>,
+        writing: &Writing,
+        keys: &BTreeSet<ResourceKey>,
+    ) -> BTreeSet<ResourceKey> {
+        let mut running: BTreeSet<ResourceKey> = keys.intersection(&self.roles.starting()).cloned().collect();
+        let states = self.states(writing, keys).await;
+        running.extend(states.into_iter().filter(|(_, state)| *state != RunState::Stopped).map(|(key, _)| key));
+        running
+    }
+
+    /// What the runner says of these machines; nothing where there is none.
+    pub(super) async fn states(
+        self: &Arc<Self>,
+        writing: &Writing,
+        keys: &BTreeSet<ResourceKey>,
+    ) -> Vec<(ResourceKey, RunState)> {
+        let asked: Vec<ResourceKey> = keys.iter().filter(|key| key.kind == ResourceType::Vm).cloned().collect();
+        if !writing.machines.has_runner() {
+            return Vec::new();
+        }
+        let mut states = Vec::new();
+        let mut machines = Vec::new();
+        for key in asked {
+            match self.machine(writing, &key) {
+                Ok(Some((_, dir, epoch))) => machines.push((key, dir, epoch)),
+                Ok(None) => {}
+                Err(why) => states.push((key, RunState::Unknown(why))),
+            }
+        }
+        states.extend(writing.machines.running(machines).await.machines);
+        states
+    }
+
+    /// Lets the book judge an order, and makes what it writes durable.
+    async fn judge(
+        self: &Arc<Self>,
+        writing: &Arc<Writing>,
+        order: &Order,
+        running: BTreeSet<ResourceKey>,
+    ) -> Result<Reply, PortError> {
+        let (inner, writing, order) = (Arc::clone(self), Arc::clone(writing), order.clone());
+        blocking(move || {
+            let (operation, attempt) = order.attempt();
+            let busy = inner.roles.is_busy(operation, attempt.number);
+            let agent = inner.roles.agent().clone();
+            inner.change(&writing, Some(operation), |book| book.take(&agent, &running, busy, &order))
+        })
+        .await
+    }
+
+    pub(super) fn change<T>(
+        &self,
+        writing: &Writing,
+        about: Option<OperationId>,
+        act: impl FnOnce(&mut Book) -> Result<T, Refusal>,
+    ) -> Result<T, PortError> {
+        let changed = writing.store.change_book(&writing.identity, about, act);
+        changed.map_err(|error| self.of(error))?.map_err(|refusal| PortError::Role(Box::new(refusal)))
+    }
+
+    /// Carries an order out. See the module.
+    pub(super) async fn order(self: &Arc<Self>, order: &Order) -> Result<Carried, PortError> {
+        let writing = self.writing().await?;
+        let (operation, attempt) = order.attempt();
+        match order {
+            Order::Accept { authority: _, bid } => {
+                let _turn = self.roles.turn.lock().await;
+                let running = self.running(&writing, &bid.resources).await;
+                self.judge(&writing, order, running).await.map(Carried::all)
+            }
+            Order::Withdraw { .. } | Order::Confirm { .. } | Order::Note { .. } | Order::Close { .. } => {
+                self.judge(&writing, order, BTreeSet::new()).await.map(Carried::all)
+            }
+            Order::Demote { authority: _, operation: _, attempt: _, resources } => {
+                let _under_way = self.roles.begin(operation, attempt.number, BTreeSet::new());
+                self.judge(&writing, order, BTreeSet::new()).await?;
+                let occasion = self.occasion(&writing, operation).await?;
+                let keys: Vec<ResourceKey> = resources.iter().cloned().collect();
+                let stops = stream::iter(keys).map(|key| async {
+                    match self.stop(&writing, &key, Some(&occasion)).await {
+                        Ok(()) => Acted::Done(key),
+                        Err(why) => Acted::Failed(key, why),
+                    }
+                });
+                Ok(gathered(stops.buffer_unordered(AT_ONCE).collect().await))
+            }
+            Order::Hold { authority: _, mandate: _, resources } => {
+                let under_way = {
+                    let _turn = self.roles.turn.lock().await;
+                    let under_way = self.roles.begin(operation, attempt.number, resources.clone());
+                    self.judge(&writing, order, BTreeSet::new()).await?;
+                    under_way
+                };
+                let occasion = self.occasion(&writing, operation).await?;
+                let keys: Vec<ResourceKey> = resources.iter().cloned().collect();
+                let starts = stream::iter(keys);
+                let starts = starts.map(|key| self.place_and_start(&writing, key, operation, &occasion));
+                let carried = gathered(starts.buffer_unordered(AT_ONCE).collect().await);
+                drop(under_way);
+                Ok(carried)
+            }
+        }
+    }
+
+    /// What a runner is told of the operation.
+    async fn occasion(self: &Arc<Self>, writing: &Arc<Writing>, operation: OperationId) -> Result<Occasion, PortError> {
+        let book = self.book(writing).await?;
+        let open = book.open.get(&operation).ok_or_else(|| PortError::Role(Box::new(Refusal::NotOpen)))?;
+        let bid = &open.bid;
+        Ok(Occasion {
+            operation,
+            epoch: bid.failover.epoch,
+            attempt: bid.attempt.number,
+            from: bid.failover.from.clone(),
+            to: bid.starter().clone(),
+            resources: bid.resources.iter().cloned().collect(),
+        })
+    }
+
+    pub(super) async fn book(self: &Arc<Self>, writing: &Arc<Writing>) -> Result<Book, PortError> {
+        let (inner, writing) = (Arc::clone(self), Arc::clone(writing));
+        blocking(move || writing.store.book(&writing.identity).map_err(|error| inner.of(error))).await
+    }
+
+    /// Stops one machine, and asks whether it is.
+    pub(super) async fn stop(
+        self: &Arc<Self>,
+        writing: &Arc<Writing>,
+        key: &ResourceKey,
+        occasion: Option<&Occasion>,
+    ) -> Result<(), String> {
+        let Some((machines, dir, epoch)) = self.machine(writing, key)? else { return Ok(()) };
+        // It is not to be started again, whatever becomes of the stop.
+        self.remember_started(writing, key, None).await?;
+        machines.stop(key, &dir, epoch, occasion).await.map_err(|error| error.to_string())
+    }
+
+    /// Starts one machine, and asks whether it runs.
+    pub(super) async fn start(
+        self: &Arc<Self>,
+        writing: &Arc<Writing>,
+        key: &ResourceKey,
+        occasion: Option<&Occasion>,
+    ) -> Result<(), String> {
+        let Some((machines, dir, epoch)) = self.machine(writing, key)? else { return Ok(()) };
+        machines.start(key, &dir, epoch, occasion).await.map_err(|error| error.to_string())?;
+        self.remember_started(writing, key, Some(boot_id())).await
+    }
+
+    /// What starts and stops it; none where nothing here does.
+    fn machine(&self, writing: &Writing, key: &ResourceKey) -> Result<Option<(Machines, PathBuf, Epoch)>, String> {
+        let machines = &writing.machines;
+        if key.kind != ResourceType::Vm || !machines.has_runner() {
+            return Ok(None);
+        }
+        let kept = writing.resource(key).map_err(|error| error.to_string())?;
+        let dir = self.places(&writing.config).directory(key, kept.as_ref());
+        let dir = std::path::absolute(&dir).unwrap_or(dir);
+        Ok(Some((machines.clone(), dir, kept.map(|kept| kept.record.epoch).unwrap_or_default())))
+    }
+
+    async fn remember_started(
+        self: &Arc<Self>,
+        writing: &Arc<Writing>,
+        key: &ResourceKey,
+        boot: Option<String>,
+    ) -> Result<(), String> {
+        let (inner, writing, key) = (Arc::clone(self), Arc::clone(writing), key.clone());
+        let kept =
+            blocking(move || writing.store.remember_started(&key, boot.as_deref()).map_err(|error| inner.of(error)));
+        kept.await.map_err(|error| error.to_string())
+    }
+
+    /// Puts the point where the machine is started from, and starts it.
+    async fn place_and_start(
+        self: &Arc<Self>,
+        writing: &Arc<Writing>,
+        key: ResourceKey,
+        operation: OperationId,
+        occasion: &Occasion,
+    ) -> Acted {
+        if let Err(error) = self.place(writing, &key, None, operation).await {
+            return Acted::Failed(key, error.to_string());
+        }
+        match self.start(writing, &key, Some(occasion)).await {
+            Ok(()) => Acted::Done(key),
+            Err(why) => Acted::Idle(key, why),
+        }
+    }
+}
+
+/// What came of an order for one resource.
+pub(super) enum Acted {
+    /// All of it.
+    Done(ResourceKey),
+    /// It is held, but does not run.
+    Idle(ResourceKey, String),
+    /// Nothing.
+    Failed(ResourceKey, String),
+}
+
+fn gathered(acted: Vec<Acted>) -> Carried {
+    let (mut done, mut failed, mut idle) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+    for acted in acted {
+        match acted {
+            Acted::Done(key) => drop(done.insert(key)),
+            Acted::Idle(key, why) => {
+                done.insert(key.clone());
+                idle.insert(key, why);
+            }
+            Acted::Failed(key, why) => drop(failed.insert(key, why)),
+        }
+    }
+    Carried { reply: Reply::Done(done), failed, idle }
+}

@@ -1,0 +1,81 @@
+//! The region's agent: asks the other regions what they know of roles, and has its own region follow.
+//!
+//! Owns when they are asked. What follows is the region's. Regions in directories answer no agent; whoever runs an
+//! operation by hand carries their answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::router::App;
+use crate::live::RegionPort;
+
+/// Between two rounds, where nothing is waited for.
+const AT_REST: Duration = Duration::from_secs(30);
+/// Between the first two rounds, while this region may not start what it holds; then ever longer.
+const UNCLEAR: Duration = Duration::from_millis(250);
+/// At most.
+const UNCLEAR_MAX: Duration = Duration::from_secs(10);
+
+impl App {
+    /// Asks and follows, again and again, until the server is to end.
+    pub(super) async fn attend(self: Arc<Self>) {
+        let mut waited = UNCLEAR;
+        loop {
+            let once = async {
+                waited = if self.attend_once().await { AT_REST } else { (waited * 2).min(UNCLEAR_MAX) };
+                tokio::time::sleep(waited).await;
+            };
+            tokio::select! {
+                () = self.drain.cancelled() => break,
+                () = once => {}
+            }
+        }
+    }
+
+    /// Says whether nothing is waited for.
+    async fn attend_once(&self) -> bool {
+        let neighbourhood = match self.region.neighbourhood().await {
+            Ok(Some(neighbourhood)) => neighbourhood,
+            Ok(None) => return false,
+            Err(error) => {
+                tracing::warn!(%error, "the registry cannot be read");
+                return false;
+            }
+        };
+        let unclear = match self.region.unclear().await {
+            Ok(unclear) => unclear,
+            Err(error) => {
+                tracing::warn!(%error, "what this region holds cannot be read");
+                return false;
+            }
+        };
+        let asked = neighbourhood.regions.iter().map(|(region, record)| {
+            let unclear = &unclear;
+            async move {
+                let told = self.neighbour(region, record)?.standings(unclear).await;
+                Some((region, told))
+            }
+        });
+        for (region, told) in join_all(asked).await.into_iter().flatten() {
+            let heard = match told {
+                Ok(told) => self.region.hear(region, told).await,
+                Err(error) => {
+                    tracing::debug!(%region, %error, "a region says nothing of its roles");
+                    continue;
+                }
+            };
+            match heard {
+                Ok(false) => {}
+                Ok(true) => tracing::warn!(%region, "this region holds something no more, as that one knows"),
+                Err(error) => tracing::warn!(%region, %error, "what a region says of its roles could not be kept"),
+            }
+        }
+        match self.region.look_after().await {
+            Ok(told) => told.iter().for_each(|told| tracing::warn!("{told}")),
+            Err(error) => tracing::warn!(%error, "the machines of this region cannot be looked after"),
+        }
+        self.region.unclear().await.is_ok_and(|unclear| unclear.is_empty())
+    }
+}
