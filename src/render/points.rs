@@ -5,7 +5,7 @@ use super::paint::{Glyph, Tone};
 use super::table::{Cell, Column, Table};
 use super::terminal::Look;
 use super::text::count;
-use crate::fleet::{PointsAt, ReplicaVerification, Restored, Side, Verification};
+use crate::fleet::{FileComparison, PointsAt, ReplicaVerification, Restored, Side, Verification};
 use crate::live::port::FileVerdict;
 use crate::model::point::{Point, PointState};
 use crate::model::{RegionId, ResourceId, Timestamp};
@@ -105,10 +105,11 @@ pub fn verification(verification: &Verification, look: &Look) -> String {
         let (glyph, tone, words) = match (error, *equal, *intact) {
             (Some(_), _, _) => (Glyph::Cross, Tone::Bad, "could not be read"),
             (None, true, true) => (Glyph::Done, Tone::Good, "equal, byte for byte"),
-            (None, true, false) => (Glyph::Stop, Tone::Warn, "equal to the source, but not what its newest point says"),
-            (None, false, true) => {
-                (Glyph::Stop, Tone::Warn, "what its newest point says; the source was written since")
+            (None, true, false) => (Glyph::Stop, Tone::Warn, "equal to the source, but not as its newest point says"),
+            (None, false, true) if files.iter().any(|file| !file.equal && is_suspect(&file.source)) => {
+                (Glyph::Stop, Tone::Warn, "as its newest point says; the source differs and was not written")
             }
+            (None, false, true) => (Glyph::Stop, Tone::Warn, "as its newest point says; the source was written since"),
             (None, false, false) => (Glyph::Cross, Tone::Bad, "damaged; the next apply repairs it"),
         };
         let name = look.paint(tone, &format!("{} {region_id}", look.glyph(glyph)));
@@ -120,13 +121,34 @@ pub fn verification(verification: &Verification, look: &Look) -> String {
         let mut differing = 0;
         for file in files.iter().filter(|file| !file.equal || file.target.verdict != FileVerdict::Identical) {
             differing += 1;
-            table.row([Cell::from(file.path.clone()), side(&file.source), side(&file.target)]);
+            let (source, target) = if *intact { moved_on(file) } else { (side(&file.source), side(&file.target)) };
+            table.row([Cell::from(file.path.clone()), source, target]);
         }
         if differing > 0 {
             out.push_str(&table.render(look));
         }
     }
     out
+}
+
+/// Whether a file is not what its holder remembers, though nothing says that it was written.
+const fn is_suspect(side: &Side) -> bool {
+    matches!(side.verdict, FileVerdict::Mismatch)
+}
+
+/// Both sides of a file where the replica is as its point says. What the holder remembers may be newer than the point,
+/// and a file may be there since or be gone since.
+fn moved_on(file: &FileComparison) -> (Cell, Cell) {
+    let source = match file.source.verdict {
+        FileVerdict::Identical => Cell::toned(Tone::Warn, "written since"),
+        FileVerdict::Missing => Cell::toned(Tone::Warn, "removed since"),
+        FileVerdict::Changed | FileVerdict::Mismatch => side(&file.source),
+    };
+    let target = match file.target.verdict {
+        FileVerdict::Missing => Cell::from("not in its point"),
+        FileVerdict::Identical | FileVerdict::Changed | FileVerdict::Mismatch => side(&file.target),
+    };
+    (source, target)
 }
 
 /// How one side's file compares with what was remembered of it.

@@ -14,16 +14,7 @@ use crate::model::{ByteCount, RunId, units};
 pub fn run(report: &RunReport, look: &Look) -> String {
     let RunReport { run: _, plan: _, outcomes: _, counts, class, bytes, duration, serial } = report;
     let effects = counts.done + counts.renamed + counts.unchanged + counts.partly;
-    let (glyph, tone, verdict) = match class {
-        ExitClass::Done if effects == 0 => (Glyph::Done, Tone::Good, "Nothing to do"),
-        ExitClass::Done => (Glyph::Done, Tone::Good, "Done"),
-        ExitClass::Partial if effects == 0 => (Glyph::Stop, Tone::Warn, "Nothing could be done now"),
-        ExitClass::Partial => (Glyph::Stop, Tone::Warn, "Partly done; what is done stands and is recorded"),
-        ExitClass::Failed => (Glyph::Cross, Tone::Bad, "Failed; nothing of it was carried out"),
-        ExitClass::Interrupted => {
-            (Glyph::Stop, Tone::Warn, "Interrupted; what is done stands, and the next apply goes on from here")
-        }
-    };
+    let (glyph, tone, verdict) = verdict(*class, effects > 0, *bytes);
     // Where nothing was done there is nothing to count.
     if effects == 0 && *class == ExitClass::Done {
         return format!("{}\n", look.paint(tone, &format!("{} {verdict}", look.glyph(glyph))));
@@ -40,6 +31,23 @@ pub fn run(report: &RunReport, look: &Look) -> String {
         look.paint(tone, &format!("{} {verdict}", look.glyph(glyph))),
         look.paint(Tone::Faint, &facts.join(&format!(" {dot} ")))
     )
+}
+
+/// How a run ended: whether anything of it had an effect, and what travelled.
+const fn verdict(class: ExitClass, effects: bool, bytes: ByteCount) -> (Glyph, Tone, &'static str) {
+    match class {
+        ExitClass::Done if effects => (Glyph::Done, Tone::Good, "Done"),
+        ExitClass::Done => (Glyph::Done, Tone::Good, "Nothing to do"),
+        ExitClass::Partial if effects => (Glyph::Stop, Tone::Warn, "Partly done; what is done stands and is recorded"),
+        ExitClass::Partial => (Glyph::Stop, Tone::Warn, "Nothing could be done now"),
+        ExitClass::Failed if bytes.0 > 0 => {
+            (Glyph::Cross, Tone::Bad, "Failed; what arrived is kept, and the next apply goes on from here")
+        }
+        ExitClass::Failed => (Glyph::Cross, Tone::Bad, "Failed; nothing of it was carried out"),
+        ExitClass::Interrupted => {
+            (Glyph::Stop, Tone::Warn, "Interrupted; what is done stands, and the next apply goes on from here")
+        }
+    }
 }
 
 /// `3 done`, `1 failed`: what is not zero.
@@ -108,5 +116,17 @@ impl<'a> From<&'a RunReport> for RunView<'a> {
             serial: *serial,
             outcomes,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_arrived_is_not_called_nothing() {
+        let failed = |bytes| verdict(ExitClass::Failed, false, ByteCount(bytes)).2;
+        assert_eq!(failed(0), "Failed; nothing of it was carried out");
+        assert_eq!(failed(1), "Failed; what arrived is kept, and the next apply goes on from here");
     }
 }

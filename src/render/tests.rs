@@ -235,7 +235,12 @@ fn golden_verification() {
               "files": [file("disk.raw", false, side("identical", 0), side("mismatch", 1)),
                         file("domain.xml", false, side("identical", 0), side("missing", 0))] },
             { "region_id": "sa-east-1", "equal": false, "intact": true, "error": null,
-              "files": [file("disk.raw", false, side("changed", 12), side("identical", 0))] },
+              "files": [file("disk.raw", false, side("changed", 12), side("identical", 0)),
+                        file("domain.xml", false, side("identical", 0), side("identical", 0)),
+                        file("new.raw", false, side("identical", 0), side("missing", 0)),
+                        file("old.raw", false, side("missing", 0), side("identical", 0))] },
+            { "region_id": "sa-west-1", "equal": false, "intact": true, "error": null,
+              "files": [file("disk.raw", false, side("mismatch", 1), side("identical", 0))] },
             { "region_id": "us-west-1", "equal": false, "intact": false, "error": "its directory is not there", "files": [] }
         ]
     }))

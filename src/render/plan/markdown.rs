@@ -163,15 +163,20 @@ fn blocks(plan: &Plan) -> Vec<Block> {
         columns: &["region", "why", "deferred"],
         rows: unobserved
             .iter()
-            .map(|entry| {
+            .zip(words::deferred(unobserved))
+            .map(|(entry, (new, above))| {
                 let why = match &entry.help {
                     Some(help) => format!("{}. {}", prose(&entry.reason), prose(help)),
                     None => prose(&entry.reason),
                 };
-                let names: Vec<String> = entry.deferred.iter().take(8).map(|name| code(&name.to_string())).collect();
-                let more = entry.deferred.len() - names.len();
+                let names: Vec<String> = new.iter().take(8).map(|name| code(&name.to_string())).collect();
+                let more = new.len() - names.len();
                 let more = if more > 0 { format!(" and {} more", grouped(more as u64)) } else { String::new() };
-                row(&[code(entry.region_id.as_str()), why, format!("{}{more}", names.join(", "))])
+                row(&[
+                    code(entry.region_id.as_str()),
+                    why,
+                    words::and_above(format!("{}{more}", names.join(", ")), above),
+                ])
             })
             .collect(),
         risky: true,

@@ -311,7 +311,8 @@ impl Page<'_> {
             return;
         }
         self.heading(words::UNOBSERVED.title, unobserved.len(), Tone::Bad, words::UNOBSERVED.note);
-        for UnobservedRegion { region_id, reason, help, deferred } in unobserved {
+        let waiting = words::deferred(unobserved);
+        for (UnobservedRegion { region_id, reason, help, deferred }, (new, above)) in unobserved.iter().zip(waiting) {
             let sign = self.look.glyph(Glyph::Cross);
             let name = self.look.paint(Tone::Bad, &format!("{sign} {region_id}"));
             self.text.push_str(&format!("  {name}\n"));
@@ -320,14 +321,14 @@ impl Page<'_> {
                 self.text.push_str(&self.look.wrapped(6, help));
             }
             if !deferred.is_empty() {
-                let names = deferred.iter().map(|address| (address.to_string(), ())).collect::<Vec<_>>();
+                let names = new.iter().map(|address| (address.to_string(), ())).collect::<Vec<_>>();
                 let names = if self.every || names.len() <= 6 { names } else { rows::gather(names) };
                 let shown = if self.every { names.len() } else { names.len().min(12) };
                 let mut list = names.iter().take(shown).map(|(name, ())| name.as_str()).collect::<Vec<_>>().join(", ");
                 if shown < names.len() {
                     list.push_str(&format!(" and {} more", names.len() - shown));
                 }
-                self.faint(6, &format!("deferred: {list}"));
+                self.faint(6, &format!("deferred: {}", words::and_above(list, above)));
             }
         }
     }

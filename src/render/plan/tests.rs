@@ -308,6 +308,24 @@ fn a_plan_in_yaml_keeps_a_region_called_no() {
     assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
 }
 
+/// Three regions are silent: two objects wait for two of them each, one for one.
+#[test]
+fn what_waits_for_several_regions_is_one_object() {
+    let away = json!([
+        { "region_id": "us-west-1", "reason": "no answer", "help": null, "deferred": ["vm.db", "vm.web"] },
+        { "region_id": "us-west-2", "reason": "no answer", "help": null, "deferred": ["vm.mail", "vm.web"] },
+        { "region_id": "us-west-3", "reason": "no answer", "help": null, "deferred": ["vm.db"] }
+    ]);
+    let plan = plan(Vec::new(), Vec::new(), json!({ "unobserved": away }));
+    assert_eq!(words::asides(&plan), "3 unobserved, 3 deferred");
+    let lines = ["deferred: vm.db, vm.web\n", "deferred: vm.mail, and 1 named above\n", "deferred: 1 named above\n"];
+    let text = people(&plan, &LOOK, false);
+    assert!(lines.iter().all(|line| text.contains(line)), "{text}");
+    let text = markdown(&plan);
+    let cells = ["| `vm.db`, `vm.web` |", "| `vm.mail`, and 1 named above |", "| 1 named above |"];
+    assert!(cells.iter().all(|cell| text.contains(cell)), "{text}");
+}
+
 #[test]
 fn renames_are_named_where_something_else_cannot_be_done() {
     let moved = json!([{ "from": "vm.mail", "to": "vm.mail-1", "regions": ["us-east-1"] }]);

@@ -1,6 +1,9 @@
 //! The words that every form of a plan shares: its verdict, its counts, and what each part means and asks for.
 
-use crate::plan::document::{Action, Mode, Plan, Summary};
+use std::collections::BTreeSet;
+
+use crate::model::Address;
+use crate::plan::document::{Action, Mode, Plan, Summary, UnobservedRegion};
 use crate::render::text::{count, grouped};
 
 /// `12 to create, 3 to sync`; empty where there is nothing.
@@ -21,10 +24,9 @@ pub fn counts(summary: &Summary) -> String {
 
 /// What the counts leave out: `2 blocked, 1 held`.
 pub(super) fn asides(plan: &Plan) -> String {
-    let deferred: usize = plan.unobserved.iter().map(|region| region.deferred.len()).sum();
     let parts = [
         (plan.unobserved.len(), "unobserved"),
-        (deferred, "deferred"),
+        (plan.deferred().len(), "deferred"),
         (plan.blocked.len(), "blocked"),
         (plan.held.len(), "held"),
         (plan.waiting.len(), "waiting"),
@@ -34,6 +36,26 @@ pub(super) fn asides(plan: &Plan) -> String {
     ];
     let parts = parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{} {word}", grouped(*n as u64)));
     parts.collect::<Vec<_>>().join(", ")
+}
+
+/// What waits for each of these regions: each object once, at the first of them, and how many of the others stand there.
+pub(super) fn deferred(unobserved: &[UnobservedRegion]) -> Vec<(Vec<&Address>, usize)> {
+    let mut named = BTreeSet::new();
+    let first = unobserved.iter().map(|region| {
+        let new: Vec<&Address> = region.deferred.iter().filter(|address| named.insert(*address)).collect();
+        let others = region.deferred.len() - new.len();
+        (new, others)
+    });
+    first.collect()
+}
+
+/// Adds to a list of objects how many more stand at regions before.
+pub(super) fn and_above(list: String, above: usize) -> String {
+    match (list.is_empty(), above) {
+        (_, 0) => list,
+        (true, above) => format!("{} named above", grouped(above as u64)),
+        (false, above) => format!("{list}, and {} named above", grouped(above as u64)),
+    }
 }
 
 /// The plan in one sentence.
