@@ -7,11 +7,13 @@
 //! moments are those of one observer's clock, which never goes back while it runs. Between machines they travel as
 //! ages, so that clocks that differ say nothing false.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::id::RegionId;
 use super::observed::RegionStatus;
 use super::policy::HealthPolicy;
 use super::time::Timestamp;
@@ -235,6 +237,45 @@ impl Sighting {
             returned_at: past(self.returned_at),
             ..self
         }
+    }
+}
+
+/// Another region's word on one that is suspected to be down, and what speaks for that word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Observer {
+    /// How the suspect looks from there.
+    pub evidence: Evidence,
+    /// The other regions of which it has a fresh sighting.
+    pub sees: BTreeSet<RegionId>,
+}
+
+impl Observer {
+    /// An observer's word, by all that it knows of others.
+    pub fn new(evidence: Evidence, sightings: &BTreeMap<RegionId, Evidence>, policy: &HealthPolicy) -> Self {
+        let seen = sightings.iter().filter(|(_, evidence)| evidence.is_sighting(policy));
+        Self { evidence, sees: seen.map(|(region, _)| region.clone()).collect() }
+    }
+}
+
+impl Evidence {
+    /// How old a probe may be to speak of the present.
+    fn window(policy: &HealthPolicy) -> Duration {
+        policy.detect_for.max(policy.probe_interval * 3)
+    }
+
+    /// Whether the region was seen so lately that it counts as being there, whatever it answered. One glance is
+    /// outweighed only by a whole row of silences after it.
+    pub fn is_sighting(&self, policy: &HealthPolicy) -> bool {
+        let fresh = self.last_seen.is_some_and(|age| age <= Self::window(policy));
+        fresh && !self.is_silence(policy)
+    }
+
+    /// Whether it has been silent for so long, over so many probes, and until so lately that this speaks for its being
+    /// down: by the observer's own policy, and by this one.
+    pub fn is_silence(&self, policy: &HealthPolicy) -> bool {
+        let lasted = self.silent_for.is_some_and(|lasted| lasted >= policy.detect_for);
+        let asked = self.last_probe.is_some_and(|age| age <= Self::window(policy));
+        self.lost && lasted && self.failures >= policy.failures && asked
     }
 }
 

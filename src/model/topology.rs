@@ -197,4 +197,22 @@ impl Topology {
         }
         self.pairs.get(&backward).filter(|pair| carries(pair) && pair.bidirectional).map(|pair| (backward, pair))
     }
+
+    /// The pair whose settings a copy of a resource born at `born` goes by. A new holder feeds each region with the
+    /// settings of the pair that fed that region before, and the region of birth with those of the pair that fed the
+    /// new holder.
+    pub fn settings_between(
+        &self,
+        born: &RegionId,
+        holder: &RegionId,
+        target: &RegionId,
+        kind: ResourceType,
+    ) -> Option<(PairId, &PairSpec)> {
+        let between = |from, to| self.feeding_pair(from, to, kind);
+        between(holder, target).or_else(|| match (holder == born, target == born) {
+            (true, _) => None,
+            (false, true) => between(born, holder),
+            (false, false) => between(born, target),
+        })
+    }
 }

@@ -4,7 +4,8 @@ use super::compare::RecordRef;
 use super::document::Holder;
 use super::moves::Moves;
 use super::sight::Sight;
-use crate::model::region::{RegionSnapshot, Role};
+use crate::failover::Claim;
+use crate::model::region::RegionSnapshot;
 use crate::model::{Address, RegionId, ResourceKey};
 
 /// One object as one region records it.
@@ -79,40 +80,15 @@ pub(crate) enum Holding {
     Disputed(Holder, String),
 }
 
-/// Judges the records of a resource. What stands at the highest epoch counts; nothing of a lower one does.
+/// Judges the records of a resource.
 pub(crate) fn holding(sightings: &[Sighting<'_>], sight: &Sight<'_>) -> Holding {
-    let records = || sightings.iter().filter_map(|s| s.record.resource().map(|record| (s.region, record)));
-    let Some(epoch) = records().map(|(_, record)| record.epoch).max() else {
-        return Holding::Unborn;
-    };
-    let newest = || records().filter(|(_, record)| record.epoch == epoch);
-    let claims: Vec<&RegionId> =
-        newest().filter(|(_, record)| record.role == Role::Holder).map(|(region, _)| region).collect();
-    match claims[..] {
-        [region] => return Holding::Held(Holder { region: region.clone(), epoch }),
-        [first, second, ..] => {
-            let reason = format!("{first} and {second} both hold it at epoch {epoch}");
-            return Holding::Disputed(Holder { region: first.clone(), epoch }, reason);
-        }
-        [] => {}
-    }
-    let Some((witness, named)) = newest().next().map(|(region, record)| (region, &record.holder)) else {
-        return Holding::Unborn;
-    };
-    let holder = Holder { region: named.clone(), epoch };
-    match records().find(|(region, _)| *region == named) {
-        Some((_, own)) => {
-            let reason = format!(
-                "{witness} takes {named} for its holder since epoch {epoch}, which is {} there",
-                own.role.as_str()
-            );
-            Holding::Disputed(holder, reason)
-        }
-        // Its record there is missing, or the region was not seen: the others' word stands.
-        None if sight.sees(named) || sight.unseen(named).is_some() => Holding::Held(holder),
-        None => {
-            let reason = format!("{witness} takes {named} for its holder, a region that nobody knows");
-            Holding::Disputed(holder, reason)
+    let records = sightings.iter().filter_map(|s| s.record.resource().map(|record| (s.region, record)));
+    let known = |region: &RegionId| sight.sees(region) || sight.unseen(region).is_some();
+    match Claim::of(records, known) {
+        None => Holding::Unborn,
+        Some(Claim { region, epoch, attempt: _, dispute: None }) => Holding::Held(Holder { region, epoch }),
+        Some(Claim { region, epoch, attempt: _, dispute: Some(reason) }) => {
+            Holding::Disputed(Holder { region, epoch }, reason)
         }
     }
 }

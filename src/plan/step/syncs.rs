@@ -167,8 +167,7 @@ pub(crate) fn deadline(max_lag: Option<Duration>, pair: &PairSpec, replica: Opti
     Some(newest.point.verified_at.plus(max_lag.unwrap_or(pair.sync_interval * 3)))
 }
 
-/// The pair whose settings a copy goes by. A new holder feeds each region with the settings of the pair that fed that
-/// region before, and the region of birth with those of the pair that fed the new holder.
+/// The pair whose settings a copy goes by.
 pub(crate) fn feeding<'a>(
     topology: &'a Topology,
     key: &ResourceKey,
@@ -176,12 +175,7 @@ pub(crate) fn feeding<'a>(
     holder: &RegionId,
     target: &RegionId,
 ) -> Option<(PairId, &'a PairSpec)> {
-    let between = |from, to| topology.feeding_pair(from, to, key.kind);
-    between(holder, target).or_else(|| match (*holder == spec.primary, *target == spec.primary) {
-        (true, _) => None,
-        (false, true) => between(&spec.primary, holder),
-        (false, false) => between(&spec.primary, target),
-    })
+    topology.settings_between(&spec.primary, holder, target, key.kind)
 }
 
 /// Whether a replica's newest point is a copy of these files as they are now, and unharmed.

@@ -1,0 +1,6 @@
+//! Decisions as sentences: what is known goes in, what may be done comes out.
+
+mod world;
+mod verdicts;
+mod proposals;
+mod gates;
