@@ -15,26 +15,32 @@ mod whole;
 mod propose;
 mod order;
 mod book;
+mod accept;
+mod carry;
+mod control;
 mod start;
 mod duty;
 mod progress;
 mod next;
+mod recourse;
 
-pub use book::{Book, Ended, Open};
 #[cfg(test)]
 mod tests;
 
+pub use book::Book;
 pub use claim::Claim;
+pub use control::{Control, Known, TakeOver};
 pub use duty::{Act, Duty};
 pub use facts::{Asker, Facts, FenceHook, Overrides, Request};
 pub use gate::{Gate, GateKind, Override};
-pub use next::{FRESH, Impasse, Next, Step};
-pub use order::{Acceptance, Mandate, Order, Refusal, Reply, Taken};
-pub use progress::{Answer, Progress, Report};
+pub use next::{Ending, Next, Step};
+pub use order::{Acceptance, Mandate, Order, Over, Refusal, Reply, Taken};
+pub use progress::{Answer, FRESH, Progress, Report};
 pub use proposal::{
     ChosenPoint, ExpectedLoss, Feed, HeldBack, Move, OldSide, Outcome, PassedOver, PlannedHook, Proposal, Source,
     Unprotected,
 };
 pub use propose::{Unfit, propose};
+pub use recourse::{Impasse, Recourse};
 pub use start::{Agent, Hold, may_run};
 pub use verdict::{Finding, Rule, Ruling, Suspicion, Verdict, Witness, Word};

@@ -1,19 +1,18 @@
 //! What an attempt may do next, from what is known of it.
 //!
 //! [`Progress::next`] reads as the order of events: learn the starter's life, have every region accept, judge, cut the
-//! source off or have it give up, bring the target up to date, start level by level, close everywhere. Each step says
-//! what it waits for. It never asks what was done before a crash: what regions answer is what is known.
+//! source off or have it give up, start level by level, close everywhere; or, where the attempt leads back, take back
+//! what had no effect, and start again at the source what it gave up. Each step says what it waits for. It never asks
+//! what was done before a crash: what regions answer is what is known.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::order::Refusal;
-use super::progress::{Answer, Progress};
+use super::progress::{Answer, FRESH, Progress};
+use super::recourse::Impasse;
 use crate::model::failover::{Direction, Hook, Note};
 use crate::model::{RegionId, ResourceKey};
-
-/// How old a region's word may be, at most, when a hook is run or a machine is started on it.
-pub const FRESH: Duration = Duration::from_secs(5);
 
 /// One thing to be done. Steps that come together may be done at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,161 +39,201 @@ pub enum Step {
     Close(RegionId, BTreeSet<ResourceKey>),
 }
 
-/// Why an attempt cannot go on. What was accepted stays open until it is withdrawn, aborted or resumed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Impasse {
-    /// A region that must accept did not answer.
-    Missing(RegionId, String),
-    /// A region refused the bid.
-    Refused(RegionId, Refusal),
-    /// The operation has ended at a region.
-    Ended(RegionId),
-    /// The starter did not answer: where it was to start something it may have.
-    StarterSilent(RegionId, String),
-    /// The starter has a new life, or another region was promoted before: it takes a new attempt.
-    NewAttempt(RegionId),
-    /// A hook failed.
-    HookFailed(Hook, String),
-    /// The source did not stop what it was asked to.
-    NotStopped(RegionId, BTreeSet<ResourceKey>),
-    /// A region must be cut off, and nothing can do that.
-    NotFenced(RegionId),
-    /// An abort meets a resource that was promoted: it leads only forward.
-    Promoted(RegionId),
-    /// Nothing of it may go on.
-    NothingLeft,
-}
-
 /// What comes next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     /// These.
     Do(Vec<Step>),
+    /// Nothing before this moment of this machine's boot clock.
+    Wait(Duration),
     /// Nothing: it is done.
-    Ended,
+    Ended(Ending),
     /// Nothing, for this reason.
     Stuck(Impasse),
+}
+
+/// What became of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Resources arrived where it led.
+    Completed,
+    /// It was led back to where it came from.
+    Aborted,
+    /// It was taken back without any effect.
+    Withdrawn,
 }
 
 impl Progress {
     /// What may be done next. `now`: this machine's boot clock.
     pub fn next(&self, now: Duration) -> Next {
-        if self.life.is_none() {
+        if self.retreating {
+            return self.retreated();
+        }
+        if self.life.is_none() && !self.bid.gone.contains_key(self.bid.starter()) {
             return Next::Do(vec![Step::Meet(self.bid.starter().clone())]);
+        }
+        if now < self.not_before {
+            return Next::Wait(self.not_before);
         }
         if let Some(next) = self.acceptance() {
             return next;
         }
-        if let Some(next) = self.adoption() {
-            return next;
+        match self.bid.direction {
+            Direction::Forward => self.forward(now),
+            Direction::Abort => self.back(now),
         }
-        let withdrawals = self.withdrawals();
+    }
+
+    /// Every region that may have accepted is told that nothing comes of it.
+    fn retreated(&self) -> Next {
+        let told = |region: &&RegionId| self.withdrawn.contains_key(*region);
+        let asked =
+            self.accepted.iter().filter(|(region, answer)| !matches!(answer, Answer::Refused(_)) && !told(region));
+        let steps: Vec<Step> =
+            asked.map(|(region, _)| Step::Withdraw(region.clone(), self.bid.resources.clone())).collect();
+        if steps.is_empty() { Next::Ended(Ending::Withdrawn) } else { Next::Do(steps) }
+    }
+
+    /// Every registered region accepts, in the order of their ids, so that two attempts meet at the first one. Only
+    /// the source may be silent, where it can be cut off, and regions that are proven stopped or gone.
+    fn acceptance(&self) -> Option<Next> {
+        for region in self.bid.registry.iter().filter(|region| !self.bid.gone.contains_key(*region)) {
+            match self.accepted.get(region) {
+                None => return Some(Next::Do(vec![Step::Accept(region.clone())])),
+                Some(Answer::Done(_) | Answer::Refused(Refusal::Over(_))) => {}
+                Some(Answer::Refused(refusal)) if !self.excused(region) => {
+                    return Some(Next::Stuck(Impasse::Refused(region.clone(), refusal.clone())));
+                }
+                Some(Answer::Silent(why)) if !self.excused(region) && !self.cut.contains(region) => {
+                    return Some(Next::Stuck(Impasse::Missing(region.clone(), why.clone())));
+                }
+                Some(Answer::Refused(_) | Answer::Silent(_)) => {}
+            }
+        }
+        None
+    }
+
+    fn forward(&self, now: Duration) -> Next {
+        // A resource that was promoted in an earlier attempt stays where it was promoted.
+        if let Some((region, _)) = self.promoted_at().filter(|(region, _)| *region != self.bid.to) {
+            return Next::Stuck(Impasse::NewAttempt(region));
+        }
+        let going = self.going();
+        let over = || self.over().map(|(region, _)| region);
+        if let Some(region) = over().find(|region| !self.excused(region) || !self.promoted.is_empty()) {
+            // Nothing more is started; what was promoted before is brought to its end, the rest taken back.
+            if self.promoted.is_empty() {
+                return Next::Stuck(Impasse::Over(region.clone()));
+            }
+            let rest = self.bid.resources.difference(&self.promoted).cloned().collect();
+            let withdrawals = self.withdrawals(&rest, |_| true);
+            if !withdrawals.is_empty() {
+                return Next::Do(withdrawals);
+            }
+            return self.closing(&self.promoted).unwrap_or(Next::Ended(Ending::Completed));
+        }
+        let left = self.bid.resources.difference(&going).cloned().collect();
+        let withdrawals = self.withdrawals(&left, |_| true);
         if !withdrawals.is_empty() {
             return Next::Do(withdrawals);
         }
-        let going = self.going();
         if going.is_empty() {
             return Next::Stuck(Impasse::NothingLeft);
         }
         if !self.judged {
             return Next::Do(vec![Step::Judge]);
         }
-        if let Some(next) = self.forward(&going, now) {
-            return next;
-        }
-        if let Some(next) = self.level(&going, now) {
-            return next;
-        }
-        if let Some(next) = self.closing(&going) {
-            return next;
-        }
-        self.hook(|hook| matches!(hook, Hook::After(_)), now).unwrap_or(Next::Ended)
+        let next = self.before(&going, now).or_else(|| self.level(&going, now));
+        let next = next.or_else(|| self.hook(|hook| matches!(hook, Hook::After(_)), now));
+        next.or_else(|| self.closing(&going)).unwrap_or(Next::Ended(Ending::Completed))
     }
 
-    /// Every registered region accepts, in the order of their ids, so that two attempts meet at the first one. Only
-    /// the source may be silent, where it can be cut off, and regions that are proven stopped or gone.
-    fn acceptance(&self) -> Option<Next> {
-        for region in &self.bid.registry {
-            match self.accepted.get(region) {
-                None if self.excused(region) => {}
-                None => return Some(Next::Do(vec![Step::Accept(region.clone())])),
-                Some(Answer::Done(_)) => {}
-                // It has seen a later epoch of an operation that went no further: it will never accept this one.
-                Some(Answer::Refused(Refusal::Epoch(_))) if self.cut.contains(region) => {}
-                // Whoever has it open still is to close it, too.
-                Some(Answer::Refused(Refusal::Ended(_))) => {}
-                Some(Answer::Refused(refusal)) if !self.excused(region) => {
-                    return Some(Next::Stuck(Impasse::Refused(region.clone(), refusal.clone())));
-                }
-                Some(Answer::Silent(why)) if !self.excused(region) => {
-                    if !self.cut.contains(region) {
-                        return Some(Next::Stuck(Impasse::Missing(region.clone(), why.clone())));
-                    }
-                }
-                Some(Answer::Refused(_) | Answer::Silent(_)) => {}
-            }
+    /// What had no effect at the source is taken back, there first; what the source gave up is started there again,
+    /// once every region has said that it was promoted nowhere, and closed everywhere.
+    fn back(&self, now: Duration) -> Next {
+        if let Some((region, _)) = self.promoted_at() {
+            return Next::Stuck(Impasse::Promoted(region));
         }
-        let ended = |answer: &Answer<_>| matches!(answer, Answer::Refused(Refusal::Ended(_)));
-        let ended = self.accepted.iter().find(|(_, answer)| ended(answer));
-        ended.map(|(region, _)| Next::Stuck(Impasse::Ended(region.clone())))
+        let from = &self.bid.failover.from;
+        let withdrawals = self.withdrawals(&self.bid.resources, |region| region == from);
+        if !withdrawals.is_empty() {
+            return Next::Do(withdrawals);
+        }
+        let returns = |key: &&ResourceKey| !self.left.contains_key(*key) && !self.arrived.contains(*key);
+        let returning: BTreeSet<ResourceKey> = self.given_up.iter().filter(returns).cloned().collect();
+        let elsewhere = self.over().find(|(_, over)| returning.iter().any(|key| over.running.contains(key)));
+        if let Some((region, _)) = elsewhere {
+            return Next::Stuck(Impasse::Over(region.clone()));
+        }
+        if let Some(next) = self.level(&returning, now) {
+            return next;
+        }
+        let rest: BTreeSet<ResourceKey> = self.bid.resources.difference(&self.given_up).cloned().collect();
+        let withdrawals = self.withdrawals(&rest, |_| true);
+        if !withdrawals.is_empty() {
+            return Next::Do(withdrawals);
+        }
+        if returning.is_empty() {
+            return if self.given_up.is_empty() {
+                Next::Ended(Ending::Aborted)
+            } else {
+                Next::Stuck(Impasse::NothingLeft)
+            };
+        }
+        self.closing(&returning).unwrap_or(Next::Ended(Ending::Aborted))
     }
 
-    /// A resource that was promoted in an earlier attempt stays where it was promoted.
-    fn adoption(&self) -> Option<Next> {
-        let (region, _) = self.promoted_at()?;
-        match self.bid.direction {
-            Direction::Abort => Some(Next::Stuck(Impasse::Promoted(region))),
-            Direction::Forward if region != self.bid.to => Some(Next::Stuck(Impasse::NewAttempt(region))),
-            Direction::Forward => None,
-        }
-    }
-
-    /// What does not go on is given back, where it was accepted.
-    fn withdrawals(&self) -> Vec<Step> {
-        let going = self.going();
-        let left: BTreeSet<ResourceKey> = self.bid.resources.difference(&going).cloned().collect();
+    /// What is still to be given back of these, at the regions `at`, where the operation is open on it and changed
+    /// nothing of it.
+    fn withdrawals(&self, of: &BTreeSet<ResourceKey>, at: impl Fn(&RegionId) -> bool) -> Vec<Step> {
         let open = |region: &RegionId| {
             let done = self.withdrawn.get(region);
-            left.iter().filter(|key| !done.is_some_and(|done| done.contains(*key))).cloned().collect::<BTreeSet<_>>()
+            let mut open = self.untouched_at(region);
+            open.retain(|key| of.contains(key) && !done.is_some_and(|done| done.contains(key)));
+            open
         };
-        let steps = self.takers().map(|region| Step::Withdraw(region.clone(), open(region)));
+        let steps =
+            self.takers().filter(|region| at(region)).map(|region| Step::Withdraw(region.clone(), open(region)));
         steps.filter(|step| matches!(step, Step::Withdraw(_, keys) if !keys.is_empty())).collect()
     }
 
     /// Regions whose word is too old to act on.
-    fn stale(&self, now: Duration) -> Vec<Step> {
-        let fresh = |region: &&RegionId| self.confirmed.get(*region).is_some_and(|at| now.saturating_sub(*at) <= FRESH);
-        self.takers().filter(|region| !fresh(region)).map(|region| Step::Confirm(region.clone())).collect()
+    fn stale(&self, of: &[&RegionId], now: Duration) -> Vec<Step> {
+        let fresh = |region: &RegionId| self.confirmed.get(region).is_some_and(|at| now.saturating_sub(*at) <= FRESH);
+        of.iter().filter(|region| !fresh(region)).map(|region| Step::Confirm((*region).clone())).collect()
     }
 
     /// A hook is run once, on fresh word, after every region that takes part knows that it will be.
     fn hook(&self, which: impl Fn(&Hook) -> bool, now: Duration) -> Option<Next> {
-        let hook = self.hooks.iter().find(|hook| which(hook) && !self.ran.contains(*hook))?.clone();
+        let waits = |hook: &&Hook| which(hook) && !self.ran.contains(*hook) && !self.failed.contains_key(*hook);
+        let hook = self.hooks.iter().find(waits)?.clone();
         Some(self.run(hook, now))
     }
 
     fn run(&self, hook: Hook, now: Duration) -> Next {
-        let intent = Note::HookIntended { attempt: self.bid.attempt.number, hook: hook.clone() };
-        let untold = self.untold(&intent);
+        let party = self.party(&hook);
+        let intent = Note::HookIntended { attempt: self.bid.attempt, hook: hook.clone(), limit: self.hook_limit };
+        let untold = self.untold(&party, &intent);
         if !untold.is_empty() {
             return Next::Do(untold);
         }
-        let stale = self.stale(now);
+        let stale = self.stale(&party, now);
         if stale.is_empty() { Next::Do(vec![Step::Run(hook)]) } else { Next::Do(stale) }
     }
 
     /// The regions that have no word of this yet.
-    fn untold(&self, note: &Note) -> Vec<Step> {
-        let knows = |region: &&RegionId| self.noted.get(*region).is_some_and(|notes| notes.contains(note));
-        self.takers().filter(|region| !knows(region)).map(|region| Step::Note(region.clone(), note.clone())).collect()
+    fn untold(&self, party: &[&RegionId], note: &Note) -> Vec<Step> {
+        let knows = |region: &RegionId| self.noted.get(region).is_some_and(|notes| notes.contains(note));
+        party.iter().filter(|region| !knows(region)).map(|region| Step::Note((*region).clone(), note.clone())).collect()
     }
 
     /// What leads forward before the first machine is started: hooks, and the end of the source.
-    fn forward(&self, going: &BTreeSet<ResourceKey>, now: Duration) -> Option<Next> {
-        if self.bid.direction == Direction::Abort {
+    fn before(&self, going: &BTreeSet<ResourceKey>, now: Duration) -> Option<Next> {
+        if going.is_subset(&self.started) {
             return None;
         }
-        let unknown: Vec<Step> = self.notes.iter().flat_map(|note| self.untold(note)).collect();
+        let takers: Vec<&RegionId> = self.takers().collect();
+        let unknown: Vec<Step> = self.notes.iter().flat_map(|note| self.untold(&takers, note)).collect();
         if !unknown.is_empty() {
             return Some(Next::Do(unknown));
         }
@@ -211,8 +250,9 @@ impl Progress {
             });
         }
         let from = &self.bid.failover.from;
-        let held: BTreeSet<ResourceKey> = going.difference(&self.demoted).cloned().collect();
-        let demotes = self.has_accepted(from) && !self.excused(from) && !held.is_empty();
+        let held: BTreeSet<ResourceKey> =
+            going.iter().filter(|key| !self.demoted.contains(*key) && !self.started.contains(*key)).cloned().collect();
+        let demotes = self.has_accepted(from) && !held.is_empty();
         demotes.then(|| Next::Do(vec![Step::Demote(from.clone(), held)]))
     }
 
@@ -227,7 +267,7 @@ impl Progress {
         if level.is_empty() {
             return None;
         }
-        let stale = self.stale(now);
+        let stale = self.stale(&self.takers().collect::<Vec<_>>(), now);
         Some(Next::Do(if stale.is_empty() { vec![Step::Start(self.bid.starter().clone(), level)] } else { stale }))
     }
 
@@ -241,6 +281,7 @@ impl Progress {
         if !others.is_empty() {
             return Some(Next::Do(others));
         }
-        (!self.closed.contains(starter)).then(|| Next::Do(vec![Step::Close(starter.clone(), going.clone())]))
+        let starts = self.has_accepted(starter) && !self.closed.contains(starter);
+        starts.then(|| Next::Do(vec![Step::Close(starter.clone(), going.clone())]))
     }
 }

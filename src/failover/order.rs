@@ -2,13 +2,13 @@
 //! [`Book`](super::Book) and drive the deterministic fleet of the tests.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::book::Ended;
 use super::start::Hold;
-use crate::model::failover::{Attempt, Bid, Note, Part};
+use crate::model::failover::{Attempt, Bid, Ended, Inert, Note, Part};
 use crate::model::region::{Authority, Controller, Epoch, Role};
 use crate::model::{Life, OperationId, RegionId, ResourceKey};
 
@@ -170,6 +170,8 @@ pub enum Taken {
     Held(Part),
     /// It was promoted here, so that the operation leads only forward.
     Promoted(u32),
+    /// It has arrived already: the operation was closed for it here.
+    Closed,
 }
 
 /// Why a region takes an order as a whole not at all. It changed nothing.
@@ -179,15 +181,15 @@ pub enum Refusal {
     /// Somebody else controls it, or nobody does.
     #[error("the order does not come from the controller")]
     NotController(Option<Controller>),
-    /// The operation ended here.
-    #[error("the operation has ended")]
-    Ended(Box<Ended>),
+    /// It takes no part in anything before it is readmitted.
+    #[error("{0}")]
+    Inert(Inert),
+    /// It never accepts this operation, whatever the attempt.
+    #[error("{0}")]
+    Over(Box<Over>),
     /// It knows other regions than the orderer.
     #[error("the orderer does not know the same regions")]
     Registry(BTreeSet<RegionId>),
-    /// It saw this epoch, or a higher one.
-    #[error("epoch {0} was seen already")]
-    Epoch(Epoch),
     /// It accepted another attempt.
     #[error("{} was accepted", .0.attempt)]
     Attempt(Box<Bid>),
@@ -206,4 +208,44 @@ pub enum Refusal {
     /// The operation had an effect here: it leads on.
     #[error("the operation has changed {0} here")]
     Effect(ResourceKey),
+    /// An operation is open.
+    #[error("operation {0} is open")]
+    Open(OperationId),
+    /// A region that is to leave holds a resource.
+    #[error("{0} is held by {1}")]
+    Holder(ResourceKey, RegionId),
+    /// Machines run here, or may.
+    #[error("machines run here")]
+    Running(BTreeSet<ResourceKey>),
+}
+
+/// What a region that never accepts an operation knows of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Over {
+    /// How it ended here; none: it was never open here.
+    pub ended: Option<Ended>,
+    /// The highest epoch that this region saw.
+    pub highest_epoch: Epoch,
+    /// Of what the operation is about, what runs here, or may.
+    pub running: BTreeSet<ResourceKey>,
+}
+
+impl fmt::Display for Over {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.ended {
+            Some(_) => f.write_str("the operation has ended"),
+            None => write!(f, "epoch {} was seen already", self.highest_epoch),
+        }
+    }
+}
+
+impl fmt::Display for Inert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NewStore => "the region has a new store",
+            Self::WentBack => "the region's store went back to an earlier state",
+            Self::DeclaredGone => "the region was declared gone",
+            Self::Removed => "the region was removed",
+        })
+    }
 }

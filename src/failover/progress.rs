@@ -6,11 +6,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::next::{Impasse, Step};
-use super::order::{Acceptance, Refusal, Taken};
+use super::next::Step;
+use super::order::{Acceptance, Over, Refusal, Taken};
+use super::recourse::Impasse;
 use crate::model::failover::{Attempt, Bid, Direction, Hook, Note, Proof};
 use crate::model::region::Role;
 use crate::model::{Life, RegionId, ResourceKey};
+
+/// How old a region's word may be, at most, when a hook is run or a machine is started on it.
+pub const FRESH: Duration = Duration::from_secs(5);
+/// How long to wait before a region is asked again that is busy.
+const BUSY: Duration = Duration::from_secs(1);
 
 /// A region's answer to one order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +53,8 @@ pub struct Progress {
     pub depends_on: BTreeMap<ResourceKey, BTreeSet<ResourceKey>>,
     /// The hooks that the policy names, but for the fence.
     pub hooks: BTreeSet<Hook>,
+    /// How long a hook may run.
+    pub hook_limit: Duration,
     /// Regions that are cut off where they are silent: the source, and targets that are passed over.
     pub cut: BTreeSet<RegionId>,
     /// Whether a fence hook is there to be run.
@@ -63,33 +71,48 @@ pub struct Progress {
     pub noted: BTreeMap<RegionId, Vec<Note>>,
     /// What was left word of in this attempt and earlier ones.
     pub notes: Vec<Note>,
-    /// Resources that the source has given up, and whose machines its runner saw stopped.
+    /// Nothing is done before: a region is busy, or a hook of an earlier attempt may still run.
+    pub not_before: Duration,
+    /// Resources that the source has given up.
+    pub given_up: BTreeSet<ResourceKey>,
+    /// Resources that the source does not hold, and whose machines its runner saw stopped.
     pub demoted: BTreeSet<ResourceKey>,
+    /// Resources that were promoted at the region that the attempt leads to.
+    pub promoted: BTreeSet<ResourceKey>,
     /// Resources that the starter holds and has started.
     pub started: BTreeSet<ResourceKey>,
+    /// Resources for which the operation has ended somewhere, at the region that it led to.
+    pub arrived: BTreeSet<ResourceKey>,
     /// Resources that go no further in this attempt, and why.
     pub left: BTreeMap<ResourceKey, String>,
-    /// Of those, the regions that took their acceptance back.
+    /// The regions that took their acceptance of resources back.
     pub withdrawn: BTreeMap<RegionId, BTreeSet<ResourceKey>>,
     /// Regions at which the operation is closed.
     pub closed: BTreeSet<RegionId>,
-    /// Hooks that ended well.
+    /// Hooks that ended well, and are not run again.
     pub ran: BTreeSet<Hook>,
+    /// Hooks after the last promotion that failed: they hold nothing up.
+    pub failed: BTreeMap<Hook, String>,
     /// Whether the gates were judged on these answers and let it pass.
     pub judged: bool,
+    /// Whether this attempt may have changed something already.
+    pub touched: bool,
+    /// Whether all that was accepted is being taken back.
+    pub retreating: bool,
 }
 
 impl Progress {
-    /// An attempt of which nothing is known yet but what earlier ones left word of.
-    pub fn new(bid: Bid, notes: Vec<Note>) -> Self {
+    /// An attempt of which nothing is known yet.
+    pub fn new(bid: Bid) -> Self {
         let cut = match bid.direction {
             Direction::Forward => BTreeSet::from([bid.failover.from.clone()]),
             Direction::Abort => BTreeSet::new(),
         };
-        let mut progress = Self {
+        Self {
             bid,
             depends_on: BTreeMap::new(),
             hooks: BTreeSet::new(),
+            hook_limit: Duration::ZERO,
             cut,
             fence: false,
             life: None,
@@ -98,39 +121,67 @@ impl Progress {
             stopped: BTreeMap::new(),
             noted: BTreeMap::new(),
             notes: Vec::new(),
+            not_before: Duration::ZERO,
+            given_up: BTreeSet::new(),
             demoted: BTreeSet::new(),
+            promoted: BTreeSet::new(),
             started: BTreeSet::new(),
+            arrived: BTreeSet::new(),
             left: BTreeMap::new(),
             withdrawn: BTreeMap::new(),
             closed: BTreeSet::new(),
             ran: BTreeSet::new(),
+            failed: BTreeMap::new(),
             judged: false,
-        };
-        notes.into_iter().for_each(|note| progress.keep(note));
-        progress
+            touched: false,
+            retreating: false,
+        }
     }
 
-    /// The next attempt of the same orderer, with another target if need be. What it saw cut off stays cut off.
+    /// The next attempt of the same orderer. That a passed-over target is cut off still counts, unless another attempt
+    /// may have come between: such a one may have started it again. Of the source the regions' own word is asked anew.
     #[must_use]
-    pub fn again(&self, attempt: Attempt, to: RegionId) -> Self {
-        let bid = Bid { attempt, to, ..self.bid.clone() };
-        let next = Self::new(bid, self.notes.clone());
+    pub fn again(&self, attempt: Attempt, direction: Direction, to: RegionId) -> Self {
+        let next = Self::new(Bid { attempt, direction, to, ..self.bid.clone() });
+        let forward = self.bid.direction == Direction::Forward && direction == Direction::Forward;
+        let unbroken = forward && attempt.number == self.bid.attempt.number + 1;
+        let kept = |region: &&RegionId| **region != next.bid.to && **region != next.bid.failover.from;
+        let cut = self.cut.iter().filter(|_| forward).filter(kept).cloned();
+        let stopped = self.stopped.iter().filter(|(region, _)| unbroken && kept(region));
         Self {
             depends_on: self.depends_on.clone(),
             hooks: self.hooks.clone(),
-            cut: self.cut.clone(),
+            hook_limit: self.hook_limit,
+            cut: next.cut.iter().cloned().chain(cut).collect(),
             fence: self.fence,
-            stopped: self.stopped.clone(),
+            stopped: stopped.map(|(region, proof)| (region.clone(), proof.clone())).collect(),
+            ran: self.ran.iter().filter(|hook| !matches!(hook, Hook::Fence(_))).cloned().collect(),
             ..next
         }
     }
 
+    /// Takes what the orderer's own journal says of earlier attempts: which hooks need not run again.
+    pub fn remember(&mut self, journal: &[Note]) {
+        for note in journal {
+            if let Note::HookDone { hook: hook @ (Hook::Before(_) | Hook::After(_)) } = note {
+                self.ran.insert(hook.clone());
+            }
+        }
+    }
+
     /// Keeps word of a step, and of what follows from it.
-    pub fn keep(&mut self, note: Note) {
+    fn keep(&mut self, note: Note) {
         if let Note::HookDone { hook } = &note {
             self.ran.insert(hook.clone());
-            if let Hook::Fence(region) = hook {
-                self.stopped.insert(region.clone(), Proof::Hook);
+        }
+        if let Some(region) = note.stopped() {
+            let proof = match &note {
+                Note::Fenced { region: _, proof } => proof.clone(),
+                Note::HookDone { .. } | Note::HookIntended { .. } => Proof::Hook,
+            };
+            // What was noted of a passed-over target may be long past: only this run's own word of it counts.
+            if *region == self.bid.failover.from {
+                self.stopped.insert(region.clone(), proof);
             }
         }
         if !self.notes.contains(&note) {
@@ -138,21 +189,26 @@ impl Progress {
         }
     }
 
-    /// Takes what came of a step.
+    /// Takes what came of a step that was begun at `began`, `now`, both by this machine's boot clock. A step whose
+    /// report is not waited for any more counts as one that met silence.
     ///
     /// # Errors
     /// [`Impasse`]: the attempt ends here.
-    pub fn apply(&mut self, step: &Step, report: Report, now: Duration) -> Result<(), Impasse> {
+    pub fn apply(&mut self, step: &Step, report: Report, began: Duration, now: Duration) -> Result<(), Impasse> {
+        self.touched |= matches!(step, Step::Run(_) | Step::Demote(..) | Step::Start(..));
         match (step, report) {
             (Step::Meet(region), Report::Met(answer)) => self.life = Some(expect(region, answer)?),
-            (Step::Accept(region), Report::Bid(answer)) => self.take(region.clone(), answer, now),
+            (Step::Accept(region), Report::Bid(answer)) => self.take(region.clone(), answer, began, now),
             (Step::Withdraw(region, keys), Report::Did(answer)) => {
-                expect(region, answer)?;
+                // Who has not heard of a retreat is led back by whoever finds the operation open there.
+                if !self.retreating {
+                    expect(region, answer)?;
+                }
                 self.withdrawn.entry(region.clone()).or_default().extend(keys.iter().cloned());
             }
             (Step::Confirm(region), Report::Did(answer)) => {
                 expect(region, answer)?;
-                self.confirmed.insert(region.clone(), now);
+                self.confirmed.insert(region.clone(), began);
             }
             (Step::Judge, Report::Judged(held)) => {
                 self.judged = true;
@@ -175,11 +231,19 @@ impl Progress {
                 Answer::Refused(refusal) => return Err(Impasse::Refused(region.clone(), refusal)),
                 // From here on it counts as any silent source.
                 Answer::Silent(why) => {
+                    self.stopped.remove(region);
+                    self.ran.remove(&Hook::Fence(region.clone()));
                     self.accepted.insert(region.clone(), Answer::Silent(why));
                 }
             },
-            (Step::Start(region, _), Report::Did(answer)) => match answer {
-                Answer::Done(started) => self.started.extend(started),
+            (Step::Start(region, keys), Report::Did(answer)) => match answer {
+                Answer::Done(started) => {
+                    let idle: BTreeSet<ResourceKey> = keys.difference(&started).cloned().collect();
+                    self.started.extend(started);
+                    if !idle.is_empty() {
+                        return Err(Impasse::NotStarted(region.clone(), idle));
+                    }
+                }
                 Answer::Refused(refusal) => return Err(Impasse::Refused(region.clone(), refusal)),
                 Answer::Silent(why) => return Err(Impasse::StarterSilent(region.clone(), why)),
             },
@@ -193,47 +257,90 @@ impl Progress {
     }
 
     fn hook_ended(&mut self, hook: &Hook, ended: Result<(), String>) -> Result<(), Impasse> {
-        if let Err(why) = ended {
-            return Err(Impasse::HookFailed(hook.clone(), why));
+        match (hook, ended) {
+            (Hook::After(_), Err(why)) => {
+                self.failed.insert(hook.clone(), why);
+            }
+            (Hook::Before(_) | Hook::Fence(_), Err(why)) => return Err(Impasse::HookFailed(hook.clone(), why)),
+            (hook, Ok(())) => {
+                self.keep(Note::HookDone { hook: hook.clone() });
+                if let Hook::Fence(region) = hook {
+                    self.stopped.insert(region.clone(), Proof::Hook);
+                }
+            }
         }
-        self.keep(Note::HookDone { hook: hook.clone() });
         Ok(())
     }
 
     /// Takes a region's answer to the bid.
-    fn take(&mut self, region: RegionId, answer: Answer<Acceptance>, at: Duration) {
-        if let Answer::Done(acceptance) = &answer {
-            self.confirmed.insert(region.clone(), at);
-            for note in acceptance.notes.clone() {
-                self.keep(note);
-            }
-            self.noted.insert(region.clone(), acceptance.notes.clone());
-            let mut left = Vec::new();
-            for (key, taken) in &acceptance.resources {
-                match taken {
-                    Taken::Accepted { promoted: Some(_), running: true, .. } if region == *self.bid.starter() => {
-                        self.started.insert(key.clone());
-                    }
-                    Taken::Accepted { role: Some(Role::Demoted), running: false, .. }
-                        if region == self.bid.failover.from =>
-                    {
-                        self.demoted.insert(key.clone());
-                    }
-                    Taken::Accepted { .. } => {}
-                    Taken::OpenElsewhere(id) => left.push((key, format!("operation {id} is open on it at {region}"))),
-                    Taken::Running => left.push((key, format!("it runs at {region}, or may"))),
-                    Taken::Held(part) => {
-                        let (holder, epoch) = (&part.holder, part.epoch);
-                        left.push((key, format!("{region} knows {holder} as its holder since epoch {epoch}")));
-                    }
-                    Taken::Promoted(_) => left.push((key, format!("it was promoted at {region}"))),
+    fn take(&mut self, region: RegionId, answer: Answer<Acceptance>, began: Duration, now: Duration) {
+        match &answer {
+            Answer::Done(acceptance) => {
+                self.confirmed.insert(region.clone(), began);
+                self.noted.insert(region.clone(), acceptance.notes.clone());
+                for note in &acceptance.notes {
+                    self.keep(note.clone());
+                    self.wait_out(note, now);
+                }
+                for (key, taken) in &acceptance.resources {
+                    self.weigh(&region, key, taken);
                 }
             }
-            for (key, why) in left {
-                self.left.entry(key.clone()).or_insert(why);
+            Answer::Refused(Refusal::Busy) => {
+                self.not_before = self.not_before.max(now + BUSY);
+                return;
             }
+            Answer::Refused(Refusal::Over(over)) => {
+                let closed = over.ended.iter().flat_map(|ended| &ended.closed);
+                self.arrived.extend(closed.filter(|key| self.bid.resources.contains(*key)).cloned());
+            }
+            Answer::Refused(_) | Answer::Silent(_) => {}
         }
         self.accepted.insert(region, answer);
+    }
+
+    fn weigh(&mut self, region: &RegionId, key: &ResourceKey, taken: &Taken) {
+        let why = match taken {
+            Taken::Accepted { role, promoted, running } => {
+                if *region == self.bid.to && promoted.is_some() {
+                    self.promoted.insert(key.clone());
+                    if *running {
+                        self.started.insert(key.clone());
+                    }
+                }
+                if *region == self.bid.failover.from {
+                    if *role == Some(Role::Demoted) {
+                        self.given_up.insert(key.clone());
+                    }
+                    if *running {
+                        // Whoever said that it is stopped spoke of another time.
+                        self.stopped.remove(region);
+                        self.ran.remove(&Hook::Fence(region.clone()));
+                    } else if *role != Some(Role::Holder) {
+                        self.demoted.insert(key.clone());
+                    }
+                }
+                return;
+            }
+            Taken::Closed => {
+                self.arrived.insert(key.clone());
+                return;
+            }
+            Taken::OpenElsewhere(id) => format!("operation {id} is open on it at {region}"),
+            Taken::Running => format!("it runs at {region}, or may"),
+            Taken::Held(part) => format!("{region} knows {} as its holder since epoch {}", part.holder, part.epoch),
+            Taken::Promoted(_) => format!("it was promoted at {region}"),
+        };
+        self.left.entry(key.clone()).or_insert(why);
+    }
+
+    /// A hook that another orderer began on fresh word may still run.
+    fn wait_out(&mut self, note: &Note, now: Duration) {
+        let Note::HookIntended { attempt, hook, limit } = note else { return };
+        let done = self.notes.contains(&Note::HookDone { hook: hook.clone() });
+        if attempt.owner != self.bid.attempt.owner && !done {
+            self.not_before = self.not_before.max(now + FRESH + *limit + FRESH);
+        }
     }
 
     /// Whether a region need not accept: it was declared gone or, where the attempt leads forward, is proven stopped.
@@ -242,22 +349,26 @@ impl Progress {
         stopped || self.bid.gone.contains_key(region)
     }
 
-    /// What is to be taken back next where the attempt cannot go on; a region at which it changed something refuses
-    /// that. The source first, so that nothing was changed there once another one has taken its word back; and where
-    /// an earlier attempt may have changed something at a source that says nothing now, nothing at all.
-    pub fn retreat(&self) -> Vec<Step> {
-        let from = &self.bid.failover.from;
-        let ended = matches!(self.accepted.get(from), Some(Answer::Refused(Refusal::Ended(_))));
-        if !self.has_accepted(from) && !ended && self.bid.attempt.number > 1 {
-            return Vec::new();
+    /// The regions whose fresh word a hook runs on, and which know that it will.
+    pub(super) fn party(&self, hook: &Hook) -> Vec<&RegionId> {
+        match hook {
+            Hook::Before(_) | Hook::Fence(_) => self.takers().collect(),
+            // After the last promotion nobody but the starter can put anything in the way.
+            Hook::After(_) => self.takers().filter(|region| *region == self.bid.starter()).collect(),
         }
-        let open = |region: &&RegionId| self.has_accepted(region) && !self.withdrawn.contains_key(*region);
-        let first = [from, self.bid.starter()].into_iter().find(open);
-        let regions: Vec<&RegionId> = match first {
-            Some(first) => vec![first],
-            None => self.takers().filter(open).collect(),
-        };
-        regions.into_iter().map(|region| Step::Withdraw(region.clone(), self.bid.resources.clone())).collect()
+    }
+
+    /// Until when, by this machine's boot clock, what regions said is fresh enough to run a hook on.
+    pub fn fresh_until(&self, hook: &Hook) -> Duration {
+        let confirmed = |region| self.confirmed.get(region).copied().unwrap_or_default();
+        self.party(hook).into_iter().map(confirmed).min().unwrap_or_default() + FRESH
+    }
+
+    /// Takes an operator's word that a region is stopped.
+    pub fn vouch(&mut self, region: RegionId, words: String) {
+        let proof = Proof::Word(words);
+        self.stopped.insert(region.clone(), proof.clone());
+        self.notes.push(Note::Fenced { region, proof });
     }
 
     /// Whether a region accepted.
@@ -270,20 +381,41 @@ impl Progress {
         self.accepted.iter().filter(|(_, answer)| matches!(answer, Answer::Done(_))).map(|(region, _)| region)
     }
 
-    /// The resources that go on.
+    /// The regions that never accept the operation any more, and what they know of it.
+    pub fn over(&self) -> impl Iterator<Item = (&RegionId, &Over)> {
+        self.accepted.iter().filter_map(|(region, answer)| match answer {
+            Answer::Refused(Refusal::Over(over)) => Some((region, &**over)),
+            Answer::Done(_) | Answer::Refused(_) | Answer::Silent(_) => None,
+        })
+    }
+
+    /// Of a region's acceptance, the resources that the operation is open on there, and changed nothing of.
+    pub fn untouched_at(&self, region: &RegionId) -> BTreeSet<ResourceKey> {
+        let Some(Answer::Done(acceptance)) = self.accepted.get(region) else { return BTreeSet::new() };
+        let from = *region == self.bid.failover.from;
+        let untouched = |(key, taken): (&ResourceKey, &Taken)| match taken {
+            Taken::Accepted { role: _, promoted: None, running: _ } if !(from && self.given_up.contains(key)) => {
+                Some(key.clone())
+            }
+            _ => None,
+        };
+        acceptance.resources.iter().filter_map(untouched).collect()
+    }
+
+    /// The resources that go on where the attempt leads forward: what was promoted here before goes on to its end.
     pub fn going(&self) -> BTreeSet<ResourceKey> {
-        let mut going = self.bid.resources.clone();
+        let arrived = |key: &ResourceKey| self.arrived.contains(key) && !self.promoted.contains(key);
+        let goes = |key: &&ResourceKey| self.promoted.contains(*key) || !(self.left.contains_key(*key) || arrived(key));
+        let mut going: BTreeSet<ResourceKey> = self.bid.resources.iter().filter(goes).cloned().collect();
         loop {
             let stays = |key: &ResourceKey| {
-                self.left.contains_key(key)
-                    || self
-                        .depends_on
-                        .get(key)
-                        .into_iter()
-                        .flatten()
-                        .any(|first| self.bid.resources.contains(first) && !going.contains(first))
+                let first = self.depends_on.get(key).into_iter().flatten();
+                first
+                    .filter(|first| self.bid.resources.contains(*first))
+                    .any(|first| !going.contains(first) && !arrived(first))
             };
-            let next: BTreeSet<ResourceKey> = going.iter().filter(|key| !stays(key)).cloned().collect();
+            let next: BTreeSet<ResourceKey> =
+                going.iter().filter(|key| self.promoted.contains(*key) || !stays(key)).cloned().collect();
             if next == going {
                 return going;
             }
@@ -296,9 +428,9 @@ impl Progress {
         let promoted = self.accepted.iter().filter_map(|(region, answer)| {
             let Answer::Done(acceptance) = answer else { return None };
             let attempts = acceptance.resources.values().filter_map(|taken| match taken {
-                Taken::Accepted { promoted, .. } => *promoted,
+                Taken::Accepted { role: _, promoted, running: _ } => *promoted,
                 Taken::Promoted(attempt) => Some(*attempt),
-                Taken::OpenElsewhere(_) | Taken::Running | Taken::Held(_) => None,
+                Taken::OpenElsewhere(_) | Taken::Running | Taken::Held(_) | Taken::Closed => None,
             });
             attempts.max().map(|attempt| (region.clone(), attempt))
         });

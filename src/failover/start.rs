@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::book::Book;
 use super::order::Mandate;
-use crate::model::failover::{Direction, Part, Standings};
+use crate::model::failover::{Direction, Inert, Met, Part, Standings};
 use crate::model::region::{Epoch, Role};
 use crate::model::{Life, OperationId, RegionId, ResourceKey};
 
@@ -19,23 +19,36 @@ pub struct Agent {
     pub life: Life,
     /// What the other regions said in it, the latest of each.
     heard: BTreeMap<RegionId, Standings>,
-    /// Of which resources every other region has said that nothing speaks against this one. From then on an operation
-    /// needs this region's acceptance, or ends this life by a fence.
+    /// Of which resources every other region has said that it knows no later holder and no open operation. From then
+    /// on an operation needs this region's acceptance, or ends this life by a fence.
+    abreast: BTreeSet<ResourceKey>,
+    /// Of which resources every other region has said besides that they don't run there.
     cleared: BTreeSet<ResourceKey>,
 }
 
 impl Agent {
     /// A life that has heard nothing.
     pub const fn new(life: Life) -> Self {
-        Self { life, heard: BTreeMap::new(), cleared: BTreeSet::new() }
+        Self { life, heard: BTreeMap::new(), abreast: BTreeSet::new(), cleared: BTreeSet::new() }
     }
 
-    /// Takes what another region said, and what follows from it.
+    /// Takes what another region said when it was asked in this life, and what follows from it.
     pub fn hear(&mut self, book: &Book, region: RegionId, told: Standings) {
         self.heard.insert(region, told);
         let known = self.heard.values().flat_map(|told| told.resources.keys()).chain(book.parts.keys());
-        let clear: Vec<ResourceKey> = known.filter(|key| self.obstacle(book, key).is_none()).cloned().collect();
-        self.cleared.extend(clear);
+        let known: BTreeSet<ResourceKey> = known.cloned().collect();
+        for key in known {
+            match self.obstacle(book, &key) {
+                None => {
+                    self.abreast.insert(key.clone());
+                    self.cleared.insert(key);
+                }
+                Some(Hold::RunsAt(_)) => {
+                    self.abreast.insert(key);
+                }
+                Some(_) => {}
+            }
+        }
     }
 
     /// Whether every other region has said in this life that nothing speaks against this one's running a resource.
@@ -43,11 +56,18 @@ impl Agent {
         self.cleared.contains(key)
     }
 
-    /// What stands in the way of being clear of a resource.
+    /// In which state the other regions' stores were met.
+    pub(super) fn met(&self) -> BTreeMap<RegionId, Met> {
+        self.heard.iter().map(|(region, told)| (region.clone(), told.met)).collect()
+    }
+
+    /// What stands in the way of being clear of a resource; that it runs elsewhere comes last.
     fn obstacle(&self, book: &Book, key: &ResourceKey) -> Option<Hold> {
-        let others = book.registry.iter().filter(|region| **region != book.region && !book.gone.contains_key(*region));
-        for region in others {
-            let Some(heard) = self.heard.get(region) else { return Some(Hold::Unheard(region.clone())) };
+        let mut runs = None;
+        for region in others(book) {
+            let Some(heard) = self.heard.get(region).filter(|heard| heard.inert.is_none()) else {
+                return Some(Hold::Unheard(region.clone()));
+            };
             let Some(standing) = heard.resources.get(key) else { continue };
             if let Some(operation) = standing.operation {
                 return Some(Hold::OpenAt(region.clone(), operation));
@@ -57,16 +77,16 @@ impl Agent {
                 return Some(Hold::Later(region.clone(), theirs.epoch));
             }
             if standing.running {
-                return Some(Hold::RunsAt(region.clone()));
+                runs = Some(Hold::RunsAt(region.clone()));
             }
         }
-        None
+        runs
     }
+}
 
-    /// What still stands in the way; none once nothing did.
-    fn unclear(&self, book: &Book, key: &ResourceKey) -> Option<Hold> {
-        if self.cleared.contains(key) { None } else { self.obstacle(book, key) }
-    }
+/// The regions that must agree before this one starts anything.
+fn others(book: &Book) -> impl Iterator<Item = &RegionId> {
+    book.registry.iter().filter(|region| **region != book.region && !book.gone.contains_key(*region))
 }
 
 /// Why a resource may not run.
@@ -85,6 +105,8 @@ pub enum Hold {
     OpenAt(RegionId, OperationId),
     /// It runs there, or may.
     RunsAt(RegionId),
+    /// This region takes no part in anything.
+    Inert(Inert),
     /// The order is another attempt's, or leads to another region.
     Misfit,
     /// The order was made for an earlier life of this region's agent.
@@ -101,6 +123,7 @@ impl fmt::Display for Hold {
             Self::Later(region, epoch) => write!(f, "{region} knows a holder since epoch {epoch}"),
             Self::OpenAt(region, id) => write!(f, "operation {id} is open on it at {region}"),
             Self::RunsAt(region) => write!(f, "it runs at {region}, or may"),
+            Self::Inert(inert) => inert.fmt(f),
             Self::Misfit => f.write_str("the order does not fit the attempt that was accepted"),
             Self::OtherLife => f.write_str("the order was made before this region's agent started"),
         }
@@ -113,6 +136,9 @@ impl fmt::Display for Hold {
 /// # Errors
 /// [`Hold`]: why not.
 pub fn may_run(book: &Book, agent: &Agent, key: &ResourceKey, mandate: Option<&Mandate>) -> Result<(), Hold> {
+    if let Some(inert) = book.inert {
+        return Err(Hold::Inert(inert));
+    }
     match mandate {
         Some(mandate) => ordered(book, agent, key, mandate),
         None => unasked(book, agent, key),
@@ -130,13 +156,9 @@ fn ordered(book: &Book, agent: &Agent, key: &ResourceKey, mandate: &Mandate) -> 
     if mandate.life != agent.life {
         return Err(Hold::OtherLife);
     }
-    if agent.unclear(book, key).is_some() {
-        let others = book.registry.iter().filter(|region| **region != book.region && !book.gone.contains_key(*region));
-        for region in others {
-            if !mandate.accepted.contains(region) {
-                return Err(Hold::Unheard(region.clone()));
-            }
-        }
+    if !agent.abreast.contains(key) {
+        let unheard = others(book).find(|region| !mandate.accepted.contains(*region));
+        return unheard.map_or(Ok(()), |region| Err(Hold::Unheard(region.clone())));
     }
     Ok(())
 }
@@ -151,7 +173,7 @@ fn unasked(book: &Book, agent: &Agent, key: &ResourceKey) -> Result<(), Hold> {
     if let Some(open) = book.open_on(key) {
         return Err(Hold::Open(open));
     }
-    agent.unclear(book, key).map_or(Ok(()), Err)
+    if agent.is_clear(key) { Ok(()) } else { agent.obstacle(book, key).map_or(Ok(()), Err) }
 }
 
 impl Direction {

@@ -5,14 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::id::{AttemptOwner, Life, OperationId, RegionId, ResourceKey};
+use super::id::{AttemptOwner, Life, OperationId, RegionId, ResourceKey, StoreId};
 use super::policy::Strategy;
 use super::region::{Controller, Epoch, Role};
 use super::time::Timestamp;
+use super::units;
 
 /// One attempt at an operation: its number, and who makes it. Two attempts of one number are not the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -122,9 +124,13 @@ pub enum Note {
     /// A program is about to run.
     HookIntended {
         /// The attempt that runs it.
-        attempt: u32,
+        attempt: Attempt,
         /// Which.
         hook: Hook,
+        /// How long it may take at most.
+        #[serde(with = "units::duration")]
+        #[schemars(with = "units::DurationText")]
+        limit: Duration,
     },
     /// It ended as it should.
     HookDone {
@@ -152,6 +158,63 @@ pub enum Hook {
     After(u32),
 }
 
+impl Note {
+    /// The region that it says is stopped.
+    pub const fn stopped(&self) -> Option<&RegionId> {
+        match self {
+            Self::HookDone { hook: Hook::Fence(region) } | Self::Fenced { region, proof: _ } => Some(region),
+            Self::HookDone { hook: Hook::Before(_) | Hook::After(_) } | Self::HookIntended { .. } => None,
+        }
+    }
+}
+
+/// An open operation, as one region records it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Open {
+    /// The highest attempt that it accepted.
+    pub bid: Bid,
+    /// What the operation is still open on here.
+    pub resources: BTreeSet<ResourceKey>,
+    /// What was promoted here under it, and in which attempt.
+    pub promoted: BTreeMap<ResourceKey, u32>,
+    /// What it was closed for here.
+    pub closed: BTreeSet<ResourceKey>,
+    /// What others left word of.
+    pub notes: Vec<Note>,
+}
+
+/// How an operation ended at one region, which never accepts it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Ended {
+    /// The last attempt that it knows of.
+    pub attempt: Attempt,
+    /// What arrived where the operation led; whatever else it was about was withdrawn.
+    pub closed: BTreeSet<ResourceKey>,
+}
+
+/// Why a region takes no part in anything before it is readmitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Inert {
+    /// Others know it by another store.
+    NewStore,
+    /// Others saw a later state of its store.
+    WentBack,
+    /// A person declared it gone.
+    DeclaredGone,
+    /// It was removed from the registry.
+    Removed,
+}
+
+/// The state in which a region's store was met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Met {
+    /// The store.
+    pub store: StoreId,
+    /// Its serial.
+    pub serial: u64,
+}
+
 /// What a region knows of one resource, as others are told before they start it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Standing {
@@ -166,12 +229,26 @@ pub struct Standing {
 /// What a region knows, as others are told before they start anything.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Standings {
+    /// Who says so.
+    pub region: RegionId,
+    /// The state of its store.
+    pub met: Met,
+    /// Why it takes no part in anything; none: it does.
+    pub inert: Option<Inert>,
     /// The life that its agent is in.
     pub life: Life,
     /// Who may change roles there.
     pub controller: Option<Controller>,
+    /// The regions that it knows, itself among them.
+    pub registry: BTreeSet<RegionId>,
+    /// Those of them that a person declared gone, in that person's words.
+    pub gone: BTreeMap<RegionId, String>,
+    /// In which state it met the others' stores, at their latest, since its agent started.
+    pub others: BTreeMap<RegionId, Met>,
     /// The highest epoch that it ever saw.
     pub highest_epoch: Epoch,
     /// By resource.
     pub resources: BTreeMap<ResourceKey, Standing>,
+    /// What is open there.
+    pub open: BTreeMap<OperationId, Open>,
 }

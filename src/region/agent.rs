@@ -26,8 +26,8 @@ impl Inner {
         let asked = self.running(&writing, machines).await;
         let unasked = book.parts.keys().filter(|key| key.kind == ResourceType::Vm && !machines.contains(*key));
         let unasked = unasked.filter(|_| writing.machines.has_runner()).cloned();
-        let life = self.roles.agent().life;
-        Ok(book.standings(life, &unasked.chain(asked).collect()))
+        let running = unasked.chain(asked).collect();
+        Ok(book.standings(&self.roles.agent(), &running))
     }
 }
 

@@ -10,8 +10,8 @@ use rusqlite::{OptionalExtension, Transaction};
 use super::error::StoreError;
 use super::open::Store;
 use super::read::{self, Of, json, parse, rows, signed};
-use crate::failover::{Book, Ended, Open};
-use crate::model::failover::Part;
+use crate::failover::Book;
+use crate::model::failover::{Ended, Inert, Open, Part};
 use crate::model::region::Identity;
 use crate::model::{OperationId, ResourceKey};
 
@@ -112,8 +112,13 @@ fn load(
             ended.insert(id, json::<Ended>(&format!("operation {id}"), &record)?);
         }
     }
+    let inert: Option<String> = transaction.query_row("SELECT inert FROM region", [], |row| row.get(0)).map_err(of)?;
+    let inert = inert.map(|text| json::<Inert>("why the region is inert", &text)).transpose()?;
     Ok(Book {
         region: identity.region_id.clone(),
+        store: identity.store,
+        serial: head.serial,
+        inert,
         controller: head.controller,
         registry,
         gone,
@@ -125,10 +130,15 @@ fn load(
 }
 
 fn keep(transaction: &Transaction<'_>, of: Of<'_>, before: &Book, after: &Book) -> Result<(), StoreError> {
-    let Book { region: _, controller, registry: _, gone, highest_epoch, parts, open, ended } = after;
-    let controller = controller.as_ref().map(text);
+    // The registry is kept with the records of its regions.
+    let Book { region: _, store: _, serial, inert, controller, registry: _, gone, highest_epoch, parts, open, ended } =
+        after;
+    let (controller, inert) = (controller.as_ref().map(text), inert.as_ref().map(text));
     transaction
-        .execute("UPDATE region SET controller = ?1, highest_epoch = ?2", (controller, signed(highest_epoch.0)))
+        .execute(
+            "UPDATE region SET controller = ?1, highest_epoch = ?2, serial = ?3, inert = ?4",
+            (controller, signed(highest_epoch.0), signed(*serial), inert),
+        )
         .map_err(of)?;
     for (id, words) in gone.iter().filter(|(id, words)| before.gone.get(*id) != Some(*words)) {
         let sql = "INSERT OR REPLACE INTO gone (region_id, words) VALUES (?1, ?2)";

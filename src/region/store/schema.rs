@@ -134,4 +134,7 @@ CREATE TABLE gone (
 
 -- The boot of the host in which this program started the machine; none: it did not, or stopped it since.
 ALTER TABLE resources ADD COLUMN started TEXT;
+
+-- Why the region takes no part in anything before it is readmitted; none: it does.
+ALTER TABLE region ADD COLUMN inert TEXT;
 ";

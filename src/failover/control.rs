@@ -1,0 +1,258 @@
+//! Who may change roles, and which regions there are: what a region is asked about that, and how control passes.
+//!
+//! Control counts once every registered region that was not declared gone has accepted it. A half-accepted take-over
+//! leaves no controller: neither the old one nor the new one has every region's ear, and anybody may take over above.
+//! The same holds of a half-accepted change of the registry: no operation finds every region of one mind before the
+//! change was carried through, or back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::book::Book;
+use super::order::Refusal;
+use crate::model::failover::{Ended, Inert, Met, Part, Standings};
+use crate::model::region::{Authority, Controller, Epoch, Role};
+use crate::model::{RegionId, ResourceKey};
+
+/// One thing that a region is asked about authority and the registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "control", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Control {
+    /// Have whoever asks as the controller, in place of any of a lower term.
+    TakeOver {
+        /// Who asks.
+        authority: Authority,
+    },
+    /// Know other regions from now on.
+    Register {
+        /// Who asks.
+        authority: Authority,
+        /// The regions so far.
+        was: BTreeSet<RegionId>,
+        /// The regions from now on.
+        now: BTreeSet<RegionId>,
+        /// Those of them that a person declared gone, in that person's words.
+        gone: BTreeMap<RegionId, String>,
+    },
+    /// Take part again, or for the first time, with what the others know.
+    Readmit {
+        /// Who asks.
+        authority: Authority,
+        /// What the others know.
+        known: Known,
+    },
+}
+
+/// What a region is told that is readmitted: never that it holds something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Known {
+    /// The registered regions, this one among them.
+    pub registry: BTreeSet<RegionId>,
+    /// Those of them that a person declared gone, in that person's words.
+    pub gone: BTreeMap<RegionId, String>,
+    /// Above every serial in which any region met this one's store.
+    pub serial: u64,
+    /// The highest epoch that any region saw.
+    pub highest_epoch: Epoch,
+    /// What it takes part in, as the others know it.
+    pub parts: BTreeMap<ResourceKey, Part>,
+}
+
+impl Known {
+    /// What `told` of the other regions make known to `region`.
+    pub fn of(region: &RegionId, told: &[&Standings], takes_part: &BTreeSet<ResourceKey>) -> Option<Self> {
+        let others = || told.iter().filter(|told| told.region != *region && told.inert.is_none());
+        let first = others().next()?;
+        let mut parts: BTreeMap<ResourceKey, Part> = BTreeMap::new();
+        for (key, standing) in others().flat_map(|told| &told.resources) {
+            let Some(part) = standing.part.as_ref().filter(|_| takes_part.contains(key)) else { continue };
+            if parts.get(key).is_none_or(|known| known.age() < part.age()) {
+                parts.insert(key.clone(), Part { role: Role::Replica, ..part.clone() });
+            }
+        }
+        let mut gone = first.gone.clone();
+        gone.remove(region);
+        let serial = others().filter_map(|told| told.others.get(region)).map(|met| met.serial).max();
+        let open = others().flat_map(|told| told.open.values()).map(|open| open.bid.failover.epoch);
+        let highest = others().map(|told| told.highest_epoch).chain(open).max();
+        Some(Self {
+            registry: first.registry.iter().cloned().chain([region.clone()]).collect(),
+            gone,
+            serial: serial.unwrap_or_default() + 1,
+            highest_epoch: highest.unwrap_or_default(),
+            parts,
+        })
+    }
+}
+
+impl Controller {
+    pub(super) fn speaks(&self, authority: &Authority) -> bool {
+        (self.lineage, self.term, self.seat) == (authority.lineage, authority.term, authority.seat)
+    }
+}
+
+impl Book {
+    pub(super) fn authorize(&self, authority: &Authority) -> Result<(), Refusal> {
+        match &self.controller {
+            Some(controller) if controller.speaks(authority) => Ok(()),
+            other => Err(Refusal::NotController(other.clone())),
+        }
+    }
+
+    /// Does as it is asked about authority and the registry. `running`: what runs here, or may.
+    ///
+    /// # Errors
+    /// [`Refusal`]; nothing was changed then.
+    pub fn obey(&mut self, running: &BTreeSet<ResourceKey>, control: &Control) -> Result<(), Refusal> {
+        match control {
+            Control::TakeOver { authority } => self.take_control(authority),
+            Control::Register { authority, was, now, gone } => self.register(authority, was, now, gone),
+            Control::Readmit { authority, known } => self.readmit(authority, known, running),
+        }
+    }
+
+    /// Makes whoever gives this order the controller.
+    ///
+    /// # Errors
+    /// [`Refusal::NotController`] where another one has this term or a higher one.
+    pub fn take_control(&mut self, authority: &Authority) -> Result<(), Refusal> {
+        match &self.controller {
+            Some(controller) if controller.speaks(authority) => return Ok(()),
+            Some(controller) if authority.term <= controller.term => {
+                return Err(Refusal::NotController(Some(controller.clone())));
+            }
+            Some(_) | None => {}
+        }
+        let Authority { lineage, term, seat, place, operation: _ } = authority;
+        self.controller = Some(Controller { lineage: *lineage, term: *term, seat: *seat, place: place.clone() });
+        Ok(())
+    }
+
+    fn register(
+        &mut self,
+        authority: &Authority,
+        was: &BTreeSet<RegionId>,
+        now: &BTreeSet<RegionId>,
+        gone: &BTreeMap<RegionId, String>,
+    ) -> Result<(), Refusal> {
+        self.authorize(authority)?;
+        if self.registry == *now && self.gone == *gone {
+            return Ok(());
+        }
+        if let Some(inert) = self.inert {
+            return Err(Refusal::Inert(inert));
+        }
+        if self.registry != *was && self.registry != *now {
+            return Err(Refusal::Registry(self.registry.clone()));
+        }
+        if let Some(id) = self.open.keys().next() {
+            return Err(Refusal::Open(*id));
+        }
+        let leaves = |part: &&Part| was.contains(&part.holder) && !now.contains(&part.holder);
+        if let Some((key, part)) = self.parts.iter().find(|(_, part)| leaves(part)) {
+            return Err(Refusal::Holder(key.clone(), part.holder.clone()));
+        }
+        self.registry = now.clone();
+        self.gone = gone.clone();
+        if !now.contains(&self.region) {
+            self.inert = Some(Inert::Removed);
+        }
+        Ok(())
+    }
+
+    /// Takes part again. What this region held, or had open, it does not any more.
+    fn readmit(
+        &mut self,
+        authority: &Authority,
+        known: &Known,
+        running: &BTreeSet<ResourceKey>,
+    ) -> Result<(), Refusal> {
+        self.authorize(authority)?;
+        if self.inert.is_none() && self.registry.contains(&self.region) {
+            return if self.registry == known.registry {
+                Ok(())
+            } else {
+                Err(Refusal::Registry(self.registry.clone()))
+            };
+        }
+        if !running.is_empty() {
+            return Err(Refusal::Running(running.clone()));
+        }
+        let Known { registry, gone, serial, highest_epoch, parts } = known;
+        for (id, open) in std::mem::take(&mut self.open) {
+            self.ended.insert(id, Ended { attempt: open.bid.attempt, closed: open.closed });
+        }
+        self.registry = registry.clone();
+        self.gone = gone.clone();
+        self.serial = self.serial.max(*serial);
+        self.highest_epoch = self.highest_epoch.max(*highest_epoch);
+        for (key, part) in parts {
+            if self.parts.get(key).is_none_or(|own| own.age() <= part.age()) {
+                self.parts.insert(key.clone(), part.clone());
+            }
+        }
+        for part in self.parts.values_mut() {
+            let holds = part.holder == self.region || part.role == Role::Holder;
+            part.role = if holds { Role::Fenced } else { Role::Replica };
+        }
+        self.inert = None;
+        Ok(())
+    }
+
+    /// Notices what others know of this region's own store.
+    pub(super) fn notice(&mut self, told: &Standings) {
+        if self.inert.is_some() {
+            return;
+        }
+        let met = told.others.get(&self.region);
+        self.inert = match met {
+            _ if told.gone.contains_key(&self.region) => Some(Inert::DeclaredGone),
+            Some(Met { store, serial }) if *store != self.store && *serial >= self.serial => Some(Inert::NewStore),
+            Some(Met { store, serial }) if *store == self.store && *serial > self.serial => Some(Inert::WentBack),
+            Some(_) | None => None,
+        };
+    }
+}
+
+/// A take-over of control in progress: every region is asked, and it counts once all have accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakeOver {
+    /// Who takes over.
+    pub authority: Authority,
+    /// The regions that must accept: those of every registry that was read, but for the gone ones.
+    pub regions: BTreeSet<RegionId>,
+    /// Those that did.
+    pub accepted: BTreeSet<RegionId>,
+    /// A region that was fenced by hook in the same run: it may be missing.
+    pub fenced: Option<RegionId>,
+}
+
+impl TakeOver {
+    /// Above every term that was read.
+    pub fn new(authority: Authority, told: &[&Standings]) -> Self {
+        let highest = told.iter().filter_map(|told| told.controller.as_ref()).map(|controller| controller.term).max();
+        let term = highest.unwrap_or_default() + 1;
+        let gone: BTreeSet<&RegionId> = told.iter().flat_map(|told| told.gone.keys()).collect();
+        let regions = told.iter().flat_map(|told| &told.registry).filter(|region| !gone.contains(region)).cloned();
+        Self {
+            authority: Authority { term, ..authority },
+            regions: regions.collect(),
+            accepted: BTreeSet::new(),
+            fenced: None,
+        }
+    }
+
+    /// The regions that are still to be asked.
+    pub fn missing(&self) -> BTreeSet<RegionId> {
+        let missing = |region: &&RegionId| !self.accepted.contains(*region) && self.fenced.as_ref() != Some(*region);
+        self.regions.iter().filter(missing).cloned().collect()
+    }
+
+    /// Whether it counts.
+    pub fn counts(&self) -> bool {
+        !self.accepted.is_empty() && self.missing().is_empty()
+    }
+}
