@@ -10,6 +10,8 @@ pub mod quiesce;
 mod restore;
 mod adopted;
 mod replacement;
+mod promotion;
+mod returning;
 mod observe;
 mod watch;
 pub mod local;
@@ -19,10 +21,11 @@ mod verify;
 mod giving;
 mod roles;
 mod agent;
-mod promotion;
 mod port;
 
 pub use local::{LocalRegion, Opening};
+pub use promotion::Placed;
+pub use returning::Settled;
 pub use runner::{Machines, RunnerError};
 pub use watch::Neighbourhood;
 

@@ -13,9 +13,9 @@ use super::restore;
 use super::store::KeptResource;
 use crate::host::remove_tree;
 use crate::live::port::PortError;
-use crate::model::ResourceKey;
 use crate::model::region::{Authority, Role};
 use crate::model::running::RunState;
+use crate::model::{OperationId, ResourceKey};
 
 impl LocalRegion {
     /// Where a point's files are brought that are to be put in place.
@@ -43,7 +43,7 @@ impl LocalRegion {
     pub async fn expect_replaceable(&self, authority: &Authority, resource: &ResourceKey) -> Result<(), PortError> {
         let writing = self.inner.writing().await?;
         writing.store.expect_managed_by(authority, resource).map_err(|error| self.inner.of(error))?;
-        self.inner.expect_still(&writing, resource).await
+        self.inner.expect_still(&writing, resource, None).await
     }
 }
 
@@ -56,7 +56,7 @@ impl Inner {
     ) -> Result<Option<String>, PortError> {
         let writing = self.writing().await?;
         writing.store.expect_managed_by(authority, resource).map_err(|error| self.of(error))?;
-        let kept = self.held(&writing, resource)?;
+        let kept = self.held(&writing, resource, None)?;
         self.expect_stopped(&writing, resource).await?;
         // Two exchanges of the same files would not know each other's.
         if let Some(error) = self.end_exchanges(&writing, Some(resource)).await.into_iter().next() {
@@ -66,7 +66,7 @@ impl Inner {
             PortError::Refused { reason: format!("{} {}", refused.path, refused.reason), help: None }
         })?;
         match named {
-            Some(named) => self.replace_adopted(&writing, resource, from, named).await,
+            Some(named) => self.replace_adopted(&writing, resource, from, (named, None)).await,
             None => self.replace_directory(&writing, resource, from, &kept).await,
         }
     }
@@ -85,7 +85,7 @@ impl Inner {
             restore::stage(&*inner.disk, &inner.layout, &key, (&from, &tree), inner.world.clock.now())
         })
         .await?;
-        let still = self.expect_still(writing, resource).await;
+        let still = self.expect_still(writing, resource, None).await;
         let (inner, resource) = (Arc::clone(self), resource.clone());
         blocking(move || match still {
             Ok(()) => restore::replace(&*inner.disk, &inner.layout, &resource, &live, staged),
@@ -98,12 +98,14 @@ impl Inner {
         .await
     }
 
-    async fn replace_adopted(
+    /// Puts the files of `from` where the region's configuration says that they go; `during` is the operation that may
+    /// be open on the resource.
+    pub(super) async fn replace_adopted(
         self: &Arc<Self>,
         writing: &Writing,
         resource: &ResourceKey,
         from: &Path,
-        named: BTreeMap<String, PathBuf>,
+        (named, during): (BTreeMap<String, PathBuf>, Option<OperationId>),
     ) -> Result<Option<String>, PortError> {
         let (inner, key, from) = (Arc::clone(self), resource.clone(), from.to_owned());
         let (exchange, copies) = blocking(move || {
@@ -116,7 +118,7 @@ impl Inner {
             Ok((exchange, copies))
         })
         .await?;
-        let still = self.expect_still(writing, resource).await;
+        let still = self.expect_still(writing, resource, during).await;
         let inner = Arc::clone(self);
         blocking(move || match still.and(copies) {
             Ok(copies) => exchange.carry_out_or_undo(&*inner.disk, &copies),
@@ -182,14 +184,21 @@ impl Inner {
         blocking(move || exchange.carry_out(&*inner.disk, &copies).map(|_| ())).await
     }
 
-    fn held(&self, writing: &Writing, resource: &ResourceKey) -> Result<KeptResource, PortError> {
+    /// The record of a resource that is held here, and on which nothing is open but what is `during`.
+    pub(super) fn held(
+        &self,
+        writing: &Writing,
+        resource: &ResourceKey,
+        during: Option<OperationId>,
+    ) -> Result<KeptResource, PortError> {
         let kept = writing.resource(resource).map_err(|error| self.of(error))?;
         let kept = kept.ok_or_else(|| PortError::NotFound(format!("{} has no record of {resource}", self.region)))?;
-        if kept.record.role == Role::Holder && kept.record.operation.is_none() {
+        let other = kept.record.operation.filter(|open| during != Some(*open));
+        if kept.record.role == Role::Holder && other.is_none() {
             return Ok(kept);
         }
         Err(PortError::Refused {
-            reason: match kept.record.operation {
+            reason: match other {
                 Some(operation) => format!("operation {operation} is open on {resource}"),
                 None => format!("{} is {} of {resource}, not its holder", self.region, kept.record.role.as_str()),
             },
@@ -198,14 +207,19 @@ impl Inner {
     }
 
     /// Copying takes its time, in which somebody may have started it, or given it away.
-    async fn expect_still(&self, writing: &Writing, resource: &ResourceKey) -> Result<(), PortError> {
-        self.held(writing, resource)?;
+    async fn expect_still(
+        &self,
+        writing: &Writing,
+        resource: &ResourceKey,
+        during: Option<OperationId>,
+    ) -> Result<(), PortError> {
+        self.held(writing, resource, during)?;
         self.expect_stopped(writing, resource).await
     }
 
     /// Refuses a machine that runs or may run. Where the region has no runner, nobody here starts or stops it, and
     /// whoever asks answers for it.
-    async fn expect_stopped(&self, writing: &Writing, resource: &ResourceKey) -> Result<(), PortError> {
+    pub(super) async fn expect_stopped(&self, writing: &Writing, resource: &ResourceKey) -> Result<(), PortError> {
         let kept = writing.resource(resource).map_err(|error| self.of(error))?;
         let dir = self.places(&writing.config).directory(resource, kept.as_ref());
         let epoch = kept.map(|kept| kept.record.epoch).unwrap_or_default();

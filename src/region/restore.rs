@@ -376,7 +376,7 @@ pub(super) fn sync(disk: &dyn Disk, tree: &Tree, copy: &Path) -> Result<(), Port
 }
 
 /// Makes the names of `path` and of the directories between it and `root` durable.
-fn make_durable(disk: &dyn Disk, root: &Path, path: &Path) -> Result<(), PortError> {
+pub(super) fn make_durable(disk: &dyn Disk, root: &Path, path: &Path) -> Result<(), PortError> {
     let between: Vec<PathBuf> = path.ancestors().take_while(|above| above.starts_with(root)).map(Into::into).collect();
     for directory in between {
         if disk.symlink_metadata(&directory).is_ok_and(|stat| stat.kind == FileKind::Directory) {

@@ -4,6 +4,7 @@ mod confirmed;
 mod damaged;
 mod exported;
 mod machines;
+mod promoted;
 mod renamed;
 mod restored;
 mod still;
