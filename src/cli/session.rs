@@ -29,11 +29,20 @@ pub(super) fn guard() -> Option<Vec<String>> {
     Some(vec![program.into_os_string().into_string().ok()?, GUARD.to_owned()])
 }
 
+/// This program, started once more to run another one only while what was confirmed for it is fresh.
+pub(super) fn exec_guard() -> Option<Vec<String>> {
+    let [program, _] = guard()?.try_into().ok()?;
+    Some(vec![program, EXEC_GUARD.to_owned()])
+}
+
 /// The credentials file where none is named.
 const CREDENTIALS: &str = "/etc/debvisor/region/credentials.toml";
 
 /// The hidden subcommand that [`guard`] starts.
 pub(super) const GUARD: &str = "thaw-guard";
+
+/// The hidden subcommand that [`exec_guard`] starts.
+pub(super) const EXEC_GUARD: &str = "exec-guard";
 
 /// One command's surroundings.
 pub(crate) struct Session {
@@ -89,6 +98,7 @@ impl Session {
             host: self.host.clone(),
             disk: Arc::new(HostDisk),
             guard: guard(),
+            exec_guard: exec_guard(),
             credentials: Arc::new(self.credentials(&loaded)?),
             command: self.command_line.clone(),
         };

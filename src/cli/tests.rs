@@ -102,7 +102,7 @@ fn help_and_version_are_results() {
     let (exit, output, error) = run(&["--help"]);
     assert_eq!((exit, error), (code(0), String::new()));
     assert!(output.contains("Usage: debvisor-region"), "{output}");
-    assert!(!output.contains("thaw-guard"), "{output}");
+    assert!(!output.contains("-guard"), "{output}");
     let (exit, output, _) = run(&["--version"]);
     assert_eq!((exit, output), (code(0), format!("debvisor-region {}\n", env!("CARGO_PKG_VERSION"))));
 }

@@ -9,6 +9,7 @@ pub mod schedule;
 pub mod outcome;
 pub mod journal;
 pub mod records;
+pub mod hook;
 mod batch;
 mod confirm;
 mod copy;

@@ -171,6 +171,9 @@ impl RegionPort for Region {
     async fn probe(&self, _: &crate::model::policy::HealthPolicy) -> crate::model::sighting::Probe {
         crate::model::sighting::Probe::Unclear("not in this test".to_owned())
     }
+    async fn running(&self) -> Result<crate::model::running::Running, PortError> {
+        Err(PortError::Failed("not in this test".to_owned()))
+    }
     async fn look_at(&self, _: &RegionId) -> Result<Option<crate::wire::region::RegionHealth>, PortError> {
         Ok(None)
     }

@@ -11,6 +11,7 @@ mod status;
 mod error;
 mod view;
 mod witness;
+mod whereabouts;
 mod compare;
 mod metrics;
 mod apart;
@@ -37,4 +38,5 @@ pub use status::{
     GlobalStatistics, LastRun, RegionState, RegionStatistics, RegionWork, ReplicaHealth, ReplicaState,
     ReplicationStatus, StateView, StatusReport, Trouble, TroubleKind,
 };
+pub use whereabouts::{MachineAt, MachineWhere, RunnerAt, Told, Whereabout, Whereabouts};
 pub use witness::Witness;

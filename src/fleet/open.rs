@@ -31,6 +31,7 @@ impl MultiRegionManager {
                     disk: Arc::clone(&self.settings.disk),
                     holder,
                     guard: self.settings.guard.clone(),
+                    exec_guard: self.settings.exec_guard.clone(),
                     config: None,
                 };
                 Arc::new(LocalRegion::new(region.clone(), directory.clone(), opening))

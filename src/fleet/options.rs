@@ -42,6 +42,9 @@ pub struct Settings {
     /// The argv of a process that thaws what this program froze and did not thaw (see
     /// [`Opening::guard`](crate::region::Opening)).
     pub guard: Option<Vec<String>>,
+    /// The argv of a process that runs a program only while what was confirmed for it is fresh (see
+    /// [`process::fresh`](crate::process::fresh)).
+    pub exec_guard: Option<Vec<String>>,
     /// What regions elsewhere may see of this program's secrets.
     pub credentials: Arc<Credentials>,
     /// The command line, for the lock, the history and whoever meets them.

@@ -16,6 +16,7 @@ use crate::model::point::Point;
 pub use crate::model::point::PointSelector;
 use crate::model::policy::HealthPolicy;
 use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot, SyncOrder};
+use crate::model::running::Running;
 use crate::model::sighting::Probe;
 use crate::model::{ByteCount, Digest, RegionId, ResourceKey};
 use crate::replica::port::{Source, Target};
@@ -186,6 +187,12 @@ pub trait RegionPort: Source + Target + std::fmt::Debug {
 
     /// Asks whether it is there: the smallest question that it answers.
     async fn probe(&self, policy: &HealthPolicy) -> Probe;
+
+    /// What it is running, asked of its runner now. Writes nothing but that a dead program's start was ended.
+    ///
+    /// # Errors
+    /// [`PortError::Unreachable`] and others: it may be running anything.
+    async fn running(&self) -> Result<Running, PortError>;
 
     /// How another region looks from there, asked now; none: this one observes nobody.
     ///

@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::fresh::Fresh;
 use super::placeholder::Placeholders;
 
 /// Where programs are looked for that are named without a slash. A constant, so that a command behaves the same
@@ -18,6 +19,7 @@ pub struct Command {
     variables: BTreeMap<OsString, OsString>,
     directory: PathBuf,
     deadline: Duration,
+    pub(super) fresh: Option<Fresh>,
 }
 
 impl Command {
@@ -31,6 +33,7 @@ impl Command {
             variables: variables.into(),
             directory: "/".into(),
             deadline,
+            fresh: None,
         }
     }
 

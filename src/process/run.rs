@@ -19,6 +19,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::command::Command;
+use super::fresh::Fresh;
 
 /// The most that is kept of each output stream.
 pub const CAPTURE_BYTES: usize = 64 << 10;
@@ -41,6 +42,8 @@ pub enum Outcome {
     TimedOut(Duration),
     /// Never started, in the system's words.
     NotStarted(String),
+    /// Not run: what speaks for it was not fresh any more.
+    TooLate,
 }
 
 /// The beginning of what a stream carried.
@@ -63,6 +66,14 @@ pub struct Finished {
     pub stderr: Captured,
 }
 
+impl Captured {
+    /// The beginning of the first line that is not empty.
+    pub fn first_line(&self) -> String {
+        let line = self.text.lines().map(str::trim).find(|line| !line.is_empty());
+        line.unwrap_or_default().chars().take(80).collect()
+    }
+}
+
 impl Finished {
     /// Whether it ended by itself with code 0.
     pub const fn success(&self) -> bool {
@@ -78,6 +89,7 @@ impl Finished {
                 format!("took longer than {} and was killed", crate::model::units::format_duration(*after))
             }
             Outcome::NotStarted(reason) => format!("could not be started: {reason}"),
+            Outcome::TooLate => "was not run: what was confirmed for it was too old by then".to_owned(),
         };
         match self.stderr.text.lines().map(str::trim).find(|line| !line.is_empty()) {
             Some(line) => format!("{ending}: {line}"),
@@ -85,8 +97,21 @@ impl Finished {
         }
     }
 
+    /// How it ended, in words, with the first line that it complained of or, where it complained of nothing, printed.
+    pub fn describe_all(&self) -> String {
+        let ending = self.describe();
+        match self.stdout.first_line() {
+            printed if self.stderr.first_line().is_empty() && !printed.is_empty() => format!("{ending}: {printed}"),
+            _ => ending,
+        }
+    }
+
     fn not_started(reason: String) -> Self {
-        Self { outcome: Outcome::NotStarted(reason), stdout: Captured::default(), stderr: Captured::default() }
+        Self::not_run(Outcome::NotStarted(reason))
+    }
+
+    pub(super) fn not_run(outcome: Outcome) -> Self {
+        Self { outcome, stdout: Captured::default(), stderr: Captured::default() }
     }
 }
 
@@ -122,7 +147,17 @@ pub async fn run_until(command: &Command, started: impl FnOnce(Pid), stop: impl 
     let Some((program, arguments)) = command.argv().split_first() else {
         return Finished::not_started("the command is empty".to_owned());
     };
-    let spawned = tokio::process::Command::new(program)
+    let guarded = command.fresh.as_ref().map(|fresh| (fresh.guard.first(), fresh.arguments()));
+    let mut process = match guarded {
+        None => tokio::process::Command::new(program),
+        Some((None, _)) => return Finished::not_started("there is no guard for it".to_owned()),
+        Some((Some(guard), before)) => {
+            let mut process = tokio::process::Command::new(guard);
+            process.args(before).arg(program);
+            process
+        }
+    };
+    let spawned = process
         .args(arguments)
         .env_clear()
         .envs(command.variables())
@@ -178,10 +213,11 @@ pub async fn run_until(command: &Command, started: impl FnOnce(Pid), stop: impl 
         let _ = tokio::time::timeout(DRAIN, &mut reading).await;
     }
     drop(reading);
-    Finished { outcome, stdout: stdout.finish(), stderr: stderr.finish() }
+    let finished = Finished { outcome, stdout: stdout.finish(), stderr: stderr.finish() };
+    if command.fresh.is_some() { Fresh::outcome(finished) } else { finished }
 }
 
-fn start_error(program: &std::ffi::OsStr, error: &io::Error) -> String {
+pub(super) fn start_error(program: &std::ffi::OsStr, error: &io::Error) -> String {
     let program = program.to_string_lossy();
     match error.kind() {
         io::ErrorKind::NotFound => format!("there is no program `{program}`"),

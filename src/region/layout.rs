@@ -75,6 +75,11 @@ impl Layout {
         self.marks().join(format!("{resource}.json"))
     }
 
+    /// What remembers that a machine is being started, one file for each resource.
+    pub fn starts(&self) -> PathBuf {
+        self.own().join("starting")
+    }
+
     /// What is brought to be put in place of files here, before it is.
     pub fn restores(&self) -> PathBuf {
         self.own().join("restore")

@@ -22,7 +22,7 @@ use super::place::Places;
 use super::quiesce::{self, Quiescer};
 use super::restore;
 use super::roles::Roles;
-use super::runner::Machines;
+use super::runner::{Machines, Means, Patience};
 use super::source::Readings;
 use super::store::{KeptResource, Rename, Store, StoreError};
 use super::target::Receivings;
@@ -47,6 +47,9 @@ pub struct Opening {
     /// The argv of a process that runs [`thaw_guard`](super::quiesce::thaw_guard): this program and its hidden
     /// subcommand. Without one, a freeze ends for sure only as long as this process lives.
     pub guard: Option<Vec<String>>,
+    /// The argv of a process that runs a program only while what was confirmed for it is fresh (see
+    /// [`process::fresh`](crate::process::fresh)). Without one, a machine is started without such a look.
+    pub exec_guard: Option<Vec<String>>,
     /// The region's own configuration, where it is not in the region's directory.
     pub config: Option<PathBuf>,
 }
@@ -67,6 +70,7 @@ pub(super) struct Inner {
     pub(super) world: World,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) guard: Option<Vec<String>>,
+    exec_guard: Option<Vec<String>>,
     config: Option<PathBuf>,
     pub(super) readings: Readings,
     pub(super) receivings: Receivings,
@@ -99,7 +103,7 @@ pub(super) struct Writing {
 impl LocalRegion {
     /// The region `region` in the directory `dir`. Touches nothing yet.
     pub fn new(region: RegionId, dir: impl Into<PathBuf>, opening: Opening) -> Self {
-        let Opening { world, disk, holder, guard, config } = opening;
+        let Opening { world, disk, holder, guard, exec_guard, config } = opening;
         let inner = Inner {
             roles: Roles::new(Life(world.ids.random())),
             region,
@@ -109,6 +113,7 @@ impl LocalRegion {
             world,
             disk,
             guard,
+            exec_guard,
             config,
             holder,
             remarks: Mutex::default(),
@@ -181,6 +186,16 @@ impl Inner {
         let open = blocking(move || inner.open()).await?;
         self.take_back(&open).await;
         Ok(Arc::clone(writing.insert(Arc::new(open))))
+    }
+
+    /// Whether its lock is held for the program's life, as a server's is.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// The machines of the region that is open for writing; none where it is not.
+    pub(super) async fn own_machines(&self) -> Option<Machines> {
+        self.writing.lock().await.as_ref().map(|writing| writing.machines.clone())
     }
 
     pub(super) async fn is_open_for_writing(&self) -> bool {
@@ -290,7 +305,7 @@ impl Inner {
         let config = Arc::new(self.config()?);
         let lock = self.lock()?;
         let store = Store::open_writing(&self.layout.database(), &identity).map_err(|error| self.of(error))?;
-        let machines = self.machines(&config);
+        let machines = self.machines(&config, true);
         let writing = Writing { identity, store: Arc::new(store), config, machines, _lock: lock };
         self.tidy(&writing)?;
         Ok(writing)
@@ -366,8 +381,17 @@ impl Inner {
         Places { disk: &*self.disk, layout: &self.layout, config }
     }
 
-    pub(super) fn machines(&self, config: &RegionConfig) -> Machines {
-        Machines::new(self.region.clone(), config.runner.clone(), Arc::clone(&self.world.clock))
+    /// The region's machines; `alone` where its lock is held.
+    pub(super) fn machines(&self, config: &RegionConfig, alone: bool) -> Machines {
+        Machines::new(Means {
+            region: self.region.clone(),
+            runner: config.runner.clone(),
+            patience: Patience::DEFAULT,
+            clock: Arc::clone(&self.world.clock),
+            guard: self.exec_guard.clone(),
+            marks: Some(self.layout.starts()),
+            alone,
+        })
     }
 
     pub(super) fn quiescer(&self, writing: &Writing) -> Quiescer {

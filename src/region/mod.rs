@@ -6,6 +6,7 @@ pub mod identity;
 pub mod store;
 pub mod place;
 pub mod runner;
+mod running;
 pub mod quiesce;
 mod restore;
 mod adopted;

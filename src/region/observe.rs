@@ -131,9 +131,11 @@ fn free_space(disk: &dyn Disk, root: &Path) -> u64 {
     absolute.ancestors().find_map(|path| disk.free_space(path).ok()).unwrap_or(0)
 }
 
-/// Every resource's files: those in the region's directories and those that lie elsewhere. Of what it only keeps
-/// copies of, the points and what became of them say more.
-fn contents(places: &Places<'_>, records: &Records) -> Result<BTreeMap<ResourceKey, Content>, PortError> {
+/// Every resource that the region has a record or files of: in its directories, or elsewhere.
+pub(super) fn known<'a>(
+    places: &Places<'_>,
+    records: &'a Records,
+) -> Result<BTreeMap<ResourceKey, Option<&'a KeptResource>>, PortError> {
     let mut keys: BTreeMap<ResourceKey, Option<&KeptResource>> =
         records.resources.iter().map(|(key, kept)| (key.clone(), Some(kept))).collect();
     let tenants: BTreeMap<(ResourceType, &ResourceId), &ResourceKey> =
@@ -156,8 +158,14 @@ fn contents(places: &Places<'_>, records: &Records) -> Result<BTreeMap<ResourceK
             keys.entry(ResourceKey::new(kind, id.clone())).or_default();
         }
     }
+    Ok(keys)
+}
+
+/// Every resource's files: those in the region's directories and those that lie elsewhere. Of what it only keeps
+/// copies of, the points and what became of them say more.
+fn contents(places: &Places<'_>, records: &Records) -> Result<BTreeMap<ResourceKey, Content>, PortError> {
     let copy = |kept: &KeptResource| kept.record.role == Role::Replica;
-    let own = keys.into_iter().filter(|(_, kept)| !kept.is_some_and(copy));
+    let own = known(places, records)?.into_iter().filter(|(_, kept)| !kept.is_some_and(copy));
     let found = own.filter_map(|(key, kept)| {
         let content = content(places, &key, kept)?;
         Some((key, content))

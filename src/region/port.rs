@@ -16,6 +16,7 @@ use crate::model::failover::Standings;
 use crate::model::point::Point;
 use crate::model::policy::HealthPolicy;
 use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot};
+use crate::model::running::Running;
 use crate::model::sighting::Probe;
 use crate::model::{Address, OperationId, RegionId, ResourceKey};
 use crate::replica::catalog::Catalog;
@@ -130,6 +131,10 @@ impl RegionPort for LocalRegion {
             Ok(_) => Probe::Answered { latency: clock.since_boot().saturating_sub(began), complaint: None },
             Err(error) => Probe::Unclear(error.to_string()),
         }
+    }
+
+    async fn running(&self) -> Result<Running, PortError> {
+        self.inner.all_running().await
     }
 
     async fn look_at(&self, _: &RegionId) -> Result<Option<RegionHealth>, PortError> {

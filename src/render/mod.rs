@@ -16,6 +16,7 @@ pub mod plan;
 pub mod event;
 mod moment;
 pub mod status;
+pub mod whereabouts;
 pub mod region;
 pub mod points;
 pub mod run;

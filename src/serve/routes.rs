@@ -47,6 +47,8 @@ pub(super) fn routes() -> Vec<Route> {
 
         get("/snapshot", call::region::snapshot)
             .called(Tag::Region, "get_snapshot", "All that planning needs of the region").may([Port]),
+        get("/running", call::region::running)
+            .called(Tag::Region, "get_running", "What the region is running, asked of its runner now").long().may([Port]),
         post("/region", call::region::found)
             .called(Tag::Region, "found_region", "Founds the region where there is none yet").may([Port]),
         post("/controller", call::region::take_control)

@@ -76,8 +76,14 @@ replicas = ["us-west-1"]
 /// Changes one attribute of a live record, as a program that talks to the region's port would.
 fn hand(world: &World, address: &str, value: &str, region: &str) {
     let id: RegionId = region.parse().unwrap();
-    let opening =
-        Opening { world: host::world(), disk: Arc::new(HostDisk), holder: somebody(), guard: None, config: None };
+    let opening = Opening {
+        world: host::world(),
+        disk: Arc::new(HostDisk),
+        holder: somebody(),
+        guard: None,
+        exec_guard: None,
+        config: None,
+    };
     let port = LocalRegion::new(id, world.path(region), opening);
     let address: Address = address.parse().unwrap();
     let Address::Resource(key) = address.clone() else { panic!("{address} is no resource") };

@@ -20,6 +20,7 @@ mod completions;
 mod man;
 mod serve;
 mod thaw_guard;
+mod exec_guard;
 
 use std::sync::Arc;
 
@@ -60,6 +61,8 @@ pub(crate) enum Command {
     Man(man::Man),
     #[command(name = super::session::GUARD)]
     ThawGuard(thaw_guard::ThawGuard),
+    #[command(name = super::session::EXEC_GUARD)]
+    ExecGuard(exec_guard::ExecGuard),
 }
 
 impl Command {
@@ -70,7 +73,7 @@ impl Command {
 
     /// Whether the command looks after signals by itself.
     pub(crate) const fn minds_signals(&self) -> bool {
-        matches!(self, Self::ThawGuard(_) | Self::Serve(_))
+        matches!(self, Self::ThawGuard(_) | Self::ExecGuard(_) | Self::Serve(_))
     }
 
     /// Does it.
@@ -98,6 +101,7 @@ impl Command {
             Self::Completions(command) => command.run(&session),
             Self::Man(command) => command.run(&session),
             Self::ThawGuard(command) => command.run(&session).await,
+            Self::ExecGuard(command) => Ok(command.run(&session)),
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::error::CliError;
 use super::super::exit::Exit;
-use super::super::session::{Session, guard};
+use super::super::session::{Session, exec_guard, guard};
 use super::super::signal::Signals;
 use crate::config::{self, RegionConfig};
 use crate::host::{Holder, HostDisk};
@@ -104,6 +104,7 @@ impl Serve {
             disk: Arc::new(HostDisk),
             holder,
             guard: guard(),
+            exec_guard: exec_guard(),
             config: options.config.clone(),
         };
         let region = LocalRegion::new(options.region.clone(), options.data_dir.clone(), opening);

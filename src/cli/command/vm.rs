@@ -10,12 +10,13 @@ use super::super::exit::Exit;
 use super::super::session::Session;
 use super::replication::selector;
 use crate::model::{RegionId, ResourceId, ResourceType};
-use crate::render::{points, status};
+use crate::render::{points, status, whereabouts};
 
 /// Commands about virtual machines.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Vm {
     List(List),
+    Where(Where),
     Restore(Restore),
 }
 
@@ -23,6 +24,7 @@ impl Vm {
     pub(super) async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
         match self {
             Self::List(command) => command.run(session).await,
+            Self::Where(command) => command.run(session).await,
             Self::Restore(command) => command.run(session).await,
         }
     }
@@ -41,6 +43,29 @@ impl List {
         machines.retain(|resource| resource.resource_type == ResourceType::Vm);
         session.print(&machines, |look| status::replicas(&machines, look))?;
         Ok(Exit::Done)
+    }
+}
+
+/// Ask every region which machines it is running
+///
+/// Shows who holds each machine and where it runs. One that runs at two regions stands first, and the exit code is 5;
+/// then those that run at a region that does not hold them. A region that does not answer, or has no runner that could
+/// tell, may be running anything.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  debvisor-region vm where
+  debvisor-region vm where web-vm-1 --format json")]
+pub(crate) struct Where {
+    /// Only this machine
+    #[arg(value_name = "ID")]
+    id: Option<ResourceId>,
+}
+
+impl Where {
+    async fn run(self, session: &Session) -> Result<Exit, CliError> {
+        let found = session.fleet()?.whereabouts(self.id.as_ref()).await?;
+        session.print(&found, |look| whereabouts::whereabouts(&found, look, session.globals.verbose))?;
+        Ok(if found.runs_twice() { Exit::Refused } else { Exit::Done })
     }
 }
 

@@ -140,6 +140,7 @@ impl Place {
             host: Host::current(),
             disk: Arc::new(HostDisk),
             guard: None,
+            exec_guard: None,
             credentials: Arc::default(),
             command: "a test".to_owned(),
         };

@@ -22,6 +22,7 @@ use crate::model::failover::Standings;
 use crate::model::point::Point;
 use crate::model::policy::HealthPolicy;
 use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot, SyncOrder};
+use crate::model::running::Running;
 use crate::model::sighting::Probe;
 use crate::model::{ByteCount, RegionId, ResourceKey, World};
 use crate::replica::port::{SessionId, TransferError};
@@ -139,6 +140,17 @@ impl RegionPort for HttpRegion {
 
     async fn probe(&self, policy: &HealthPolicy) -> Probe {
         self.probe_for(policy, policy.timeout).await
+    }
+
+    async fn running(&self) -> Result<Running, PortError> {
+        // A runner may take its time with each machine.
+        let ask = Ask {
+            deadline: self.client.deadlines.snapshot,
+            most: SNAPSHOT_BYTES,
+            repeat: Repeat::Never,
+            ..self.client.short(Method::GET, "running", Body::Nothing, "what a region is running")
+        };
+        self.question(&ask).await.map_err(CallError::into_port)
     }
 
     async fn look_at(&self, region: &RegionId) -> Result<Option<RegionHealth>, PortError> {

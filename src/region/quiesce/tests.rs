@@ -16,7 +16,7 @@ use crate::config::region::{Freeze, Quiesce, Runner, Snapshot};
 use crate::host::HostDisk;
 use crate::model::point::PointKind;
 use crate::model::region::Epoch;
-use crate::region::Machines;
+use crate::region::runner::{Machines, Means};
 use crate::replica::place::Place;
 use crate::replica::port::TransferError;
 use crate::replica::source::Still;
@@ -299,7 +299,11 @@ impl Machine {
             guard: Some(guard()),
             region: "west".parse().unwrap(),
             config: Arc::new(self.config.clone()),
-            machines: Machines::new("west".parse().unwrap(), self.config.runner.clone(), crate::host::world().clock),
+            machines: Machines::new(Means::new(
+                "west".parse().unwrap(),
+                self.config.runner.clone(),
+                crate::host::world().clock,
+            )),
         };
         let dir = self.scripts.path("web");
         let asked = Asked {

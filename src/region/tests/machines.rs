@@ -12,7 +12,7 @@ use crate::model::region::Epoch;
 use crate::model::running::{RunState, Running};
 use crate::model::{OperationId, ResourceKey};
 use crate::process::Occasion;
-use crate::region::runner::{Machines, Patience, RunnerError};
+use crate::region::runner::{Machines, Means, Patience, RunnerError};
 
 /// What the scripts do where a test says nothing else.
 const START: &str = "echo running > $here/$1";
@@ -55,7 +55,10 @@ impl Ground {
             rising: Duration::from_millis(300),
             stop: Duration::from_millis(600),
         };
-        Machines::with_patience("west".parse().unwrap(), Some(runner), crate::host::world().clock, patience)
+        Machines::new(Means {
+            patience,
+            ..Means::new("west".parse().unwrap(), Some(runner), crate::host::world().clock)
+        })
     }
 
     async fn start(&self, machines: &Machines) -> Result<(), RunnerError> {
@@ -206,7 +209,7 @@ async fn what_is_being_started_may_run() {
 #[tokio::test]
 async fn a_region_without_a_runner_starts_and_stops_nothing() {
     let ground = Ground::new();
-    let machines = Machines::new("west".parse().unwrap(), None, crate::host::world().clock);
+    let machines = Machines::new(Means::new("west".parse().unwrap(), None, crate::host::world().clock));
     assert_eq!(ground.start(&machines).await, Err(RunnerError::NoRunner));
     assert_eq!(ground.stop(&machines).await, Err(RunnerError::NoRunner));
     assert_eq!(ground.status(&machines).await, RunState::NoRunner);

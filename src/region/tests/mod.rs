@@ -38,7 +38,7 @@ pub(super) fn opening(world: &World) -> Opening {
         command: "apply".to_owned(),
         since: Timestamp::from_micros(0),
     };
-    Opening { world: world.clone(), disk: Arc::new(HostDisk), holder, guard: None, config: None }
+    Opening { world: world.clone(), disk: Arc::new(HostDisk), holder, guard: None, exec_guard: None, config: None }
 }
 
 pub(super) fn id(text: &str) -> RegionId {

@@ -17,6 +17,7 @@ use crate::live::RegionPort;
 use crate::live::port::Carried;
 use crate::model::failover::Standings;
 use crate::model::region::{Identity, RegionSnapshot};
+use crate::model::running::Running;
 use crate::wire::call::{Inquiry, Ordered};
 
 /// What `health` says.
@@ -54,6 +55,10 @@ pub(in super::super) async fn order(
     let region = app.region.clone();
     let work = |_| async move { Ok(region.order(&order).await?) };
     asked.operation(&app, Job::Order, fingerprint, work).await
+}
+
+pub(in super::super) async fn running(State(app): State<Arc<App>>) -> Result<Reply<Running>, Failure> {
+    Ok(ok(&app, &app.region.running().await?))
 }
 
 pub(in super::super) async fn found(

@@ -131,7 +131,7 @@ impl Lab {
             since: Timestamp::from_micros(0),
         };
         let (world, disk) = (self.world.clone(), Arc::new(HostDisk));
-        let opening = Opening { world, disk, holder, guard: None, config: None };
+        let opening = Opening { world, disk, holder, guard: None, exec_guard: None, config: None };
         LocalRegion::new(id(name), self.path(name), opening)
     }
 
