@@ -260,6 +260,8 @@ pub struct ReplicationStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TroubleKind {
+    /// A machine runs at a region that does not hold it.
+    ForeignStart,
     /// What a run began to hold still may still be held.
     StillHeld,
     /// A region does not answer.

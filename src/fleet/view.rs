@@ -9,6 +9,7 @@ use crate::execute::records;
 use crate::model::observed::{Observation, Observed, RegionStatus};
 use crate::model::point::{BlockReason, Replica};
 use crate::model::region::{Role, StillHeld};
+use crate::model::running::ForeignStart;
 use crate::model::sighting::{Evidence, Met, status};
 use crate::model::topology::{PairSpec, ResourceSpec, Topology};
 use crate::model::{Address, RegionId, ResourceKey, ResourceType, Timestamp, units};
@@ -219,6 +220,12 @@ impl View<'_> {
         })
     }
 
+    /// Machines that run where they are not held, and where.
+    pub(super) fn foreign_starts(&self) -> impl Iterator<Item = (&RegionId, (&ResourceKey, &ForeignStart))> {
+        let told = self.observed.regions.keys().filter_map(|id| Some((id, self.observed.snapshot(id)?)));
+        told.flat_map(|(region, told)| told.foreign_starts.iter().map(move |foreign| (region, foreign)))
+    }
+
     /// What is wrong, the worst first, and within one kind by object.
     /// `tries` are the last ones of what the plan would do now.
     pub(super) fn troubles(
@@ -228,6 +235,18 @@ impl View<'_> {
         tries: &[ActionRecord],
     ) -> Vec<Trouble> {
         let mut troubles = Vec::new();
+        for (region, (key, foreign)) in self.foreign_starts() {
+            troubles.push(Trouble {
+                kind: TroubleKind::ForeignStart,
+                address: Address::Resource(key.clone()),
+                region_id: Some(region.clone()),
+                reason: format!(
+                    "runs there since {} at the latest, though that region does not hold it: {}",
+                    foreign.since, foreign.reason
+                ),
+                help: Some("stop it there by hand; `vm where` tells whether it runs elsewhere too".to_owned()),
+            });
+        }
         for (region, (key, held)) in self.still_held() {
             let by_hand = held.release.as_ref().map_or_else(
                 || format!("look at {} there, and remove it when the writers go on", held.remembered),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::digest::Digest;
 use super::id::{Lineage, OperationId, PairId, RegionId, ResourceId, ResourceKey, Seat, StoreId};
 use super::point::{Content, Replica};
+use super::running::ForeignStart;
 use super::sighting::Evidence;
 use super::time::Timestamp;
 use super::topology::{PairSpec, RegionSpec, ResourceSpec, Spec};
@@ -215,6 +216,9 @@ pub struct RegionSnapshot {
     /// What an earlier run may have left frozen or snapshotted.
     #[serde(default)]
     pub still_held: BTreeMap<ResourceKey, StillHeld>,
+    /// Machines that run there though it does not hold them, and that its agent could not stop. A directory has none.
+    #[serde(default)]
+    pub foreign_starts: BTreeMap<ResourceKey, ForeignStart>,
     /// What it knows of the other regions of its registry from asking them. A directory observes nobody.
     #[serde(default)]
     pub sightings: BTreeMap<RegionId, Evidence>,
@@ -244,6 +248,7 @@ impl RegionSnapshot {
             free,
             freezes: false,
             still_held: BTreeMap::new(),
+            foreign_starts: BTreeMap::new(),
             sightings: BTreeMap::new(),
             links: BTreeMap::new(),
             work: Vec::new(),

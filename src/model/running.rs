@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::id::ResourceKey;
+use super::time::Timestamp;
 
 /// What is known of a machine's running at one region.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +30,15 @@ impl RunState {
             Self::Running | Self::Unknown(_) | Self::NoRunner => true,
         }
     }
+}
+
+/// A machine that runs at a region that does not hold it, and that its agent could not stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ForeignStart {
+    /// When its agent first saw it.
+    pub since: Timestamp,
+    /// Why it runs on.
+    pub reason: String,
 }
 
 /// What one region is running, asked now.

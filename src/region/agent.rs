@@ -87,16 +87,22 @@ impl Inner {
         let foreign = book.parts.iter().filter(|(_, part)| part.role != Role::Holder).map(|(key, _)| key);
         let foreign = foreign.filter(|key| key.kind == ResourceType::Vm && book.open_on(key).is_none());
         let asked = foreign.cloned().collect();
-        let mut told = Vec::new();
+        let (mut told, mut found) = (Vec::new(), Vec::new());
         for (key, state) in self.states(writing, &asked).await {
-            if state != RunState::Running {
-                continue;
-            }
-            told.push(match self.stop(writing, &key, None).await {
+            let stopped = match state {
+                RunState::Running => self.stop(writing, &key, None).await,
+                RunState::Stopped | RunState::Unknown(_) | RunState::NoRunner => {
+                    found.push((key, state, None));
+                    continue;
+                }
+            };
+            told.push(match &stopped {
                 Ok(()) => format!("{key} ran here, though this region does not hold it, and was stopped"),
                 Err(why) => format!("{key} runs here, though this region does not hold it: {why}"),
             });
+            found.push((key, state, stopped.err()));
         }
+        self.foreign.looked(found, self.world.clock.now());
         told
     }
 

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use super::foreign::Foreign;
 use super::identity::{self, IdentityError};
 use super::layout::Layout;
 use super::place::Places;
@@ -73,6 +74,8 @@ pub(super) struct Inner {
     exec_guard: Option<Vec<String>>,
     config: Option<PathBuf>,
     pub(super) readings: Readings,
+    /// Machines that run here and should not.
+    pub(super) foreign: Foreign,
     pub(super) receivings: Receivings,
     holder: Holder,
     /// What whoever is next to copy something must be told; once.
@@ -108,6 +111,7 @@ impl LocalRegion {
             roles: Roles::new(Life(world.ids.random())),
             region,
             layout: Layout::new(dir),
+            foreign: Foreign::default(),
             readings: Readings::new(Arc::clone(&disk), world.clone()),
             receivings: Receivings::new(Arc::clone(&disk), world.clone()),
             world,

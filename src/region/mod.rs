@@ -7,6 +7,7 @@ pub mod store;
 pub mod place;
 pub mod runner;
 mod running;
+mod foreign;
 pub mod quiesce;
 mod restore;
 mod adopted;

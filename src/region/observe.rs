@@ -75,6 +75,7 @@ pub(super) fn snapshot(
         freezes,
         still_held: quiesce::still_held(disk, &layout.marks(), now),
         // Known to whoever serves the region.
+        foreign_starts: BTreeMap::new(),
         sightings: BTreeMap::new(),
         links: BTreeMap::new(),
         work: Vec::new(),

@@ -101,13 +101,18 @@ impl Inner {
         Ok(())
     }
 
-    /// The snapshot with what whoever serves the region knows.
+    /// The snapshot with what only whoever serves the region knows.
     pub(super) fn with_sightings(&self, snapshot: RegionSnapshot) -> RegionSnapshot {
         let watch = self.watch();
         let now = self.moment(&watch);
         let evidence = |(id, known): (&RegionId, &Sighting)| (id.clone(), known.evidence(now, &watch.policy));
         let links = watch.links.iter().filter_map(|(id, link)| Some((id.clone(), link.rate()?)));
-        RegionSnapshot { sightings: watch.known.iter().map(evidence).collect(), links: links.collect(), ..snapshot }
+        RegionSnapshot {
+            foreign_starts: self.foreign.all(),
+            sightings: watch.known.iter().map(evidence).collect(),
+            links: links.collect(),
+            ..snapshot
+        }
     }
 }
 

@@ -205,9 +205,11 @@ fn troubles(troubles: &[Trouble], look: &Look, every: bool) -> String {
     let all = groups.len();
     let shown = if every { all } else { all.min(SHOWN) };
     for (Trouble { kind, reason, help, .. }, names) in groups.into_iter().take(shown) {
-        use crate::fleet::TroubleKind::{Blocked, Damaged, Late, Pending, Run, StillHeld, Unobserved, Unseen};
+        use crate::fleet::TroubleKind::{
+            Blocked, Damaged, ForeignStart, Late, Pending, Run, StillHeld, Unobserved, Unseen,
+        };
         let (glyph, tone) = match kind {
-            StillHeld | Unobserved | Damaged | Late => (Glyph::Cross, Tone::Bad),
+            ForeignStart | StillHeld | Unobserved | Damaged | Late => (Glyph::Cross, Tone::Bad),
             Unseen | Blocked | Pending | Run => (Glyph::Stop, Tone::Warn),
         };
         let named = if every { names.len() } else { names.len().min(NAMES) };

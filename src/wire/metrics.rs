@@ -67,6 +67,8 @@ pub struct Metrics {
     pub blocked: u64,
     /// Objects where an emergency put them.
     pub held: u64,
+    /// Machines that run at regions that do not hold them.
+    pub foreign_starts: u64,
     /// Resources that an earlier run may have left frozen or snapshotted.
     pub still_held: u64,
     /// Regions that gave no answer.
@@ -101,6 +103,7 @@ impl Metrics {
             drift,
             blocked,
             held,
+            foreign_starts,
             still_held,
             unobserved,
             failed,
@@ -151,6 +154,7 @@ impl Metrics {
             single("drift", "Objects whose live state differs from what was applied", *drift as f64),
             single("blocked", "Syncs that safety stops", *blocked as f64),
             single("held", "Objects that an emergency put where they are", *held as f64),
+            single("foreign_starts", "Machines that run at regions that do not hold them", *foreign_starts as f64),
             single("still_held", "Resources whose writers an earlier run may have left frozen", *still_held as f64),
             single("unobserved_regions", "Regions of which nothing can be said", *unobserved as f64),
             single("failed_actions", "Actions of the last reconcile that failed", *failed as f64),

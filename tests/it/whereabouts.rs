@@ -1,6 +1,7 @@
 //! Which machines run where: served regions, and machines that run for real.
 
 use std::fs;
+use std::time::Duration;
 
 use crate::machines::Machines;
 use crate::served::Served;
@@ -15,9 +16,9 @@ fn world() -> (World, Machines) {
     for n in 1..=3 {
         world.write(format!("a/resources/vm/web-{n}/disk.raw"), format!("the disk of web-{n}"));
     }
-    for region in ["a", "b"] {
-        world.write(format!("{region}/.debvisor/config.toml"), machines.config());
-    }
+    world.write("a/.debvisor/config.toml", machines.config());
+    // What is started there stays there: its agent cannot stop it.
+    world.write("b/.debvisor/config.toml", machines.config().replace("\"stop\"", "\"cannot\""));
     (world, machines)
 }
 
@@ -67,6 +68,27 @@ fn a_machine_that_runs_twice_stands_first() {
     machines.stop("web-2", "b");
     machines.stop("web-3", "b");
     world.run(["vm", "where"]).exits(0);
+    a.end();
+    b.end();
+}
+
+#[test]
+fn a_machine_that_an_agent_cannot_stop_stands_first_in_the_status() {
+    let (world, machines) = world();
+    let (a, mut b) = served(&world);
+    machines.start("web-3", "b", 1);
+    b.kill();
+    let b = b.again(&world);
+    let seen = (0..100).find_map(|_| {
+        let status = world.run(["status", "--format", "json"]).exits(0).json();
+        let first = status["troubles"].get(0)?.clone();
+        std::thread::sleep(Duration::from_millis(100));
+        (first["kind"] == "foreign_start").then_some(first)
+    });
+    let seen = seen.expect("the agent sees it when it starts");
+    assert_eq!((&seen["address"], &seen["region_id"]), (&"vm.web-3".into(), &"b".into()));
+    assert!(seen["reason"].as_str().unwrap().contains("the runner's stop exited with 2: what?"), "{seen}");
+    world.run(["plan"]).exits(0).says(&["runs at b, which does not hold it"]);
     a.end();
     b.end();
 }

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 mod control;
+mod foreign;
 mod still;
 mod stopped;
 mod told;

@@ -1,5 +1,5 @@
-//! What a reader of the plan should know besides: what an earlier run may have left frozen, regions over their capacity, resources kept in one place only, what
-//! `reconcile` leaves to others.
+//! What a reader of the plan should know besides: what runs where it is not held, what an earlier run may have left
+//! frozen, regions over their capacity, resources kept in one place only, what `reconcile` leaves to others.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,21 @@ use crate::plan::live::Holding;
 use crate::plan::refusal::PlanRefusal;
 
 pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
+    foreign_starts(draft);
     still_held(draft);
     over_capacity(draft);
     one_place_only(draft);
     left_to_others(draft);
     Ok(())
+}
+
+fn foreign_starts(draft: &mut Draft<'_>) {
+    for (region, snapshot) in draft.view.sight.seen() {
+        for key in snapshot.foreign_starts.keys() {
+            let message = format!("runs at {region}, which does not hold it: `vm where` shows who does");
+            draft.warnings.push(Warning { address: Some(Address::Resource(key.clone())), message });
+        }
+    }
 }
 
 fn still_held(draft: &mut Draft<'_>) {
