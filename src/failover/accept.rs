@@ -41,7 +41,7 @@ impl Book {
             bid: bid.clone(),
             resources: BTreeSet::new(),
             promoted: BTreeMap::new(),
-            closed: BTreeSet::new(),
+            closed: BTreeMap::new(),
             notes: Vec::new(),
         });
         let weighed = bid.resources.iter().map(|key| (key.clone(), self.weigh(bid, key, &open, running)));
@@ -68,11 +68,14 @@ impl Book {
         let running = running.contains(key);
         let part = self.parts.get(key);
         let promoted = open.promoted.get(key).copied();
-        if open.closed.contains(key) {
-            return Taken::Closed;
+        if let Some(holder) = open.closed.get(key) {
+            return Taken::Closed(holder.clone());
         }
         if let Some(other) = self.open_on(key).filter(|other| *other != bid.failover.id) {
             return Taken::OpenElsewhere(other);
+        }
+        if part.is_none() && bid.direction == Direction::Forward && bid.to == self.region {
+            return Taken::NoCopy;
         }
         let mine = open.resources.contains(key);
         match promoted {

@@ -102,11 +102,11 @@ impl Book {
         if open.bid.attempt == attempt { Ok(open) } else { Err(Refusal::Attempt(Box::new(open.bid.clone()))) }
     }
 
-    /// Ends an operation for some of what it is open on.
-    pub(super) fn end(&mut self, id: OperationId, keys: &BTreeSet<ResourceKey>, arrived: bool) {
+    /// Ends an operation for some of what it is open on, which a region holds since; none: it was withdrawn.
+    pub(super) fn end(&mut self, id: OperationId, keys: &BTreeSet<ResourceKey>, holder: Option<&RegionId>) {
         let Some(open) = self.open.get_mut(&id) else { return };
-        if arrived {
-            open.closed.extend(open.resources.intersection(keys).cloned());
+        if let Some(holder) = holder {
+            open.closed.extend(open.resources.intersection(keys).map(|key| (key.clone(), holder.clone())));
         }
         open.resources.retain(|key| !keys.contains(key));
         open.promoted.retain(|key, _| !keys.contains(key));
@@ -151,13 +151,14 @@ impl Book {
         }
         self.notice(told);
         for (key, standing) in &told.resources {
-            let (Some(theirs), None) = (&standing.part, standing.operation) else { continue };
-            let open = self.open_on(key);
-            if let Some((id, open)) = open.and_then(|id| Some((id, self.open.get(&id)?))) {
-                if theirs.epoch < open.bid.failover.epoch {
+            let Some(theirs) = told.settled(key) else { continue };
+            if let Some((id, epoch)) =
+                self.open_on(key).and_then(|id| Some((id, self.open.get(&id)?.bid.failover.epoch)))
+            {
+                if theirs.epoch < epoch || standing.operation.is_some() {
                     continue;
                 }
-                self.end(id, &BTreeSet::from([key.clone()]), true);
+                self.end(id, &BTreeSet::from([key.clone()]), Some(&theirs.holder));
             }
             let Some(part) = self.parts.get_mut(key).filter(|part| part.age() < theirs.age()) else { continue };
             let role = match part.role {

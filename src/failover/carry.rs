@@ -1,6 +1,6 @@
 //! What a region's book makes of the orders that carry an accepted attempt out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::book::Book;
 use super::order::{Mandate, Refusal};
@@ -66,8 +66,16 @@ impl Book {
         for key in keys {
             self.parts.insert(key.clone(), part.clone());
         }
-        if let (Direction::Forward, Some(open)) = (direction, self.open.get_mut(&mandate.operation)) {
-            open.promoted.extend(keys.iter().map(|key| (key.clone(), mandate.attempt.number)));
+        match (direction, self.open.get_mut(&mandate.operation)) {
+            (Direction::Forward, Some(open)) => {
+                open.promoted.extend(keys.iter().map(|key| (key.clone(), mandate.attempt.number)));
+            }
+            // What is back is not given up once more: the others learn of the end from here.
+            (Direction::Abort, Some(_)) => {
+                let own = self.region.clone();
+                self.end(mandate.operation, keys, Some(&own));
+            }
+            (Direction::Forward | Direction::Abort, None) => {}
         }
         Ok(())
     }
@@ -79,7 +87,7 @@ impl Book {
         attempt: Attempt,
         keys: &BTreeSet<ResourceKey>,
     ) -> Result<(), Refusal> {
-        if self.ended.get(&id).is_some_and(|ended| keys.is_subset(&ended.closed)) {
+        if self.ended.get(&id).is_some_and(|ended| keys.iter().all(|key| ended.closed.contains_key(key))) {
             return Ok(());
         }
         let own = self.region.clone();
@@ -96,7 +104,7 @@ impl Book {
             };
             *part = Part { role, holder: holder.clone(), epoch, attempt: attempt.number };
         }
-        self.end(id, &keys, true);
+        self.end(id, &keys, Some(&holder));
         Ok(())
     }
 
@@ -110,27 +118,25 @@ impl Book {
         keys: &BTreeSet<ResourceKey>,
     ) -> Result<(), Refusal> {
         if let Some(ended) = self.ended.get(&id) {
-            let arrived = keys.iter().find(|key| ended.closed.contains(*key));
+            let arrived = keys.iter().find(|key| ended.closed.contains_key(*key));
             return arrived.map_or(Ok(()), |key| Err(Refusal::Effect(key.clone())));
         }
         if !self.open.contains_key(&id) {
-            self.ended.insert(id, Ended { attempt, closed: BTreeSet::new() });
+            self.ended.insert(id, Ended { attempt, closed: BTreeMap::new() });
             return Ok(());
         }
         let own = self.region.clone();
         let open = self.at(id, attempt)?;
         let from = open.bid.failover.from == own;
-        // Whoever leads back has decided that the hooks ran for nothing.
-        let hooks = !open.notes.is_empty() && open.bid.direction == Direction::Forward;
         let promoted = open.promoted.clone();
         let touched = keys.iter().find(|key| {
             let demoted = self.parts.get(*key).is_some_and(|part| part.role == Role::Demoted);
-            hooks || promoted.contains_key(*key) || (from && demoted)
+            promoted.contains_key(*key) || (from && demoted)
         });
         if let Some(touched) = touched {
             return Err(Refusal::Effect(touched.clone()));
         }
-        self.end(id, keys, false);
+        self.end(id, keys, None);
         Ok(())
     }
 }

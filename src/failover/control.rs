@@ -33,8 +33,11 @@ pub enum Control {
         was: BTreeSet<RegionId>,
         /// The regions from now on.
         now: BTreeSet<RegionId>,
-        /// Those of them that a person declared gone, in that person's words.
+        /// Those of them, and of the ones that leave, that a person declared gone, in that person's words.
         gone: BTreeMap<RegionId, String>,
+        /// The regions that have accepted it so far: those that leave are asked first, so that nobody forgets a region
+        /// that may still start something.
+        accepted: BTreeSet<RegionId>,
     },
     /// Take part again, or for the first time, with what the others know.
     Readmit {
@@ -62,24 +65,31 @@ pub struct Known {
 }
 
 impl Known {
-    /// What `told` of the other regions make known to `region`.
+    /// What `told` of the other regions make known to `region`; none where not all of them have registered it yet.
     pub fn of(region: &RegionId, told: &[&Standings], takes_part: &BTreeSet<ResourceKey>) -> Option<Self> {
         let others = || told.iter().filter(|told| told.region != *region && told.inert.is_none());
         let first = others().next()?;
+        let inert = |other: &RegionId| told.iter().any(|told| told.region == *other && told.inert.is_some());
+        let required = first.registry.iter().filter(|other| *other != region && !first.gone.contains_key(*other));
+        let mut required = required.filter(|other| !inert(other));
+        let agree = |other: &RegionId| others().any(|told| told.region == *other && told.registry == first.registry);
+        if !first.registry.contains(region) || !required.all(agree) {
+            return None;
+        }
         let mut parts: BTreeMap<ResourceKey, Part> = BTreeMap::new();
-        for (key, standing) in others().flat_map(|told| &told.resources) {
-            let Some(part) = standing.part.as_ref().filter(|_| takes_part.contains(key)) else { continue };
+        for (told, key) in others().flat_map(|told| told.resources.keys().map(move |key| (told, key))) {
+            let Some(part) = told.settled(key).filter(|_| takes_part.contains(key)) else { continue };
             if parts.get(key).is_none_or(|known| known.age() < part.age()) {
                 parts.insert(key.clone(), Part { role: Role::Replica, ..part.clone() });
             }
         }
         let mut gone = first.gone.clone();
         gone.remove(region);
-        let serial = others().filter_map(|told| told.others.get(region)).map(|met| met.serial).max();
+        let serial = told.iter().filter_map(|told| told.others.get(region)).map(|met| met.serial).max();
         let open = others().flat_map(|told| told.open.values()).map(|open| open.bid.failover.epoch);
         let highest = others().map(|told| told.highest_epoch).chain(open).max();
         Some(Self {
-            registry: first.registry.iter().cloned().chain([region.clone()]).collect(),
+            registry: first.registry.clone(),
             gone,
             serial: serial.unwrap_or_default() + 1,
             highest_epoch: highest.unwrap_or_default(),
@@ -109,7 +119,9 @@ impl Book {
     pub fn obey(&mut self, running: &BTreeSet<ResourceKey>, control: &Control) -> Result<(), Refusal> {
         match control {
             Control::TakeOver { authority } => self.take_control(authority),
-            Control::Register { authority, was, now, gone } => self.register(authority, was, now, gone),
+            Control::Register { authority, was, now, gone, accepted } => {
+                self.register(authority, (was, now), gone, accepted)
+            }
             Control::Readmit { authority, known } => self.readmit(authority, known, running),
         }
     }
@@ -134,16 +146,20 @@ impl Book {
     fn register(
         &mut self,
         authority: &Authority,
-        was: &BTreeSet<RegionId>,
-        now: &BTreeSet<RegionId>,
+        (was, now): (&BTreeSet<RegionId>, &BTreeSet<RegionId>),
         gone: &BTreeMap<RegionId, String>,
+        accepted: &BTreeSet<RegionId>,
     ) -> Result<(), Refusal> {
         self.authorize(authority)?;
-        if self.registry == *now && self.gone == *gone {
-            return Ok(());
-        }
+        let leaves = !now.contains(&self.region);
         if let Some(inert) = self.inert {
-            return Err(Refusal::Inert(inert));
+            return if leaves { Ok(()) } else { Err(Refusal::Inert(inert)) };
+        }
+        let still = |(region, _): &(&RegionId, &String)| now.contains(*region);
+        let still: BTreeMap<RegionId, String> =
+            gone.iter().filter(still).map(|(region, words)| (region.clone(), words.clone())).collect();
+        if self.registry == *now && self.gone == still {
+            return Ok(());
         }
         if self.registry != *was && self.registry != *now {
             return Err(Refusal::Registry(self.registry.clone()));
@@ -151,13 +167,17 @@ impl Book {
         if let Some(id) = self.open.keys().next() {
             return Err(Refusal::Open(*id));
         }
-        let leaves = |part: &&Part| was.contains(&part.holder) && !now.contains(&part.holder);
-        if let Some((key, part)) = self.parts.iter().find(|(_, part)| leaves(part)) {
+        let held = self.parts.iter().find(|(_, part)| was.contains(&part.holder) && !now.contains(&part.holder));
+        if let Some((key, part)) = held {
             return Err(Refusal::Holder(key.clone(), part.holder.clone()));
         }
+        let unasked = |region: &&RegionId| !accepted.contains(*region) && !gone.contains_key(*region);
+        if let Some(region) = self.registry.difference(now).filter(|_| !leaves).find(unasked) {
+            return Err(Refusal::Stays(region.clone()));
+        }
         self.registry = now.clone();
-        self.gone = gone.clone();
-        if !now.contains(&self.region) {
+        self.gone = still;
+        if leaves {
             self.inert = Some(Inert::Removed);
         }
         Ok(())
@@ -171,12 +191,13 @@ impl Book {
         running: &BTreeSet<ResourceKey>,
     ) -> Result<(), Refusal> {
         self.authorize(authority)?;
-        if self.inert.is_none() && self.registry.contains(&self.region) {
-            return if self.registry == known.registry {
-                Ok(())
-            } else {
-                Err(Refusal::Registry(self.registry.clone()))
-            };
+        // A region that was just founded knows nobody but itself.
+        if self.inert.is_none() && self.registry.len() > 1 {
+            if self.registry != known.registry {
+                return Err(Refusal::Registry(self.registry.clone()));
+            }
+            self.serial = self.serial.max(known.serial);
+            return Ok(());
         }
         if !running.is_empty() {
             return Err(Refusal::Running(running.clone()));

@@ -61,6 +61,8 @@ pub enum Ending {
     Aborted,
     /// It was taken back without any effect.
     Withdrawn,
+    /// It had ended before.
+    Past,
 }
 
 impl Progress {
@@ -69,8 +71,10 @@ impl Progress {
         if self.retreating {
             return self.retreated();
         }
-        if self.life.is_none() && !self.bid.gone.contains_key(self.bid.starter()) {
-            return Next::Do(vec![Step::Meet(self.bid.starter().clone())]);
+        let starter = self.bid.starter();
+        let nobody = self.bid.direction == Direction::Abort && self.bid.gone.contains_key(starter);
+        if self.life.is_none() && !nobody {
+            return Next::Do(vec![Step::Meet(starter.clone())]);
         }
         if now < self.not_before {
             return Next::Wait(self.not_before);
@@ -118,21 +122,26 @@ impl Progress {
         if let Some((region, _)) = self.promoted_at().filter(|(region, _)| *region != self.bid.to) {
             return Next::Stuck(Impasse::NewAttempt(region));
         }
-        let going = self.going();
+        let (going, reached) = (self.going(), self.reached());
+        if going.is_empty() && self.bid.resources.iter().all(|key| self.arrived.contains_key(key)) {
+            return self.past();
+        }
         let over = || self.over().map(|(region, _)| region);
-        if let Some(region) = over().find(|region| !self.excused(region) || !self.promoted.is_empty()) {
+        if let Some(region) = over().find(|region| !self.excused(region) || !reached.is_empty()) {
             // Nothing more is started; what was promoted before is brought to its end, the rest taken back.
-            if self.promoted.is_empty() {
+            if reached.is_empty() {
                 return Next::Stuck(Impasse::Over(region.clone()));
             }
-            let rest = self.bid.resources.difference(&self.promoted).cloned().collect();
+            let rest = self.bid.resources.difference(&reached).cloned().collect();
             let withdrawals = self.withdrawals(&rest, |_| true);
             if !withdrawals.is_empty() {
                 return Next::Do(withdrawals);
             }
-            return self.closing(&self.promoted).unwrap_or(Next::Ended(Ending::Completed));
+            return self.closing(&reached).unwrap_or(Next::Ended(Ending::Completed));
         }
-        let left = self.bid.resources.difference(&going).cloned().collect();
+        // What the source has given up already is left open: it is led back, or elsewhere, in an attempt of its own.
+        let stays = |key: &&ResourceKey| !going.contains(*key) && !self.given_up.contains(*key);
+        let left = self.bid.resources.iter().filter(stays).cloned().collect();
         let withdrawals = self.withdrawals(&left, |_| true);
         if !withdrawals.is_empty() {
             return Next::Do(withdrawals);
@@ -154,16 +163,25 @@ impl Progress {
         if let Some((region, _)) = self.promoted_at() {
             return Next::Stuck(Impasse::Promoted(region));
         }
+        if self.bid.resources.iter().all(|key| self.arrived.contains_key(key)) {
+            return self.past();
+        }
         let from = &self.bid.failover.from;
         let withdrawals = self.withdrawals(&self.bid.resources, |region| region == from);
         if !withdrawals.is_empty() {
             return Next::Do(withdrawals);
         }
-        let returns = |key: &&ResourceKey| !self.left.contains_key(*key) && !self.arrived.contains(*key);
+        let returns = |key: &&ResourceKey| !self.left.contains_key(*key) && !self.arrived.contains_key(*key);
         let returning: BTreeSet<ResourceKey> = self.given_up.iter().filter(returns).cloned().collect();
         let elsewhere = self.over().find(|(_, over)| returning.iter().any(|key| over.running.contains(key)));
         if let Some((region, _)) = elsewhere {
             return Next::Stuck(Impasse::Over(region.clone()));
+        }
+        if let Some(refusal) = &self.unclear {
+            // Once the operation is open nowhere else, the source may find by itself that nothing speaks against it.
+            let withdrawals = self.withdrawals(&self.bid.resources, |region| region != from);
+            let stuck = || Next::Stuck(Impasse::Refused(from.clone(), refusal.clone()));
+            return if withdrawals.is_empty() { stuck() } else { Next::Do(withdrawals) };
         }
         if let Some(next) = self.level(&returning, now) {
             return next;
@@ -181,6 +199,19 @@ impl Progress {
             };
         }
         self.closing(&returning).unwrap_or(Next::Ended(Ending::Aborted))
+    }
+
+    /// It had ended before. Whoever has it open still is told where it led, by an attempt that leads there.
+    fn past(&self) -> Next {
+        if self.takers().next().is_none() {
+            return Next::Ended(Ending::Past);
+        }
+        let here = |(_, holder): &(&ResourceKey, &RegionId)| *holder == self.bid.starter();
+        let here: BTreeSet<ResourceKey> = self.arrived.iter().filter(here).map(|(key, _)| key.clone()).collect();
+        match self.arrived.values().next().filter(|_| here.is_empty()) {
+            Some(elsewhere) => Next::Stuck(Impasse::NewAttempt(elsewhere.clone())),
+            None => self.closing(&here).unwrap_or(Next::Ended(Ending::Past)),
+        }
     }
 
     /// What is still to be given back of these, at the regions `at`, where the operation is open on it and changed

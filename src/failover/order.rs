@@ -166,12 +166,14 @@ pub enum Taken {
     OpenElsewhere(OperationId),
     /// It runs here, or may.
     Running,
+    /// It is to come here, and there is no copy of it here.
+    NoCopy,
     /// Another region holds it than the one it is to come from.
     Held(Part),
     /// It was promoted here, so that the operation leads only forward.
     Promoted(u32),
-    /// It has arrived already: the operation was closed for it here.
-    Closed,
+    /// It has arrived already: the operation was closed for it here, and that region holds it since.
+    Closed(RegionId),
 }
 
 /// Why a region takes an order as a whole not at all. It changed nothing.
@@ -214,6 +216,9 @@ pub enum Refusal {
     /// A region that is to leave holds a resource.
     #[error("{0} is held by {1}")]
     Holder(ResourceKey, RegionId),
+    /// A region that is to leave has not accepted that yet.
+    #[error("{0} has not accepted that it leaves")]
+    Stays(RegionId),
     /// Machines run here, or may.
     #[error("machines run here")]
     Running(BTreeSet<ResourceKey>),

@@ -81,18 +81,22 @@ pub struct Progress {
     pub promoted: BTreeSet<ResourceKey>,
     /// Resources that the starter holds and has started.
     pub started: BTreeSet<ResourceKey>,
-    /// Resources for which the operation has ended somewhere, at the region that it led to.
-    pub arrived: BTreeSet<ResourceKey>,
+    /// Resources for which the operation has ended somewhere, and the region that holds them since.
+    pub arrived: BTreeMap<ResourceKey, RegionId>,
     /// Resources that go no further in this attempt, and why.
     pub left: BTreeMap<ResourceKey, String>,
     /// The regions that took their acceptance of resources back.
     pub withdrawn: BTreeMap<RegionId, BTreeSet<ResourceKey>>,
+    /// Resources that this attempt has brought to where it leads.
+    pub moved: BTreeSet<ResourceKey>,
     /// Regions at which the operation is closed.
     pub closed: BTreeSet<RegionId>,
     /// Hooks that ended well, and are not run again.
     pub ran: BTreeSet<Hook>,
     /// Hooks after the last promotion that failed: they hold nothing up.
     pub failed: BTreeMap<Hook, String>,
+    /// Why the source may not start again yet what it gave up.
+    pub unclear: Option<Refusal>,
     /// Whether the gates were judged on these answers and let it pass.
     pub judged: bool,
     /// Whether this attempt may have changed something already.
@@ -126,12 +130,14 @@ impl Progress {
             demoted: BTreeSet::new(),
             promoted: BTreeSet::new(),
             started: BTreeSet::new(),
-            arrived: BTreeSet::new(),
+            arrived: BTreeMap::new(),
             left: BTreeMap::new(),
             withdrawn: BTreeMap::new(),
+            moved: BTreeSet::new(),
             closed: BTreeSet::new(),
             ran: BTreeSet::new(),
             failed: BTreeMap::new(),
+            unclear: None,
             judged: false,
             touched: false,
             retreating: false,
@@ -244,11 +250,15 @@ impl Progress {
                         return Err(Impasse::NotStarted(region.clone(), idle));
                     }
                 }
+                Answer::Refused(refusal @ Refusal::Hold(..)) if self.bid.direction == Direction::Abort => {
+                    self.unclear = Some(refusal);
+                }
                 Answer::Refused(refusal) => return Err(Impasse::Refused(region.clone(), refusal)),
                 Answer::Silent(why) => return Err(Impasse::StarterSilent(region.clone(), why)),
             },
             // Who misses the end learns it from the others.
-            (Step::Close(region, _), Report::Did(_)) => {
+            (Step::Close(region, keys), Report::Did(_)) => {
+                self.moved.extend(keys.iter().cloned());
                 self.closed.insert(region.clone());
             }
             (step, report) => unreachable!("{report:?} is no report of {step:?}"),
@@ -292,7 +302,8 @@ impl Progress {
             }
             Answer::Refused(Refusal::Over(over)) => {
                 let closed = over.ended.iter().flat_map(|ended| &ended.closed);
-                self.arrived.extend(closed.filter(|key| self.bid.resources.contains(*key)).cloned());
+                let closed = closed.filter(|(key, _)| self.bid.resources.contains(*key));
+                self.arrived.extend(closed.map(|(key, holder)| (key.clone(), holder.clone())));
             }
             Answer::Refused(_) | Answer::Silent(_) => {}
         }
@@ -322,12 +333,13 @@ impl Progress {
                 }
                 return;
             }
-            Taken::Closed => {
-                self.arrived.insert(key.clone());
+            Taken::Closed(holder) => {
+                self.arrived.insert(key.clone(), holder.clone());
                 return;
             }
             Taken::OpenElsewhere(id) => format!("operation {id} is open on it at {region}"),
             Taken::Running => format!("it runs at {region}, or may"),
+            Taken::NoCopy => format!("{region} keeps no copy of it"),
             Taken::Held(part) => format!("{region} knows {} as its holder since epoch {}", part.holder, part.epoch),
             Taken::Promoted(_) => format!("it was promoted at {region}"),
         };
@@ -373,12 +385,12 @@ impl Progress {
 
     /// Whether a region accepted.
     pub fn has_accepted(&self, region: &RegionId) -> bool {
-        matches!(self.accepted.get(region), Some(Answer::Done(_)))
+        self.accepted.get(region).is_some_and(accepts)
     }
 
     /// The regions that accepted.
     pub fn takers(&self) -> impl Iterator<Item = &RegionId> {
-        self.accepted.iter().filter(|(_, answer)| matches!(answer, Answer::Done(_))).map(|(region, _)| region)
+        self.accepted.iter().filter(|(_, answer)| accepts(answer)).map(|(region, _)| region)
     }
 
     /// The regions that never accept the operation any more, and what they know of it.
@@ -404,8 +416,9 @@ impl Progress {
 
     /// The resources that go on where the attempt leads forward: what was promoted here before goes on to its end.
     pub fn going(&self) -> BTreeSet<ResourceKey> {
-        let arrived = |key: &ResourceKey| self.arrived.contains(key) && !self.promoted.contains(key);
-        let goes = |key: &&ResourceKey| self.promoted.contains(*key) || !(self.left.contains_key(*key) || arrived(key));
+        let reached = self.reached();
+        let arrived = |key: &ResourceKey| self.arrived.contains_key(key) && !reached.contains(key);
+        let goes = |key: &&ResourceKey| reached.contains(*key) || !(self.left.contains_key(*key) || arrived(key));
         let mut going: BTreeSet<ResourceKey> = self.bid.resources.iter().filter(goes).cloned().collect();
         loop {
             let stays = |key: &ResourceKey| {
@@ -415,7 +428,7 @@ impl Progress {
                     .any(|first| !going.contains(first) && !arrived(first))
             };
             let next: BTreeSet<ResourceKey> =
-                going.iter().filter(|key| self.promoted.contains(*key) || !stays(key)).cloned().collect();
+                going.iter().filter(|key| reached.contains(*key) || !stays(key)).cloned().collect();
             if next == going {
                 return going;
             }
@@ -423,19 +436,33 @@ impl Progress {
         }
     }
 
+    /// Of what was promoted at the target, what did not arrive elsewhere since: the target may have been passed over.
+    pub fn reached(&self) -> BTreeSet<ResourceKey> {
+        let here = |key: &&ResourceKey| self.arrived.get(*key).is_none_or(|holder| *holder == self.bid.to);
+        self.promoted.iter().filter(here).cloned().collect()
+    }
+
     /// Where a resource of this operation was promoted in an earlier attempt, the latest first.
     pub fn promoted_at(&self) -> Option<(RegionId, u32)> {
         let promoted = self.accepted.iter().filter_map(|(region, answer)| {
             let Answer::Done(acceptance) = answer else { return None };
-            let attempts = acceptance.resources.values().filter_map(|taken| match taken {
+            let elsewhere = |key| self.arrived.get(key).is_some_and(|holder| holder != region);
+            let open = acceptance.resources.iter().filter(|(key, _)| !elsewhere(*key));
+            let attempts = open.filter_map(|(_, taken)| match taken {
                 Taken::Accepted { role: _, promoted, running: _ } => *promoted,
                 Taken::Promoted(attempt) => Some(*attempt),
-                Taken::OpenElsewhere(_) | Taken::Running | Taken::Held(_) | Taken::Closed => None,
+                Taken::OpenElsewhere(_) | Taken::Running | Taken::NoCopy | Taken::Held(_) | Taken::Closed(_) => None,
             });
             attempts.max().map(|attempt| (region.clone(), attempt))
         });
         promoted.max_by_key(|(_, attempt)| *attempt)
     }
+}
+
+/// Whether the operation is open where this was answered.
+fn accepts(answer: &Answer<Acceptance>) -> bool {
+    let Answer::Done(acceptance) = answer else { return false };
+    acceptance.resources.values().any(|taken| matches!(taken, Taken::Accepted { .. }))
 }
 
 /// A region's answer, where it is needed to go on.

@@ -20,7 +20,7 @@ pub enum Impasse {
     StarterSilent(RegionId, String),
     /// The starter holds resources that it could not start.
     NotStarted(RegionId, BTreeSet<ResourceKey>),
-    /// Another region was promoted before: the operation leads there.
+    /// The operation has led to another region before, and leads there.
     NewAttempt(RegionId),
     /// A hook failed.
     HookFailed(Hook, String),
@@ -55,6 +55,7 @@ impl Progress {
     pub fn recourse(&self, why: &Impasse) -> Recourse {
         let forward = self.bid.direction == Direction::Forward;
         match why {
+            Impasse::NewAttempt(region) if *region == self.bid.failover.from => Recourse::Abort,
             Impasse::NewAttempt(region) | Impasse::Promoted(region) => Recourse::Forward(region.clone()),
             // Somebody else has gone on with it, or may go on with everything.
             Impasse::Refused(_, Refusal::NotController(_) | Refusal::Attempt(_)) => Recourse::Leave,

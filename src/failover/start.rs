@@ -19,6 +19,10 @@ pub struct Agent {
     pub life: Life,
     /// What the other regions said in it, the latest of each.
     heard: BTreeMap<RegionId, Standings>,
+    /// Which regions this one knew then: with others it all begins anew.
+    registry: BTreeSet<RegionId>,
+    /// The latest state in which each of their stores was met.
+    met: BTreeMap<RegionId, Met>,
     /// Of which resources every other region has said that it knows no later holder and no open operation. From then
     /// on an operation needs this region's acceptance, or ends this life by a fence.
     abreast: BTreeSet<ResourceKey>,
@@ -29,11 +33,29 @@ pub struct Agent {
 impl Agent {
     /// A life that has heard nothing.
     pub const fn new(life: Life) -> Self {
-        Self { life, heard: BTreeMap::new(), abreast: BTreeSet::new(), cleared: BTreeSet::new() }
+        Self {
+            life,
+            heard: BTreeMap::new(),
+            registry: BTreeSet::new(),
+            met: BTreeMap::new(),
+            abreast: BTreeSet::new(),
+            cleared: BTreeSet::new(),
+        }
     }
 
     /// Takes what another region said when it was asked in this life, and what follows from it.
     pub fn hear(&mut self, book: &Book, region: RegionId, told: Standings) {
+        // A store that went back, or another one, is met in its turn once it was readmitted: its serial is higher then.
+        let met = self.met.entry(region.clone()).or_insert(told.met);
+        if told.met.serial > met.serial {
+            *met = told.met;
+        }
+        if self.registry != book.registry {
+            self.registry = book.registry.clone();
+            self.heard.clear();
+            self.abreast.clear();
+            self.cleared.clear();
+        }
         self.heard.insert(region, told);
         let known = self.heard.values().flat_map(|told| told.resources.keys()).chain(book.parts.keys());
         let known: BTreeSet<ResourceKey> = known.cloned().collect();
@@ -56,9 +78,9 @@ impl Agent {
         self.cleared.contains(key)
     }
 
-    /// In which state the other regions' stores were met.
+    /// The latest states in which the other regions' stores were met.
     pub(super) fn met(&self) -> BTreeMap<RegionId, Met> {
-        self.heard.iter().map(|(region, told)| (region.clone(), told.met)).collect()
+        self.met.clone()
     }
 
     /// What stands in the way of being clear of a resource; that it runs elsewhere comes last.
@@ -68,6 +90,9 @@ impl Agent {
             let Some(heard) = self.heard.get(region).filter(|heard| heard.inert.is_none()) else {
                 return Some(Hold::Unheard(region.clone()));
             };
+            if heard.registry != book.registry {
+                return Some(Hold::OtherRegistry(region.clone()));
+            }
             let Some(standing) = heard.resources.get(key) else { continue };
             if let Some(operation) = standing.operation {
                 return Some(Hold::OpenAt(region.clone(), operation));
@@ -99,6 +124,8 @@ pub enum Hold {
     Open(OperationId),
     /// A registered region has not answered in this life.
     Unheard(RegionId),
+    /// A region knows other regions.
+    OtherRegistry(RegionId),
     /// A region knows it to be held since a later epoch.
     Later(RegionId, Epoch),
     /// An operation is open on it there.
@@ -120,6 +147,7 @@ impl fmt::Display for Hold {
             Self::Role(None) => f.write_str("this region has no part in it"),
             Self::Open(id) => write!(f, "operation {id} is open on it"),
             Self::Unheard(region) => write!(f, "{region} has not answered since this region's agent started"),
+            Self::OtherRegistry(region) => write!(f, "{region} knows other regions"),
             Self::Later(region, epoch) => write!(f, "{region} knows a holder since epoch {epoch}"),
             Self::OpenAt(region, id) => write!(f, "operation {id} is open on it at {region}"),
             Self::RunsAt(region) => write!(f, "it runs at {region}, or may"),
@@ -156,7 +184,10 @@ fn ordered(book: &Book, agent: &Agent, key: &ResourceKey, mandate: &Mandate) -> 
     if mandate.life != agent.life {
         return Err(Hold::OtherLife);
     }
-    if !agent.abreast.contains(key) {
+    if !book.parts.contains_key(key) {
+        return Err(Hold::Role(None));
+    }
+    if agent.registry != book.registry || !agent.abreast.contains(key) {
         let unheard = others(book).find(|region| !mandate.accepted.contains(*region));
         return unheard.map_or(Ok(()), |region| Err(Hold::Unheard(region.clone())));
     }
@@ -173,7 +204,8 @@ fn unasked(book: &Book, agent: &Agent, key: &ResourceKey) -> Result<(), Hold> {
     if let Some(open) = book.open_on(key) {
         return Err(Hold::Open(open));
     }
-    if agent.is_clear(key) { Ok(()) } else { agent.obstacle(book, key).map_or(Ok(()), Err) }
+    let clear = agent.registry == book.registry && agent.is_clear(key);
+    if clear { Ok(()) } else { agent.obstacle(book, key).map_or(Ok(()), Err) }
 }
 
 impl Direction {

@@ -177,8 +177,8 @@ pub struct Open {
     pub resources: BTreeSet<ResourceKey>,
     /// What was promoted here under it, and in which attempt.
     pub promoted: BTreeMap<ResourceKey, u32>,
-    /// What it was closed for here.
-    pub closed: BTreeSet<ResourceKey>,
+    /// What it was closed for here, and the region that holds it since.
+    pub closed: BTreeMap<ResourceKey, RegionId>,
     /// What others left word of.
     pub notes: Vec<Note>,
 }
@@ -188,8 +188,8 @@ pub struct Open {
 pub struct Ended {
     /// The last attempt that it knows of.
     pub attempt: Attempt,
-    /// What arrived where the operation led; whatever else it was about was withdrawn.
-    pub closed: BTreeSet<ResourceKey>,
+    /// What arrived, and the region that holds it since; whatever else the operation was about was withdrawn.
+    pub closed: BTreeMap<ResourceKey, RegionId>,
 }
 
 /// Why a region takes no part in anything before it is readmitted.
@@ -251,4 +251,13 @@ pub struct Standings {
     pub resources: BTreeMap<ResourceKey, Standing>,
     /// What is open there.
     pub open: BTreeMap<OperationId, Open>,
+}
+
+impl Standings {
+    /// Its part in a resource, unless an operation that is still open has a hand in it.
+    pub fn settled(&self, key: &ResourceKey) -> Option<&Part> {
+        let Standing { part, operation, running: _ } = self.resources.get(key)?;
+        let open = operation.and_then(|id| self.open.get(&id));
+        part.as_ref().filter(|part| open.is_none_or(|open| part.epoch < open.bid.failover.epoch))
+    }
 }

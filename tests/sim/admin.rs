@@ -1,0 +1,114 @@
+//! What people have orchestrators do about regions themselves: remove, add and readmit them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use debvisor_region::failover::{Control, Known};
+use debvisor_region::model::RegionId;
+use debvisor_region::model::failover::{Inert, Standings};
+use debvisor_region::model::region::Authority;
+
+use crate::actor::{Asked, Mind};
+use crate::fleet::Fleet;
+use crate::network::Request;
+
+type Told = BTreeMap<RegionId, Standings>;
+
+impl Fleet {
+    /// Readmits regions that are inert or have lost their store, and brings the registry into order, or changes it.
+    /// Says whether there was something to do.
+    pub(crate) fn administer(&mut self, at: usize, told: &Told) -> bool {
+        let authority = self.actors[at].authority.clone();
+        let controls = told.values().any(|told| obeys(told, &authority));
+        let open = told.values().any(|told| told.inert.is_none() && !told.open.is_empty());
+        if !controls || told.len() < self.all.len() {
+            return false;
+        }
+        let changes = !self.calm && self.weather.registry && !open;
+        let mut asked = Vec::new();
+        if changes && self.chance.percent(10) {
+            asked = self.remove(&authority, told);
+        } else if self.calm || self.chance.percent(30) {
+            asked = self.readmit(&authority, told);
+            if asked.is_empty() && !open {
+                asked = self.register(&authority, told);
+            }
+        }
+        if asked.is_empty() {
+            return false;
+        }
+        self.actors[at].mind = Mind::Registering;
+        for (region, control) in asked {
+            let request = Request::Control(Box::new(control));
+            self.tell(format!("orchestrator {at} asks {region}: {}", request.words()));
+            self.ask(at, &region, request, Asked::Control(region.clone()));
+        }
+        true
+    }
+
+    fn readmit(&mut self, authority: &Authority, told: &Told) -> Vec<(RegionId, Control)> {
+        let all: Vec<&Standings> = told.values().collect();
+        let mut asked = Vec::new();
+        for (id, standings) in told {
+            let elsewhere = |other: &&Standings| {
+                let met = other.others.get(id);
+                met.is_some_and(|met| met.store != standings.met.store && met.serial >= standings.met.serial)
+            };
+            let unknown = standings.registry.len() < 2;
+            let lost = standings.inert.is_some() || unknown || all.iter().any(elsewhere);
+            if !lost || all.iter().any(|told| told.gone.contains_key(id)) {
+                continue;
+            }
+            if !obeys(standings, authority) {
+                asked.push((id.clone(), Control::TakeOver { authority: authority.clone() }));
+                continue;
+            }
+            let Some(known) = Known::of(id, &all, &self.takes_part[id]) else { continue };
+            // Somebody goes there and looks that nothing runs.
+            self.region(id).running.clear();
+            asked.push((id.clone(), Control::Readmit { authority: authority.clone(), known }));
+        }
+        asked
+    }
+
+    /// Everybody is to know everybody.
+    fn register(&self, authority: &Authority, told: &Told) -> Vec<(RegionId, Control)> {
+        let dead = self.regions.values().any(|region| region.dead);
+        let apart = |told: &&Standings| {
+            told.inert.is_none()
+                && obeys(told, authority)
+                && (told.registry != self.all || !(told.gone.is_empty() || dead))
+        };
+        let change = |told: &Standings| Control::Register {
+            authority: authority.clone(),
+            was: told.registry.clone(),
+            now: self.all.clone(),
+            gone: if dead { told.gone.clone() } else { BTreeMap::new() },
+            accepted: BTreeSet::new(),
+        };
+        told.values().filter(apart).map(|told| (told.region.clone(), change(told))).collect()
+    }
+
+    /// One region is to leave: it is asked first.
+    fn remove(&mut self, authority: &Authority, told: &Told) -> Vec<(RegionId, Control)> {
+        let left: Vec<RegionId> =
+            (told.iter()).filter(|(_, told)| told.inert == Some(Inert::Removed)).map(|(id, _)| id.clone()).collect();
+        let ids: Vec<RegionId> = self.all.iter().cloned().collect();
+        let leaving = left.first().cloned().unwrap_or_else(|| self.chance.one(&ids).clone());
+        let asked = told.values().filter(|told| (told.region == leaving) == left.is_empty());
+        let change = |told: &Standings| {
+            let now = told.registry.iter().filter(|id| **id != leaving).cloned().collect();
+            Control::Register {
+                authority: authority.clone(),
+                was: told.registry.clone(),
+                now,
+                gone: told.gone.clone(),
+                accepted: left.iter().cloned().collect(),
+            }
+        };
+        asked.map(|told| (told.region.clone(), change(told))).collect()
+    }
+}
+
+fn obeys(told: &Standings, authority: &Authority) -> bool {
+    told.controller.as_ref().is_some_and(|it| it.seat == authority.seat)
+}
