@@ -9,10 +9,12 @@ mod verdict;
 mod facts;
 mod gate;
 mod proposal;
+mod level;
 mod target;
 mod promotion;
 mod whole;
 mod propose;
+mod runbook;
 mod order;
 mod book;
 mod accept;
@@ -25,7 +27,7 @@ mod next;
 mod recourse;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use book::Book;
 pub use claim::Claim;
@@ -42,5 +44,6 @@ pub use proposal::{
 };
 pub use propose::{Unfit, propose};
 pub use recourse::{Impasse, Recourse};
+pub use runbook::{Chapter, Instruction, Runbook, Unwritten};
 pub use start::{Agent, Hold, may_run};
 pub use verdict::{Finding, Rule, Ruling, Suspicion, Verdict, Witness, Word};

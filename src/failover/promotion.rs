@@ -60,9 +60,8 @@ impl Case<'_> {
             return None;
         }
         let (from, to) = (self.from(), self.to);
-        let safer = format!(
-            "find out which one is right before anything moves: `failover runbook {from} {to}`, both claim to be primary"
-        );
+        let safer =
+            format!("find out which one is right before anything moves: `failover runbook {from} {to}`, chapter 4");
         Some(Gate::unmet(GateKind::Holder, dispute.clone(), safer))
     }
 
@@ -113,7 +112,7 @@ impl Case<'_> {
         let (from, to) = (self.from(), self.to);
         gates.push(if self.pair().is_none() {
             let figure = format!("no enabled pair carries it from {from} to {to}");
-            Gate::unmet(GateKind::Point, figure, format!("`replication setup {from} {to}`, then apply"))
+            Gate::unmet(GateKind::Point, figure, "declare such a pair, then apply")
         } else if !recorded {
             let figure = format!("{to} keeps no replica of it");
             Gate::unmet(GateKind::Point, figure, format!("name {to} in its `replicas`, then apply"))

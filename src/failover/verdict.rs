@@ -288,7 +288,7 @@ impl Suspicion<'_> {
             return (Word::Silence, format!("silent for {lasted} over {} probes", evidence.failures));
         }
         if let Some(seen) = evidence.last_seen.filter(|_| evidence.is_sighting(self.health)) {
-            return (Word::Sighting, format!("seen {} ago", age(seen)));
+            return (Word::Sighting, format!("saw it {} ago", age(seen)));
         }
         let HealthPolicy { failures, detect_for, .. } = self.health;
         let why = match (evidence.silent_for, evidence.last_probe) {
@@ -313,8 +313,8 @@ impl Suspicion<'_> {
     fn sighted<'w>(&self, witnesses: impl Iterator<Item = &'w Witness>) -> String {
         let each = witnesses.map(|witness| match &witness.region {
             Some(region) if region == self.suspect => format!("{region} answered when it was asked itself"),
-            Some(region) => format!("{region} has {}", witness.why),
-            None => format!("this run has {}", witness.why),
+            Some(region) => format!("{region} {}", witness.why),
+            None => format!("this run {}", witness.why),
         });
         list(each)
     }

@@ -93,9 +93,11 @@ impl Whole<'_> {
                     format!("the last automatic failover was completed {} ago, of {}", age(since), age(cooldown));
                 let price = "a fault that the last failover did not mend may drag the machines back and forth";
                 let safer = format!("wait {}; {}", age(cooldown.saturating_sub(since)), self.by_hand());
-                Gate::unmet(GateKind::Cooldown, figure, safer)
-                    .unless(self.request.overrides.ignore_cooldown, "--ignore-cooldown", price)
-                    .of_age(since)
+                Gate::unmet(GateKind::Cooldown, figure, safer).unless(
+                    self.request.overrides.ignore_cooldown,
+                    "--ignore-cooldown",
+                    price,
+                )
             }
         }
     }
@@ -142,7 +144,10 @@ impl Whole<'_> {
             silent.filter_map(|region| Some((region, self.facts.silence(region)?))).collect();
         for (region, why) in &silent {
             let figure = format!("{region} must agree, and does not answer: {why}");
-            let gate = Gate::unmet(GateKind::Agreement, figure, format!("bring {region} back"));
+            let gate = match gone.get(*region) {
+                Some(how) => Gate::met(GateKind::Agreement, format!("{region} is gone: {how}")),
+                None => Gate::unmet(GateKind::Agreement, figure, format!("bring {region} back")),
+            };
             let gate = gate.unless(gone.contains_key(*region), gone_option(region), gone_price(region));
             let seen = self.facts.last_seen(region).map(|seen| self.facts.now.since(seen.at));
             gates.push(match seen {
@@ -154,7 +159,7 @@ impl Whole<'_> {
             let besides = registry.iter().filter(|region| *region != self.from()).count();
             let figure = match besides {
                 1 => format!("{} can agree, and nobody else is registered", self.to),
-                many => format!("all {many} other registered regions can agree"),
+                many => format!("the {many} other registered regions can agree"),
             };
             gates.push(Gate::met(GateKind::Agreement, figure));
         }
@@ -230,9 +235,9 @@ impl Whole<'_> {
             return Some(Gate::met(GateKind::Collateral, format!("every machine that {from} is known to hold moves")));
         }
         let names = several(staying.iter());
-        let figure = format!("the fence stops {names} at {from} too, and this starts nothing of it elsewhere");
-        let price = format!("{names} stays down until {from} is back");
-        let safer = "move all of it: leave out `--vm`, and see below what else holds it back";
+        let figure = format!("the fence stops {names} at {from} too, and nothing of it is started elsewhere");
+        let price = format!("down until {from} is back: {names}");
+        let safer = "move them, too: see what holds them back, and leave out `--vm`";
         let gate = Gate::unmet(GateKind::Collateral, figure, safer);
         Some(gate.unless(self.request.overrides.accept_collateral, "--accept-collateral", price))
     }

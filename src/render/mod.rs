@@ -21,6 +21,7 @@ pub mod region;
 pub mod points;
 pub mod run;
 pub mod history;
+pub mod failover;
 pub mod memory;
 
 #[cfg(test)]

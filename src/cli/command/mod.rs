@@ -13,6 +13,7 @@ mod reconcile;
 mod region;
 mod replication;
 mod vm;
+mod failover;
 mod global;
 mod history;
 mod state;
@@ -51,6 +52,9 @@ pub(crate) enum Command {
     /// List virtual machines, and restore one
     #[command(subcommand)]
     Vm(vm::Vm),
+    /// Move what one region holds to another
+    #[command(subcommand)]
+    Failover(failover::Failover),
     Global(global::Global),
     History(history::History),
     /// Look at the state file, back it up, make it anew
@@ -94,6 +98,7 @@ impl Command {
             Self::Region(command) => command.run(&session).await,
             Self::Replication(command) => command.run(&session).await,
             Self::Vm(command) => command.run(&session).await,
+            Self::Failover(command) => command.run(&session).await,
             Self::Global(command) => command.run(&session).await,
             Self::History(command) => command.run(&session),
             Self::State(command) => command.run(&session).await,

@@ -1,6 +1,6 @@
 //! Decisions as sentences: what is known goes in, what may be done comes out.
 
-mod world;
+pub(crate) mod world;
 mod verdicts;
 mod proposals;
 mod gates;

@@ -62,9 +62,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Three served regions: `a` holds `vm.db` and `vm.web`, which depends on it; `b` and `c` keep replicas four
-    /// minutes old. All answer, all have a runner, and `a` is asked to fail over to `b`.
-    pub(crate) fn well() -> Self {
+    /// Served regions that answer and have a runner, and nothing else. The first is asked to fail over to the second.
+    pub(crate) fn of(ids: &[&str]) -> Self {
         let mut world = Self {
             topology: Topology {
                 regions: BTreeMap::new(),
@@ -77,21 +76,27 @@ impl World {
             },
             observed: Observed::default(),
             points: BTreeMap::new(),
-            runners: regions(&["a", "b", "c"]),
+            runners: regions(ids),
             fence: FenceHook::Unnamed,
             last_met: None,
             verdict: None,
             last_automatic: None,
             paused: BTreeSet::new(),
             now: "2026-11-22T12:00:00Z".parse().unwrap(),
-            request: Request::new(region("a"), region("b")),
+            request: Request::new(region(ids[0]), region(ids[1])),
         };
-        for id in ["a", "b", "c"] {
+        for id in ids {
             world.add_region(id);
         }
-        for target in ["b", "c"] {
-            world.add_pair("a", target);
+        for target in &ids[1..] {
+            world.add_pair(ids[0], target);
         }
+        world
+    }
+
+    /// `a` holds `vm.db` and `vm.web`, which depends on it; `b` and `c` keep replicas four minutes old.
+    pub(crate) fn well() -> Self {
+        let mut world = Self::of(&["a", "b", "c"]);
         world.add("vm.db", "a", &["b", "c"], minutes(4));
         world.add("vm.web", "a", &["b", "c"], minutes(4));
         world.spec("vm.web").depends_on.insert("db".parse().unwrap());

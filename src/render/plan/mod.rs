@@ -5,7 +5,7 @@
 
 mod words;
 mod value;
-mod rows;
+pub(super) mod rows;
 mod people;
 mod markdown;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// Puts names that differ in their last number only, and say the same, on one line. The order is that of first
 /// appearance; names that stand alone stay as they are.
-pub(super) fn gather<T: Clone + Ord>(rows: Vec<(String, T)>) -> Vec<(String, T)> {
+pub(in crate::render) fn gather<T: Clone + Ord>(rows: Vec<(String, T)>) -> Vec<(String, T)> {
     struct Group<T> {
         stem: String,
         facts: T,
