@@ -243,9 +243,7 @@ fn causes(trouble: Trouble) -> &'static [&'static str] {
     match trouble {
         Trouble::Cut | Trouble::Truncate => &["closed the connection", "connection reset", "broken pipe", "cut"],
         // A region that is left waiting closes in the end, which is all that the other side may hear of it.
-        Trouble::Stall => {
-            &["no answer", "nothing came for", "did not come in time", "closed the connection without an answer"]
-        }
+        Trouble::Stall => &["no answer", "nothing came for", "did not come in time", "closed the connection"],
         Trouble::Trickle => &["no answer", "nothing came for", "too slow", "did not come in time"],
         Trouble::Html => &["something else than", "closed the connection", "connection reset", "answered 400"],
         // Whatever part of it was hit.

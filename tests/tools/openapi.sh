@@ -21,7 +21,7 @@ fi
 bin=$(realpath "${BIN:-$target/debug/debvisor-region}")
 
 step "the description is valid"
-"$tools/bin/openapi-spec-validator" --errors all schemas/openapi.json
+"$tools/bin/openapi-spec-validator" --validation-errors all schemas/openapi.json
 if command -v npx >/dev/null; then
     npx --yes @redocly/cli@2.30.3 lint --config tests/tools/redocly.yaml schemas/openapi.json
 fi

@@ -203,7 +203,8 @@ impl Told for Numbers {
 
 impl Told for Document {
     fn describe(sheet: &mut Sheet<'_>) {
-        let schema = json!({ "type": "object", "required": ["openapi", "paths"] });
+        let properties = json!({ "openapi": { "type": "string" }, "paths": { "type": "object" } });
+        let schema = json!({ "type": "object", "properties": properties, "required": ["openapi", "paths"] });
         sheet.answers_as(StatusCode::OK, "This document.", JSON, schema);
     }
 }
