@@ -255,6 +255,12 @@ impl<'r, 'i> Fields<'r, 'i> {
 
     /// One command: the program and its arguments; empty for none.
     pub(super) fn argv(&mut self, key: &'static str) -> Option<At<Vec<String>>> {
+        let At { value, place } = self.argv_in_place(key)?;
+        Some(At { value: value.into_iter().map(|item| item.value).collect(), place })
+    }
+
+    /// The same, each of its texts with its place.
+    pub(super) fn argv_in_place(&mut self, key: &'static str) -> Option<At<Vec<At<String>>>> {
         let found = self.take(key)?;
         let what = self.named(key);
         if let DeValue::String(line) = &found.value {
@@ -272,8 +278,7 @@ impl<'r, 'i> Fields<'r, 'i> {
                 .help(format!("write `{key} = [\"/path/of/program\", \"argument\"]`"));
             self.report.add(problem, &[(&program.place, "empty".to_owned())]);
         }
-        let value = list.value.into_iter().map(|item| item.value).collect();
-        (self.report.count() == before).then_some(At { value, place: list.place })
+        (self.report.count() == before).then_some(list)
     }
 
     /// Free words: a table of texts.

@@ -19,6 +19,9 @@ use super::report::Report;
 use super::schema::{Command, DurationText, IdText};
 use super::source::Place;
 
+/// What is filled in in a command, between braces.
+pub const PLACEHOLDERS: [&str; 4] = ["id", "dir", "region", "epoch"];
+
 /// One command: the program and its arguments. `{id}`, `{dir}`, `{region}` and `{epoch}` are filled in.
 pub type Argv = Vec<String>;
 
@@ -158,7 +161,7 @@ fn read(report: &mut Report, file: usize, base: &Path) -> RegionConfig {
 /// A command that must be there and name a program.
 fn command(table: &mut Fields<'_, '_>, key: &'static str, reason: &str) -> Option<Argv> {
     let before = table.report.count();
-    let found = table.argv(key);
+    let found = table.argv_in_place(key);
     let example = format!("{key} = [\"/path/of/program\", \"{{id}}\"]");
     match found {
         Some(argv) if argv.value.is_empty() => {
@@ -168,7 +171,7 @@ fn command(table: &mut Fields<'_, '_>, key: &'static str, reason: &str) -> Optio
             table.report.add(problem, &[(&argv.place, "empty".to_owned())]);
             None
         }
-        Some(argv) => Some(argv.value),
+        Some(argv) => filled_in(table, key, argv.value),
         None => {
             if table.report.count() == before {
                 table.missing(key, reason, &example);
@@ -178,10 +181,41 @@ fn command(table: &mut Fields<'_, '_>, key: &'static str, reason: &str) -> Optio
     }
 }
 
+/// The first `{name}` in an argument that is no placeholder, though it looks like one. `${name}` is a shell's, and
+/// `{{name}}` is some program's own.
+fn stranger(argument: &str) -> Option<&str> {
+    argument.match_indices('{').find_map(|(at, _)| {
+        let (before, from) = argument.split_at(at);
+        let (name, _) = from[1..].split_once('}')?;
+        let mut letters = name.bytes();
+        let looks = letters.next().is_some_and(|byte| byte.is_ascii_alphabetic())
+            && letters.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+        let own = looks && !before.ends_with(['$', '{']) && !PLACEHOLDERS.contains(&name);
+        own.then_some(name)
+    })
+}
+
+/// A command that asks for nothing that is not filled in.
+fn filled_in(table: &mut Fields<'_, '_>, key: &'static str, argv: Vec<At<String>>) -> Option<Argv> {
+    let before = table.report.count();
+    for argument in &argv {
+        let Some(name) = stranger(&argument.value) else { continue };
+        let help = match table.report.nearest(name, PLACEHOLDERS) {
+            Some(near) => format!("did you mean `{{{near}}}`?"),
+            None => format!("filled in are {}", PLACEHOLDERS.map(|name| format!("`{{{name}}}`")).join(", ")),
+        };
+        let problem =
+            Problem::new("config::bad-value", format!("`{{{name}}}` in `{key}` is not filled in by anything"));
+        table.report.add(problem.help(help), &[(&argument.place, "unknown".to_owned())]);
+    }
+    (table.report.count() == before).then(|| argv.into_iter().map(|argument| argument.value).collect())
+}
+
 fn runner(mut table: Fields<'_, '_>) -> Option<Runner> {
     let whole = "what is started must also be stopped, and what was stopped must be proven to be";
     let [start, stop, status] = ["start", "stop", "status"].map(|key| command(&mut table, key, whole));
-    let drill_start = table.argv("drill_start").map(|argv| argv.value).filter(|argv| !argv.is_empty());
+    let drill_start = table.argv_in_place("drill_start").filter(|argv| !argv.value.is_empty());
+    let drill_start = drill_start.and_then(|argv| filled_in(&mut table, "drill_start", argv.value));
     table.finish();
     Some(Runner { start: start?, stop: stop?, status: status?, drill_start })
 }
@@ -444,6 +478,28 @@ mod tests {
             "`fence` is not an absolute path",
         ] {
             assert!(report.contains(expected), "{expected} is not in\n{report}");
+        }
+        let unknown = |argument: &str| {
+            given(&format!(
+                "[runner]\nstart = [\"start\", \"{argument}\"]\nstop = [\"stop\"]\nstatus = [\"status\"]\n\
+                 drill_start = [\"drill\", \"{argument}\"]\n[quiesce]\nfreeze = [\"freeze\", \"{argument}\"]\n\
+                 thaw = [\"thaw\"]\n"
+            ))
+        };
+        for (argument, help) in [
+            ("--of={regoin}", "did you mean `{region}`?"),
+            ("{name}", "filled in are `{id}`, `{dir}`, `{region}`, `{epoch}`"),
+        ] {
+            let report = unknown(argument).unwrap_err();
+            let name = argument.trim_start_matches("--of=");
+            for key in ["start", "drill_start", "freeze"] {
+                let told = format!("`{name}` in `{key}` is not filled in by anything");
+                assert!(report.contains(&told) && report.contains(help), "{told}\n{report}");
+            }
+            assert!(report.contains("── unknown") && report.contains(&format!("\"{argument}\"")), "{report}");
+        }
+        for argument in ["{id}@{region}#{epoch}", "${HOME}/{dir}", "{{name}}", "{}", "{print $1}", "{.Status}", "a{b"] {
+            assert!(unknown(argument).is_ok(), "{argument}");
         }
         assert!(given("[quiesce]\ntimeout = \"1s\"\n").unwrap_err().contains("nothing here holds"));
     }

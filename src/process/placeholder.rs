@@ -79,5 +79,9 @@ mod tests {
         assert_eq!(expand("--at={dir}@{region}#{epoch}"), "--at=/a b/{id}@eu#7");
         assert_eq!(expand("{ID} {} {unknown} {{epoch}}"), "{ID} {} {unknown} {7}");
         assert_eq!(Placeholders::new().expand(OsStr::new("{id}")), "{id}");
+        // What is taken for a placeholder where a file is read is one.
+        for name in crate::config::region::PLACEHOLDERS {
+            assert_ne!(expand(&format!("{{{name}}}")), format!("{{{name}}}").as_str());
+        }
     }
 }
