@@ -96,7 +96,7 @@ impl Server {
         };
         let certificates = options.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         let access = Access::new(options.token_file.as_deref(), certificates)?;
-        let tls = options.tls.clone().map(Tls::new).transpose()?.map(Arc::new);
+        let tls = options.tls.clone().map(|files| Tls::new(files, Arc::clone(&world.clock))).transpose()?.map(Arc::new);
         if std::fs::metadata(&options.data_dir).is_ok_and(|there| !there.is_dir()) {
             return Err(ServeError::File {
                 what: "--data-dir",
@@ -137,6 +137,11 @@ impl Server {
     /// What keeps nobody out, where that was asked for.
     pub const fn exposure(&self) -> Option<&ServeError> {
         self.exposure.as_ref()
+    }
+
+    /// What those who connect will find amiss with its certificates.
+    pub fn amiss(&self) -> Option<String> {
+        self.tls.as_ref().and_then(|tls| tls.amiss(self.app.world.clock.now()))
     }
 
     /// Answers until the drain is asked for, then ends what is under way: requests get their answers, transfers stop at

@@ -22,6 +22,7 @@
 mod options;
 mod error;
 mod log;
+mod validity;
 mod tls;
 mod auth;
 mod limits;

@@ -17,11 +17,14 @@ use rustls::{RootCertStore, ServerConfig};
 use super::auth::{Stamp, expect_private, stamp};
 use super::error::ServeError;
 use super::options::TlsFiles;
+use super::validity::validity;
+use crate::model::{Clock, Timestamp};
 
 /// What connections are made with, now.
 #[derive(Debug)]
 pub(super) struct Tls {
     files: TlsFiles,
+    clock: Arc<dyn Clock>,
     read: Mutex<Read>,
 }
 
@@ -45,11 +48,16 @@ fn stamps(files: &TlsFiles) -> Stamps {
 
 impl Tls {
     /// Reads the files.
-    pub(super) fn new(files: TlsFiles) -> Result<Self, ServeError> {
+    pub(super) fn new(files: TlsFiles, clock: Arc<dyn Clock>) -> Result<Self, ServeError> {
         // Looked at first: what changes meanwhile is read again.
         let stamps = stamps(&files);
         let config = config(&files)?;
-        Ok(Self { files, read: Mutex::new(Read { stamps, told: None, config }) })
+        Ok(Self { files, clock, read: Mutex::new(Read { stamps, told: None, config }) })
+    }
+
+    /// What those who connect will find amiss with the certificates: that one is not valid now.
+    pub(super) fn amiss(&self, now: Timestamp) -> Option<String> {
+        amiss(&self.files, now)
     }
 
     /// For a connection that is made now.
@@ -69,6 +77,9 @@ impl Tls {
             match config(&self.files) {
                 Ok(config) => {
                     tracing::info!("certificate, key and client authority were read again");
+                    if let Some(amiss) = amiss(&self.files, self.clock.now()) {
+                        tracing::warn!("{amiss}");
+                    }
                     *read = Read { stamps: now, told: None, config };
                 }
                 Err(_) if read.told == Some(now) => {}
@@ -80,6 +91,26 @@ impl Tls {
         }
         Arc::clone(&read.config)
     }
+}
+
+/// The first certificate that is not valid at `now`, in words.
+fn amiss(files: &TlsFiles, now: Timestamp) -> Option<String> {
+    let TlsFiles { cert, key: _, client_ca } = files;
+    let given = [("the certificate", Some(cert.as_path())), ("the client authority", client_ca.as_deref())];
+    given.into_iter().find_map(|(what, path)| {
+        let path = path?;
+        let chain = certificates(what, path).ok()?;
+        chain.iter().filter_map(|one| validity(one)).find_map(|(from, until)| {
+            let shown = path.display();
+            if now > until {
+                Some(format!("{what} {shown} is not valid any more since {until}"))
+            } else if now < from {
+                Some(format!("{what} {shown} is not valid before {from}"))
+            } else {
+                None
+            }
+        })
+    })
 }
 
 /// A client without a certificate may connect, so that health can be asked; what it may ask more is decided with the

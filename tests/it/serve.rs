@@ -157,6 +157,33 @@ fn nobody_beyond_this_machine_is_served_without_protection() {
 }
 
 #[test]
+fn a_certificate_out_of_its_time_is_told_of() {
+    let world = World::new();
+    let issue = |from: i32, until: i32| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(from, 1, 1);
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
+        world.write("cert.pem", params.self_signed(&key).unwrap().pem());
+        secret(&world, "key.pem", &key.serialize_pem());
+    };
+    let args = ["--region", "a", "--data-dir", "a", "--listen", "127.0.0.1:0"];
+    let args = [&args[..], &["--tls-cert", "cert.pem", "--tls-key", "key.pem", "--client-ca", "cert.pem"]].concat();
+    for (from, until, told) in [
+        (2001, 2002, "WARNING: the certificate cert.pem is not valid any more since 2002-01-01T00:00:00Z\n"),
+        (4000, 4001, "WARNING: the certificate cert.pem is not valid before 4000-01-01T00:00:00Z\n"),
+        (2001, 4000, ""),
+    ] {
+        issue(from, until);
+        let (code, log) = serve(&world, &args).end(rustix::process::Signal::TERM);
+        assert_eq!(code, Some(0), "{log}");
+        let warned: String =
+            log.lines().filter(|line| line.contains("WARNING")).map(|line| format!("{line}\n")).collect();
+        assert_eq!(warned, told, "{log}");
+    }
+}
+
+#[test]
 fn two_served_regions_are_kept_alike() {
     let world = World::new();
     world.write("east/resources/vm/web/web.xml", "<domain/>");

@@ -113,6 +113,9 @@ impl Serve {
         if let Some(exposure) = server.exposure() {
             session.printer.error(&format!("WARNING: --insecure: {exposure}"));
         }
+        if let Some(amiss) = server.amiss() {
+            session.printer.error(&format!("WARNING: {amiss}"));
+        }
         let origin = server.origin().to_owned();
         let running = tokio::spawn(server.run());
         session.printer.result(&format!("listening on {origin}\n"));

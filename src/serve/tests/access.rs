@@ -193,7 +193,8 @@ fn a_renewal_that_could_not_be_read_is_read_at_the_next_connection() {
         }
     };
     issue();
-    let tls = Tls::new(TlsFiles { cert: lab.path("cert.pem"), key: lab.path("key.pem"), client_ca: None }).unwrap();
+    let files = TlsFiles { cert: lab.path("cert.pem"), key: lab.path("key.pem"), client_ca: None };
+    let tls = Tls::new(files, Arc::clone(&lab.world.clock)).unwrap();
     let first = tls.current();
     assert!(Arc::ptr_eq(&first, &tls.current()));
     issue();
