@@ -139,6 +139,13 @@ impl Cli {
             .invalid(plain.fg_color(Some(AnsiColor::Yellow.into())));
         shape(Self::command().styles(styles))
     }
+
+    /// The same where no variable of the environment is heard.
+    pub(super) fn without_environment() -> clap::Command {
+        ["topology", "credentials"]
+            .into_iter()
+            .fold(Self::shaped(), |command, id| command.mut_arg(id, |arg| arg.env(None)))
+    }
 }
 
 fn shape(mut command: clap::Command) -> clap::Command {

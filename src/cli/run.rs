@@ -107,7 +107,12 @@ fn drive(command: Command, session: &Arc<Session>) -> Result<Exit, CliError> {
 fn parse(args: &[OsString], streams: &Streams) -> Result<Cli, clap::Error> {
     let width = streams.terminal.output_look(ColorChoice::Never).width.unwrap_or(100).clamp(40, 100);
     let mut command = Cli::shaped().term_width(width);
-    let cli = Cli::from_arg_matches(&command.try_get_matches_from_mut(args)?)?;
+    let matches = command.try_get_matches_from_mut(args).map_err(|error| {
+        // What the environment gives is no part of what must be written.
+        let again = Cli::without_environment().term_width(width).try_get_matches_from(args);
+        again.err().unwrap_or(error)
+    });
+    let cli = Cli::from_arg_matches(&matches?)?;
     let markdown = matches!(cli.command, Some(Command::Plan(_) | Command::Show(_)));
     if cli.globals.format == Format::Markdown && !markdown {
         return Err(command.error(ErrorKind::InvalidValue, "markdown is a format of `plan` and `show` only"));

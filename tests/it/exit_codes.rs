@@ -156,6 +156,15 @@ fn code_64_the_command_line_is_wrong() {
     world.run(["plan", "--target", "not an address"]).exits(64);
     world.run(["--help"]).exits(0);
     world.run(["--version"]).exits(0);
+    // What the environment gives need not be written.
+    for wrong in [["vm", "restore"], ["plan", "--nope"]] {
+        let mut command = world.command(wrong);
+        let answer = command.env("DEBVISOR_REGION_CREDENTIALS", "c.toml").env("DEBVISOR_REGION_TOPOLOGY", "t.toml");
+        let answer = answer.output().unwrap();
+        let said = String::from_utf8(answer.stderr).unwrap();
+        assert_eq!(answer.status.code(), Some(64), "{said}");
+        assert!(said.contains("Usage: ") && !said.contains("--credentials") && !said.contains("--topology"), "{said}");
+    }
 }
 
 #[test]
