@@ -185,6 +185,15 @@ pub trait RegionPort: Source + Target + std::fmt::Debug {
     /// [`PortError::Unreachable`] where nothing can be said of the region.
     async fn snapshot(&self) -> Result<RegionSnapshot, PortError>;
 
+    /// The same of one resource alone: no other's files are looked at, and nothing is told of others, nor of pairs and
+    /// regions. A port may tell more.
+    ///
+    /// # Errors
+    /// As [`RegionPort::snapshot`].
+    async fn snapshot_of(&self, _resource: &ResourceKey) -> Result<RegionSnapshot, PortError> {
+        self.snapshot().await
+    }
+
     /// Asks whether it is there: the smallest question that it answers.
     async fn probe(&self, policy: &HealthPolicy) -> Probe;
 

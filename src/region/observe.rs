@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::identity;
 use super::layout::Layout;
+use super::local::Inner;
 use super::place::Places;
 use super::quiesce;
 use super::restore;
@@ -29,12 +30,23 @@ pub(super) fn unknown(reason: String, help: Option<String>) -> PortError {
     PortError::Unreachable { status: RegionStatus::Unknown, reason, help }
 }
 
-/// All that is known of the region in `layout`.
-pub(super) fn snapshot(
+impl Inner {
+    /// All that is known of the region, or of one of its resources alone.
+    ///
+    /// # Errors
+    /// [`PortError::Unreachable`] where nothing can be said.
+    pub(super) fn observe(&self, only: Option<&ResourceKey>) -> Result<RegionSnapshot, PortError> {
+        let config = self.config().map_err(|error| unknown(error.to_string(), None))?;
+        snapshot(&*self.disk, &self.layout, &config, self.world.clock.now(), only)
+    }
+}
+
+fn snapshot(
     disk: &dyn Disk,
     layout: &Layout,
     config: &RegionConfig,
     now: Timestamp,
+    only: Option<&ResourceKey>,
 ) -> Result<RegionSnapshot, PortError> {
     let identity = identity::read(disk, layout).map_err(|error| {
         let help = error.help();
@@ -44,14 +56,20 @@ pub(super) fn snapshot(
     let freezes = config.quiesce.is_some();
     let places = Places { disk, layout, config };
     let Some(identity) = identity else {
-        let contents = contents(&places, &Records::default())?;
+        let contents = contents(&places, &Records::default(), only)?;
         return Ok(RegionSnapshot { freezes, ..RegionSnapshot::vacant(contents, free) });
     };
-    let (records, ledgers) = read(layout, &identity, Store::everything_listed)?;
-    let contents = contents(&places, &records)?;
-    let replicas = replicas(&places, &records, &ledgers);
+    let (mut records, mut ledgers) = read(layout, &identity, Store::everything_listed)?;
     // What cannot be said of these hides nothing else.
-    let replaced = restore::counts(disk, layout).unwrap_or_default();
+    let mut replaced = restore::counts(disk, layout).unwrap_or_default();
+    if let Some(only) = only {
+        (records.regions, records.pairs) = Default::default();
+        records.resources.retain(|key, _| key == only);
+        ledgers.retain(|key, _| key == only);
+        replaced.retain(|key, _| key == only);
+    }
+    let contents = contents(&places, &records, only)?;
+    let replicas = replicas(&places, &records, &ledgers);
     let former_ids = records
         .resources
         .iter()
@@ -164,9 +182,15 @@ pub(super) fn known<'a>(
 
 /// Every resource's files: those in the region's directories and those that lie elsewhere. Of what it only keeps
 /// copies of, the points and what became of them say more.
-fn contents(places: &Places<'_>, records: &Records) -> Result<BTreeMap<ResourceKey, Content>, PortError> {
+fn contents(
+    places: &Places<'_>,
+    records: &Records,
+    only: Option<&ResourceKey>,
+) -> Result<BTreeMap<ResourceKey, Content>, PortError> {
+    let mut keys = known(places, records)?;
+    keys.retain(|key, _| only.is_none_or(|only| key == only));
     let copy = |kept: &KeptResource| kept.record.role == Role::Replica;
-    let own = known(places, records)?.into_iter().filter(|(_, kept)| !kept.is_some_and(copy));
+    let own = keys.into_iter().filter(|(_, kept)| !kept.is_some_and(copy));
     let found = own.filter_map(|(key, kept)| {
         let content = content(places, &key, kept)?;
         Some((key, content))

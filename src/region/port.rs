@@ -7,7 +7,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::local::{Inner, LocalRegion, blocking};
-use super::observe;
 use super::restore;
 use super::store::{Ground, RegionCatalog, Store};
 use crate::failover::Order;
@@ -115,13 +114,12 @@ impl RegionPort for LocalRegion {
 
     async fn snapshot(&self) -> Result<RegionSnapshot, PortError> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || {
-            let config = inner.config().map_err(|error| observe::unknown(error.to_string(), None))?;
-            let now = inner.world.clock.now();
-            let seen = observe::snapshot(&*inner.disk, &inner.layout, &config, now)?;
-            Ok(inner.with_sightings(seen))
-        })
-        .await
+        blocking(move || Ok(inner.with_sightings(inner.observe(None)?))).await
+    }
+
+    async fn snapshot_of(&self, resource: &ResourceKey) -> Result<RegionSnapshot, PortError> {
+        let (inner, resource) = (Arc::clone(&self.inner), resource.clone());
+        blocking(move || inner.observe(Some(&resource))).await
     }
 
     async fn probe(&self, _: &HealthPolicy) -> Probe {

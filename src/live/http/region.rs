@@ -102,6 +102,22 @@ impl HttpRegion {
     pub(super) fn transfer(&self, error: CallError) -> TransferError {
         error.into_transfer(&self.client.region)
     }
+
+    /// A snapshot as `path` asks for it.
+    async fn observed(&self, path: String) -> Result<RegionSnapshot, PortError> {
+        let ask = Ask {
+            deadline: self.client.deadlines.snapshot,
+            most: SNAPSHOT_BYTES,
+            // Whoever observes counts silences.
+            repeat: Repeat::Never,
+            ..self.client.short(Method::GET, path, Body::Nothing, "a region's snapshot")
+        };
+        let answer = self.client.ask(&ask).await.map_err(CallError::into_port)?;
+        // Of a large region it takes a while, in which others' answers come in.
+        let client = Arc::clone(&self.client);
+        let read = tokio::task::spawn_blocking(move || data(&client, answer));
+        read.await.map_err(|error| PortError::Failed(error.to_string()))?.map_err(CallError::into_port)
+    }
 }
 
 /// A resource's place below the API.
@@ -124,18 +140,11 @@ impl RegionPort for HttpRegion {
     }
 
     async fn snapshot(&self) -> Result<RegionSnapshot, PortError> {
-        let ask = Ask {
-            deadline: self.client.deadlines.snapshot,
-            most: SNAPSHOT_BYTES,
-            // Whoever observes counts silences.
-            repeat: Repeat::Never,
-            ..self.client.short(Method::GET, "snapshot", Body::Nothing, "a region's snapshot")
-        };
-        let answer = self.client.ask(&ask).await.map_err(CallError::into_port)?;
-        // Of a large region it takes a while, in which others' answers come in.
-        let client = Arc::clone(&self.client);
-        let read = tokio::task::spawn_blocking(move || data(&client, answer));
-        read.await.map_err(|error| PortError::Failed(error.to_string()))?.map_err(CallError::into_port)
+        self.observed("snapshot".to_owned()).await
+    }
+
+    async fn snapshot_of(&self, resource: &ResourceKey) -> Result<RegionSnapshot, PortError> {
+        self.observed(format!("snapshot?resource={resource}")).await
     }
 
     async fn probe(&self, policy: &HealthPolicy) -> Probe {

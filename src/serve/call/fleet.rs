@@ -1,6 +1,7 @@
 //! Of the regions together, as this one knows them: the guide's questions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use futures_util::future::join_all;
@@ -13,7 +14,7 @@ use super::super::body::Empty;
 use super::super::neighbour::unknown_region;
 use super::super::router::App;
 use super::ok;
-use crate::fleet::{GlobalStatistics, RegionState, RegionStatistics, ReplicationStatus, Witness};
+use crate::fleet::{GlobalStatistics, RegionState, RegionStatistics, ReplicationStatus};
 use crate::live::RegionPort;
 use crate::model::observed::{Observation, RegionStatus, Unobserved};
 use crate::model::{RegionId, ResourceId};
@@ -97,16 +98,17 @@ pub(in super::super) async fn replication(
         Failure::own(FaultCode::NotFound, message)
     };
     // Whether a copy is what its source is now, only a look at the files tells.
-    let snapshot = app.region.snapshot().await?;
-    let registry = snapshot.regions.clone();
-    let mut witness = Witness::new(app.region.region().clone(), snapshot, app.world.clock.now());
+    let (mut witness, registry) = app.witness().await?;
     let key = witness.resource(&resource).cloned().ok_or_else(unknown)?;
-    let (concerned, shared) = (witness.concerned(&key), &app);
+    let own =
+        Observation::Answered { snapshot: Box::new(app.region.snapshot_of(&key).await?), latency: Duration::ZERO };
+    witness.learn([(app.region.region().clone(), own)]);
+    let (concerned, shared, key) = (witness.concerned(&key), &app, &key);
     let asked = concerned.into_iter().filter_map(|region| {
         let port = shared.neighbour(&region, registry.get(&region)?)?;
         Some(async move {
             let began = shared.world.clock.since_boot();
-            let observation = match port.snapshot().await {
+            let observation = match port.snapshot_of(key).await {
                 Ok(snapshot) => Observation::Answered {
                     snapshot: Box::new(snapshot),
                     latency: shared.world.clock.since_boot().saturating_sub(began),
@@ -122,5 +124,5 @@ pub(in super::super) async fn replication(
     });
     let answers = join_all(asked).await;
     witness.learn(answers);
-    Ok(ok(&app, &witness.replication(&key).ok_or_else(unknown)?))
+    Ok(ok(&app, &witness.replication(key).ok_or_else(unknown)?))
 }

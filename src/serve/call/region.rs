@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::super::answer::{Begun, Failure, Reply};
-use super::super::asked::Asked;
+use super::super::asked::{Asked, Queried};
 use super::super::body::Json;
 use super::super::job::Job;
 use super::super::router::App;
@@ -15,6 +15,7 @@ use super::ok;
 use crate::failover::Order;
 use crate::live::RegionPort;
 use crate::live::port::Carried;
+use crate::model::ResourceKey;
 use crate::model::failover::Standings;
 use crate::model::region::{Identity, RegionSnapshot};
 use crate::model::running::Running;
@@ -33,8 +34,22 @@ pub(in super::super) async fn health(State(app): State<Arc<App>>) -> Reply<Healt
     ok(&app, &Health { service: "multi-region", status: "operational" })
 }
 
-pub(in super::super) async fn snapshot(State(app): State<Arc<App>>) -> Result<Reply<RegionSnapshot>, Failure> {
-    let snapshot = RegionSnapshot { work: app.operations.work(), ..app.region.snapshot().await? };
+/// Of what.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct Only {
+    /// Only of this resource: no other's files are looked at, and regions and pairs are left out.
+    resource: Option<ResourceKey>,
+}
+
+pub(in super::super) async fn snapshot(
+    State(app): State<Arc<App>>,
+    Queried(Only { resource }): Queried<Only>,
+) -> Result<Reply<RegionSnapshot>, Failure> {
+    let snapshot = match &resource {
+        Some(resource) => app.region.snapshot_of(resource).await?,
+        None => RegionSnapshot { work: app.operations.work(), ..app.region.snapshot().await? },
+    };
     // Of a large region it takes a while, in which others are answered.
     let written = tokio::task::spawn_blocking(move || ok(&app, &snapshot));
     written.await.map_err(|_| Failure::bug())

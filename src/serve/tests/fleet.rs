@@ -121,6 +121,54 @@ async fn a_copy_shows_in_its_status_and_measures_the_link() {
 }
 
 #[tokio::test]
+async fn the_status_of_one_resource_costs_a_look_at_that_one_alone() {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+    let lab = Lab::new();
+    for name in ["web", "other"] {
+        lab.write(&format!("east/resources/vm/{name}/disk.raw"), b"disk");
+    }
+    let (east, west) = (lab.serve("east").await, lab.serve("west").await);
+    lab.born(&east, &east.origin).await;
+    // Somebody in its place notes what it is asked.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    lab.born(&west, &format!("http://{}", listener.local_addr().unwrap())).await;
+    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let notes = Arc::clone(&asked);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut line = String::new();
+            let _ = BufReader::new(stream).read_line(&mut line).await;
+            notes.lock().unwrap().push(line);
+        }
+    });
+    let status = west.get("replication/web/status").await.data();
+    assert_eq!(status["replicas"]["west"]["status"], "unknown", "{status}");
+    let asked: Vec<String> = asked.lock().unwrap().iter().filter(|line| line.contains("snapshot")).cloned().collect();
+    assert_eq!(asked, ["GET /api/v1/snapshot?resource=vm.web HTTP/1.1\r\n"]);
+
+    let names = |part: &Value| part.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let whole = east.get("snapshot").await.data();
+    assert_eq!(
+        (names(&whole["contents"]), names(&whole["regions"])),
+        (vec!["vm.other".into(), "vm.web".into()], vec!["east".into()])
+    );
+    let one = east.get("snapshot?resource=vm.web").await.data();
+    assert_eq!(
+        (names(&one["contents"]), names(&one["resources"])),
+        (vec!["vm.web".to_owned()], vec!["vm.web".to_owned()])
+    );
+    assert_eq!((&one["contents"]["vm.web"], &one["resources"]), (&whole["contents"]["vm.web"], &whole["resources"]));
+    assert!(names(&one["regions"]).is_empty(), "{one}");
+    let none = east.get("snapshot?resource=vm.nothing").await.data();
+    assert!(names(&none["contents"]).is_empty() && names(&none["resources"]).is_empty(), "{none}");
+    for wrong in ["resource=web", "resource=", "pair=a"] {
+        let wrong = east.get(&format!("snapshot?{wrong}")).await;
+        assert_eq!((wrong.status.as_u16(), wrong.code().as_str()), (400, "bad_request"), "{wrong:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_region_that_returns_is_recovering_until_its_copies_are_fresh() {
     let lab = Lab::new();
     let (east, west) = three(&lab).await;
