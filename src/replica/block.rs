@@ -13,6 +13,9 @@ pub(super) const GROUP_BYTES: u64 = BLOCK_BYTES * GROUP_BLOCKS;
 /// Blocks in a group, as an array length.
 pub(super) const SLOTS: usize = GROUP_BLOCKS as usize;
 
+/// Bytes in a piece: runs of zeros that are shorter take room, as they do on most file systems.
+const PIECE_BYTES: usize = 4 << 10;
+
 static ZEROS: [u8; BLOCK_BYTES as usize] = [0; BLOCK_BYTES as usize];
 
 /// What stands in an overlay's slot for a block that is there and is zeros; an empty slot means "not here". It is
@@ -27,6 +30,20 @@ pub(super) fn is_zero(bytes: &[u8]) -> bool {
 /// A block's hash.
 pub(super) fn hash_block(bytes: &[u8]) -> Hash {
     if is_zero(bytes) { ZERO } else { *blake3::hash(bytes).as_bytes() }
+}
+
+/// Pieces of a block that are alike follow each other: where each run of them lies, and whether it is zeros.
+pub(super) fn pieces(bytes: &[u8]) -> impl Iterator<Item = (std::ops::Range<usize>, bool)> {
+    let zero_at = |at: usize| is_zero(&bytes[at..(at + PIECE_BYTES).min(bytes.len())]);
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let start = from;
+        let zero = (start < bytes.len()).then(|| zero_at(start))?;
+        while from < bytes.len() && zero_at(from) == zero {
+            from = (from + PIECE_BYTES).min(bytes.len());
+        }
+        Some((start..from, zero))
+    })
 }
 
 /// A group's hash, from its blocks'.
@@ -121,6 +138,19 @@ mod tests {
         assert_ne!(*PRESENT_ZERO, ZERO);
         assert_eq!(from_slot(to_slot(ZERO)), Some(ZERO));
         assert_eq!(from_slot(ZERO), None);
+    }
+
+    #[test]
+    fn pieces_tell_zeros_from_the_rest() {
+        let mut bytes = vec![0; 3 * PIECE_BYTES + 5];
+        assert_eq!(pieces(&bytes).collect::<Vec<_>>(), [(0..3 * PIECE_BYTES + 5, true)]);
+        bytes[PIECE_BYTES] = 1;
+        let found: Vec<_> = pieces(&bytes).collect();
+        let (one, two) = (PIECE_BYTES, 2 * PIECE_BYTES);
+        assert_eq!(found, [(0..one, true), (one..two, false), (two..3 * PIECE_BYTES + 5, true)]);
+        bytes[3 * PIECE_BYTES + 4] = 1;
+        assert_eq!(pieces(&bytes).last(), Some((3 * PIECE_BYTES..3 * PIECE_BYTES + 5, false)));
+        assert_eq!(pieces(&[]).count(), 0);
     }
 
     #[test]

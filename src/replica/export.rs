@@ -15,7 +15,7 @@ use super::fault::{StopCheck, cannot};
 use super::giving::PointContents;
 use super::hashing::hash_with;
 use super::index::Record;
-use super::layer::make_dir;
+use super::layer::{make_dir, write_sparse};
 use super::manifest::{Entry, Manifest, Node};
 use super::place::ReplicaPlace;
 use super::points::{FileReader, PointReader};
@@ -289,14 +289,14 @@ pub(super) fn write_file(
                 let (begin, end) = (at * BLOCK_BYTES as usize, at * BLOCK_BYTES as usize + block.len());
                 if record.blocks[at] == ZERO {
                     if let Some((begin, end)) = run.take() {
-                        to.write_at(&bytes[begin..end], start + begin as u64).map_err(cannot("write", path))?;
+                        write_sparse(to, path, start + begin as u64, &bytes[begin..end])?;
                     }
                 } else {
                     run = Some((run.map_or(begin, |(begin, _)| begin), end));
                 }
             }
             if let Some((begin, end)) = run {
-                to.write_at(&bytes[begin..end], start + begin as u64).map_err(cannot("write", path))?;
+                write_sparse(to, path, start + begin as u64, &bytes[begin..end])?;
             }
             Ok(())
         },

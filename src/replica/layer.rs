@@ -11,7 +11,7 @@
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::block::{GROUP_BYTES, PRESENT_ZERO, block_len, from_slot};
+use super::block::{GROUP_BYTES, PRESENT_ZERO, block_len, from_slot, pieces};
 use super::catalog::FileId;
 use super::fault::cannot;
 use super::index::{Index, Record};
@@ -154,7 +154,7 @@ impl Overlay {
     /// # Errors
     /// I/O errors.
     pub(super) fn put(&self, block: u64, bytes: &[u8]) -> Result<(), TransferError> {
-        self.data.write_at(bytes, block * BLOCK_BYTES).map_err(cannot("write", &self.path))
+        write_sparse(&*self.data, &self.path, block * BLOCK_BYTES, bytes)
     }
 
     /// Makes the bytes durable, not the table.
@@ -216,6 +216,25 @@ pub(super) fn read_group(file: &dyn DiskFile, path: &Path, group: u64, bytes: &m
         let part = &mut bytes[(from - start) as usize..(to - start) as usize];
         file.read_at(part, from).map_err(cannot("read", path))?;
         at = to;
+    }
+    Ok(())
+}
+
+/// Writes bytes at a block's offset, pieces of zeros as holes, whatever lies there. The file need not come to be as long
+/// as that: what is read beyond its end is zeros.
+///
+/// # Errors
+/// I/O errors.
+pub(super) fn write_sparse(file: &dyn DiskFile, path: &Path, offset: u64, bytes: &[u8]) -> Result<(), TransferError> {
+    for (run, zero) in pieces(bytes) {
+        let (start, len) = (offset + run.start as u64, run.len() as u64);
+        if !zero {
+            file.write_at(&bytes[run], start).map_err(cannot("write", path))?;
+        } else if let Some((from, _)) = file.next_data(start).map_err(cannot("read", path))?
+            && from < start + len
+        {
+            file.punch_hole(start, len).map_err(cannot("write", path))?;
+        }
     }
     Ok(())
 }

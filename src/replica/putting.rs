@@ -20,7 +20,7 @@ use super::export::{dress, is_dressed, lies};
 use super::fault::{cannot, if_readable};
 use super::hashing::hash_file;
 use super::index::{Index, Record};
-use super::layer::{exists, make_dir, move_if_there, remove_if_there};
+use super::layer::{exists, make_dir, move_if_there, remove_if_there, write_sparse};
 use super::manifest::Node;
 use super::port::{BLOCK_BYTES, TransferError, ZERO};
 use super::publish::Passage;
@@ -442,8 +442,10 @@ fn write_group(
             Some(true) => live.punch_hole(start, len).map_err(cannot("write", path))?,
             Some(false) => {
                 buffer.resize(len as usize, 0);
-                arrived.data.read_at(buffer, start).map_err(cannot("read", path))?;
-                live.write_at(buffer, start).map_err(cannot("write", path))?;
+                let read = arrived.data.read_at(buffer, start).map_err(cannot("read", path))?;
+                // It may end with a hole, and so before its last block does.
+                buffer[read..].fill(0);
+                write_sparse(live, path, start, buffer)?;
             }
         }
     }

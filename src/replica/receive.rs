@@ -22,7 +22,7 @@ use super::fault::{StopCheck, cannot, if_readable, misuse};
 use super::hashing::{lock, on_threads};
 use super::index::Index;
 use super::inspect::Findings;
-use super::layer::{Layer, remove_if_there, sync_or_forget};
+use super::layer::{Layer, remove_if_there, sync_or_forget, write_sparse};
 use super::manifest::Node;
 use super::place::{ReplicaPlace, with_tables};
 use super::port::{BLOCK_BYTES, BlockAddress, GROUP_BLOCKS, Hash, Reading, Survey, TransferError, ZERO};
@@ -535,7 +535,7 @@ impl State {
         let data = disk.open(&path, Open::ReadWrite).map_err(cannot("open", &path))?;
         let mut written = 0;
         for (address, bytes) in run {
-            data.write_at(bytes, address.block * BLOCK_BYTES).map_err(cannot("write", &path))?;
+            write_sparse(&*data, &path, address.block * BLOCK_BYTES, bytes)?;
             written += bytes.len() as u64;
         }
         if let Some(want) = want {

@@ -22,7 +22,7 @@ use super::catalog::{FileId, KeptFile};
 use super::fault::{cannot, if_readable, misuse};
 use super::hashing::{data_bytes, read_small};
 use super::index::{Index, Record};
-use super::layer::{Layer, Overlay, exists, remove_if_there};
+use super::layer::{Layer, Overlay, exists, remove_if_there, write_sparse};
 use super::port::{BLOCK_BYTES, GROUP_BLOCKS, Hash, TransferError, ZERO};
 use crate::host::disk::{Disk, Open};
 use crate::model::Digest;
@@ -515,7 +515,7 @@ impl Arrival {
         }
         let path = incoming.data(self.id);
         let data = disk.open(&path, Open::ReadWrite).map_err(cannot("open", &path))?;
-        data.write_at(&bytes, block * BLOCK_BYTES).map_err(cannot("write", &path))?;
+        write_sparse(&*data, &path, block * BLOCK_BYTES, &bytes)?;
         Ok(true)
     }
 

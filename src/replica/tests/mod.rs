@@ -15,4 +15,5 @@ mod order;
 mod pace;
 mod promotion;
 mod room;
+mod sparse;
 mod travel;
