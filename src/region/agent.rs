@@ -9,6 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::local::{Inner, LocalRegion, Writing, blocking};
 use crate::failover::{Book, may_run};
@@ -18,6 +19,9 @@ use crate::model::failover::Standings;
 use crate::model::region::Role;
 use crate::model::running::RunState;
 use crate::model::{RegionId, ResourceKey, ResourceType};
+
+/// How long a look waits for what settles beside it: most of it is done at once.
+const A_WHILE: Duration = Duration::from_secs(1);
 
 impl Inner {
     pub(super) async fn standings(self: &Arc<Self>, machines: &BTreeSet<ResourceKey>) -> Result<Standings, PortError> {
@@ -75,9 +79,8 @@ impl LocalRegion {
         let book = self.inner.book(&writing).await?;
         let mut told = self.inner.stop_foreign(&writing, &book).await;
         told.extend(self.inner.start_again(&writing, &book).await?);
-        // Reading all that was held takes hours, and starts and stops nothing: orders need not wait for it.
         drop(turn);
-        told.extend(self.inner.settle_all(&writing, &book).await);
+        told.extend(self.inner.settle_beside(&writing, &book).await);
         Ok(told)
     }
 }
@@ -126,6 +129,23 @@ impl Inner {
             }
         }
         Ok(told)
+    }
+
+    /// Makes replicas of what has another holder, in one task at a time. Says what it did once it has: reading all that
+    /// was held may take hours, in which orders are obeyed and others are heard.
+    async fn settle_beside(self: &Arc<Self>, writing: &Arc<Writing>, book: &Book) -> Vec<String> {
+        let mut settling = self.roles.settling().await;
+        let mut task = settling.take().unwrap_or_else(|| {
+            let (inner, open, book) = (Arc::clone(self), Arc::clone(writing), book.clone());
+            tokio::spawn(async move { inner.settle_all(&open, &book).await })
+        });
+        match tokio::time::timeout(A_WHILE, &mut task).await {
+            Ok(told) => told.unwrap_or_else(|error| vec![error.to_string()]),
+            Err(_) => {
+                *settling = Some(task);
+                Vec::new()
+            }
+        }
     }
 
     async fn settle_all(self: &Arc<Self>, writing: &Arc<Writing>, book: &Book) -> Vec<String> {

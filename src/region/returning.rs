@@ -75,6 +75,14 @@ impl Inner {
         self.expect_stopped(writing, resource).await?;
         let (inner, open, key) = (Arc::clone(self), Arc::clone(writing), resource.clone());
         blocking(move || {
+            let reason = format!("the record of {key} at {} was changed meanwhile", inner.region);
+            let changed = || Err(PortError::Refused { reason, help: Some("try again".to_owned()) });
+            // A promotion that was ordered meanwhile waits here, and so what it writes down is not forgotten.
+            let lane = inner.receivings.lane(&key);
+            let _alone = lane.alone();
+            if open.resource(&key).map_err(|error| inner.of(error))?.as_ref() != Some(&kept) {
+                return changed();
+            }
             forget(&*inner.disk, &inner.layout, &key)?;
             let ResourceRecord { role, holder, epoch, attempt, .. } = kept.record;
             let seen = Part { role, holder, epoch, attempt };
@@ -83,11 +91,7 @@ impl Inner {
                 let replica = part.map(|part| Part { role: Role::Replica, ..part.clone() });
                 Ok(replica.map(|replica| book.parts.insert(key.clone(), replica)).is_some())
             });
-            if written? {
-                return Ok(settled);
-            }
-            let reason = format!("the record of {key} at {} was changed meanwhile", inner.region);
-            Err(PortError::Refused { reason, help: Some("try again".to_owned()) })
+            if written? { Ok(settled) } else { changed() }
         })
         .await
     }

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::stream::{self, StreamExt};
+use tokio::task::JoinHandle;
 
 use super::local::{Inner, Writing, blocking};
 use super::runner::Machines;
@@ -37,6 +38,8 @@ pub(super) struct Roles {
     under_way: Mutex<Vec<UnderWay>>,
     /// What runs is looked at and judged in one turn: nothing is started in between.
     turn: tokio::sync::Mutex<()>,
+    /// What makes replicas of what has another holder now.
+    settling: tokio::sync::Mutex<Option<JoinHandle<Vec<String>>>>,
 }
 
 /// An order that starts or stops machines.
@@ -67,6 +70,7 @@ impl Roles {
             agent: Mutex::new(Agent::new(life)),
             under_way: Mutex::new(Vec::new()),
             turn: tokio::sync::Mutex::const_new(()),
+            settling: tokio::sync::Mutex::const_new(None),
         }
     }
 
@@ -81,6 +85,10 @@ impl Roles {
     /// Nobody else looks at what runs, or has something started, meanwhile.
     pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.turn.lock().await
+    }
+
+    pub(super) async fn settling(&self) -> tokio::sync::MutexGuard<'_, Option<JoinHandle<Vec<String>>>> {
+        self.settling.lock().await
     }
 
     fn begin(&self, operation: OperationId, attempt: u32, starts: BTreeSet<ResourceKey>) -> Under<'_> {

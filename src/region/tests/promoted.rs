@@ -77,6 +77,20 @@ impl Pair {
         done.map_err(|failure| failure.error)
     }
 
+    /// Keeps everybody else from the resource's files, until what it gives is dropped.
+    fn occupy(&self, name: &str) -> std::sync::mpsc::Sender<()> {
+        let lane = self.port(name).inner.receivings.lane(&key("vm.web"));
+        let (until, dropped) = std::sync::mpsc::channel();
+        let (alone, is_alone) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let _alone = lane.alone();
+            alone.send(()).unwrap();
+            let _ = dropped.recv();
+        });
+        is_alone.recv().unwrap();
+        until
+    }
+
     async fn exported(&self, name: &str, point: PointSelector) -> BTreeMap<PathBuf, Vec<u8>> {
         let into = self.path("exported");
         let _ = fs::remove_dir_all(&into);
@@ -253,6 +267,48 @@ async fn only_what_was_given_up_to_another_is_settled() {
     refused(pair.east.settle(&web).await.unwrap_err(), "east is fenced of vm.web");
     refused(pair.east.settle(&key("vm.x")).await.unwrap_err(), "has no record of vm.x");
     refused(pair.west.place(&web, None, pair.operation()).await.unwrap_err(), "not its holder");
+}
+
+#[tokio::test]
+async fn a_long_return_keeps_the_agent_from_nothing() {
+    let pair = Pair::with_disk(BLOCK as usize).await;
+    pair.pass("east", "west", 2).await;
+    let reading = pair.occupy("east");
+    for _ in 0..2 {
+        assert_eq!(pair.east.look_after().await.unwrap(), Vec::<String>::new(), "it goes on");
+    }
+    drop(reading);
+    let told = loop {
+        let told = pair.east.look_after().await.unwrap();
+        if !told.is_empty() {
+            break told;
+        }
+    };
+    let words =
+        "it has another holder, and is a replica from now on; all that was held here is set aside as `diverged-2`";
+    assert_eq!(told, [format!("vm.web: {words}")]);
+    assert_eq!(pair.east.look_after().await.unwrap(), Vec::<String>::new(), "once");
+}
+
+#[tokio::test]
+async fn a_return_that_is_overtaken_by_a_promotion_forgets_nothing() {
+    let pair = Pair::with_disk(BLOCK as usize).await;
+    let web = key("vm.web");
+    pair.pass("east", "west", 2).await;
+    pair.west.place(&web, None, pair.operation()).await.unwrap();
+    pair.pass("west", "east", 3).await;
+    let mark = pair.path("west/.debvisor/placed/vm/web/placed.json");
+    // While `west` looks at what it held, it is given it back.
+    let busy = pair.occupy("west");
+    let west = pair.west.clone();
+    let settling = tokio::spawn(async move { west.settle(&key("vm.web")).await });
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    pair.pass("east", "west", 4).await;
+    drop(busy);
+    let overtaken = settling.await.unwrap().unwrap_err();
+    assert_eq!(overtaken.to_string(), "the record of vm.web at west was changed meanwhile");
+    assert!(mark.exists());
+    assert_eq!(pair.west.snapshot().await.unwrap().resources[&web].role, Role::Holder);
 }
 
 #[tokio::test]
