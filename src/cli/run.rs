@@ -84,6 +84,11 @@ fn drive(command: Command, session: &Arc<Session>) -> Result<Exit, CliError> {
         message: format!("the program cannot start here: {error}"),
         help: Some("It needs threads and timers; look at the limits of this process.".to_owned()),
     };
+    let command = match command {
+        // It becomes another program, and needs nothing until then.
+        Command::ExecGuard(command) => return Ok(command.run(session)),
+        command => command,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
     let result = runtime.block_on(async {
         if command.minds_signals() {

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Look, golden, history, memory, points, region as regions, status};
-use crate::fleet::{GlobalStatistics, PointsAt, RegionState, RegionStatistics, StatusReport, Verification};
+use super::{Look, golden, history, memory, points, region as regions, status, whereabouts};
+use crate::fleet::{
+    GlobalStatistics, PointsAt, RegionState, RegionStatistics, StatusReport, Verification, Whereabouts,
+};
 use crate::live::port::PortError;
 use crate::model::observed::RegionStatus;
 use crate::model::point::Point;
@@ -218,6 +220,41 @@ fn golden_points() {
     listed.push(PointsAt { region_id: "eu-west-1".parse().unwrap(), points: Err(silent) });
     let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
     widths("points", |look| points::points(&listed, now, look));
+}
+
+#[test]
+fn golden_whereabouts() {
+    let machine = |id: &str, verdict: &str, running: &[&str], unknown: &[&str], west: Value| {
+        json!({
+            "resource_id": id, "verdict": verdict, "holder": "us-east-1", "epoch": 3, "running_at": running,
+            "unknown_at": unknown, "regions": { "us-west-1": west }
+        })
+    };
+    let at = |state: &str| json!({ "role": "replica", "epoch": 3, "state": state });
+    let unclear = json!({
+        "role": "replica", "epoch": 3, "state": "unknown",
+        "reason": "the runner's status printed `paused`, neither `running` nor `stopped`"
+    });
+    let silent = json!({ "role": null, "epoch": null, "state": "silent", "reason": "no route" });
+    let runner = |region: &str, runner: Option<bool>, reason: Option<&str>| json!({ "region_id": region, "runner": runner, "reason": reason, "help": null });
+    let found: Whereabouts = serde_json::from_value(json!({
+        "at": "2026-11-22T12:00:00Z",
+        "machines": [
+            machine("web-vm-1", "running_twice", &["us-east-1", "us-west-1"], &["eu-west-1"], at("running")),
+            machine("web-vm-2", "foreign_start", &["us-west-1"], &["eu-west-1"], at("running")),
+            machine("db-vm-1", "unknown", &[], &["eu-west-1", "us-west-1"], unclear.clone()),
+            machine("db-vm-2", "unknown", &[], &["eu-west-1", "us-west-1"], unclear),
+            machine("old-vm-1", "stopped", &[], &[], at("stopped")),
+            machine("web-vm-3", "running", &["us-east-1"], &["eu-west-1"], silent)
+        ],
+        "regions": [
+            runner("ap-south-1", Some(false), None),
+            runner("eu-west-1", None, Some("no answer from https://eu-west-1:5000 within 2s")),
+            runner("us-east-1", Some(true), None)
+        ]
+    }))
+    .unwrap();
+    widths("where", |look| whereabouts::whereabouts(&found, look, false));
 }
 
 #[test]

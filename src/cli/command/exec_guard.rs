@@ -27,7 +27,7 @@ pub(crate) struct ExecGuard {
 }
 
 impl ExecGuard {
-    pub(super) fn run(self, session: &Arc<Session>) -> Exit {
+    pub(crate) fn run(self, session: &Arc<Session>) -> Exit {
         let Self { until, mark, argv } = self;
         let until = Duration::from_nanos(until);
         let why = Fresh::become_program(&argv, until, mark.as_deref(), &*session.world.clock);
