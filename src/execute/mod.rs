@@ -17,5 +17,6 @@ mod ending;
 pub mod run;
 mod rename;
 mod spawn;
+pub mod failover;
 #[cfg(test)]
 mod tests;

@@ -78,6 +78,11 @@ impl Agent {
         self.cleared.contains(key)
     }
 
+    /// Whether every other region has said in this life that it knows no later holder and no open operation.
+    pub fn is_abreast(&self, key: &ResourceKey) -> bool {
+        self.abreast.contains(key)
+    }
+
     /// The latest states in which the other regions' stores were met.
     pub(super) fn met(&self) -> BTreeMap<RegionId, Met> {
         self.met.clone()

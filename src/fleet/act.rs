@@ -1,6 +1,6 @@
 //! What changes live regions by plan: apply, a saved plan, a reconcile round, one copy by name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::error::{FleetError, Gate};
@@ -35,7 +35,7 @@ impl MultiRegionManager {
             let sight = road.look().await?;
             let plan = self.plan_of(&sight, &options.for_planner())?;
             if options.take_over {
-                sight.gate_take_over(self)?;
+                sight.gate_take_over(self, &BTreeMap::new())?;
             } else {
                 Road::expect_controller(&sight, &plan, &BTreeSet::new(), options.adopt)?;
             }
@@ -70,7 +70,7 @@ impl MultiRegionManager {
             let sight = road.look().await?;
             let (plan, settled) = self.look_again(plan, options, &sight)?;
             if options.take_over {
-                sight.gate_take_over(self)?;
+                sight.gate_take_over(self, &BTreeMap::new())?;
             } else {
                 Road::expect_controller(&sight, &plan, &settled, false)?;
             }

@@ -8,7 +8,7 @@
 //! leaves regions with different controllers: then nobody controls, every gate says so, and anyone may take over above
 //! the highest term.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::{FleetError, Gate};
 use super::manager::MultiRegionManager;
@@ -20,6 +20,7 @@ use crate::model::point::BlockReason;
 use crate::model::region::{Authority, Controller, RegionSnapshot};
 use crate::model::{Address, ByteCount, OperationId, RegionId};
 use crate::plan::document::{Action, Blocked, Change, Kind, Mode, Plan, Summary, Warning};
+use crate::state::{RunEnd, RunOutcome};
 
 /// The flag that takes the controller's place.
 const WAY: &str = "--take-over";
@@ -169,8 +170,23 @@ impl Sight {
         })
     }
 
-    /// What forbids to take over: every region that anybody has registered must answer.
-    pub(super) fn gate_take_over(&self, manager: &MultiRegionManager) -> Result<(), FleetError> {
+    /// Who controls, in words, where it is not this state file.
+    pub(super) fn control_elsewhere(&self) -> Option<String> {
+        self.control().map(|control| control.to_string())
+    }
+
+    /// Whether any region has recorded a controller.
+    pub(super) fn is_controlled(&self) -> bool {
+        self.controllers().next().is_some()
+    }
+
+    /// What forbids to take over: every region that anybody has registered must answer, but for those that a person
+    /// declared gone.
+    pub(super) fn gate_take_over(
+        &self,
+        manager: &MultiRegionManager,
+        gone: &BTreeMap<RegionId, String>,
+    ) -> Result<(), FleetError> {
         let answers = |region: &RegionId| self.observed.snapshot(region).is_some();
         let registries = self.observed.regions.values().filter_map(|observation| match observation {
             Observation::Answered { snapshot, .. } => Some(snapshot.regions.keys()),
@@ -178,19 +194,25 @@ impl Sight {
         });
         let declared = manager.desired.topology.regions.keys();
         let registered: BTreeSet<&RegionId> = declared.chain(registries.flatten()).collect();
-        let missing: Vec<String> = (registered.into_iter().filter(|region| !answers(region)))
-            .map(|region| match self.observed.regions.get(region) {
-                Some(Observation::Silent(silence)) => format!("{region} ({})", silence.reason),
-                Some(Observation::Answered { .. }) | None => format!("{region} (registered, but not declared here)"),
-            })
-            .collect();
+        let missing: Vec<String> = (registered
+            .into_iter()
+            .filter(|region| !answers(region) && !gone.contains_key(*region)))
+        .map(|region| match self.observed.regions.get(region) {
+            Some(Observation::Silent(silence)) => format!("{region} ({})", silence.reason),
+            Some(Observation::Answered { .. }) | None => format!("{region} (registered, but not declared here)"),
+        })
+        .collect();
         if missing.is_empty() {
             return Ok(());
         }
         Err(FleetError::Refused(vec![Gate {
             code: "take_over".to_owned(),
             detail: format!("to take over, every registered region must answer; {} did not", missing.join(", ")),
-            help: Some("bring them back first; until then syncs go on, and the controller stays who it is".to_owned()),
+            help: Some(
+                "bring them back first, or say with --gone REGION=\"how you know\" that one never comes back; until then \
+                 syncs go on, and the controller stays who it is"
+                    .to_owned(),
+            ),
             address: None,
         }]))
     }
@@ -214,6 +236,30 @@ impl Sight {
             }
         }
         FleetError::Refused(gates)
+    }
+}
+
+impl MultiRegionManager {
+    /// Makes this state file the controller of every registered region, but for those that are `gone`.
+    ///
+    /// # Errors
+    /// [`FleetError::Refused`] where a region does not answer; [`FleetError::TakeOver`] where one does not accept.
+    pub async fn take_control(&self, gone: &BTreeMap<RegionId, String>, watch: &Watch) -> Result<u64, FleetError> {
+        let mut road = self.set_out(self.settings.lock_timeout, watch).await?;
+        let taken = async {
+            let sight = road.look().await?;
+            sight.gate_take_over(self, gone)?;
+            road.take_over(&sight, watch).await?;
+            Ok(road.state.seating()?.map(|seating| seating.term).unwrap_or_default())
+        };
+        let term = match taken.await {
+            Ok(term) => term,
+            Err(error) => return Err(road.turn_back(error)),
+        };
+        let end =
+            RunEnd { outcome: RunOutcome::Done, exit_code: 0, message: Some(format!("controls with term {term}")) };
+        road.state.finish_run(road.run, &end)?;
+        Ok(term)
     }
 }
 

@@ -19,6 +19,7 @@ mod open;
 mod manager;
 mod road;
 mod single;
+mod failover;
 mod control;
 mod act;
 mod mend;
@@ -26,6 +27,7 @@ mod mend;
 mod tests;
 
 pub use error::{FleetError, Gate};
+pub use failover::{FailoverOptions, FailoverReport, FailoverReview, PendingOperation, ResumeOptions};
 pub use manager::MultiRegionManager;
 pub use options::{
     Allowed, Desired, OnLocked, PlanOptions, ReconcileOptions, Review, SavedOptions, Settings, Verdict, Watch,

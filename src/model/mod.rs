@@ -10,6 +10,7 @@ pub mod policy;
 pub mod point;
 pub mod region;
 pub mod failover;
+pub mod event;
 pub mod recorded;
 pub mod observed;
 pub mod sighting;

@@ -210,6 +210,9 @@ pub struct RegionSnapshot {
     pub former_ids: BTreeMap<ResourceKey, ResourceId>,
     /// Room left on the file system of its points.
     pub free: ByteCount,
+    /// Whether it has a runner: something that starts and stops its machines.
+    #[serde(default)]
+    pub runner: bool,
     /// Whether it has a way to hold a running machine still while it is copied.
     #[serde(default)]
     pub freezes: bool,
@@ -246,6 +249,7 @@ impl RegionSnapshot {
             replaced: BTreeMap::new(),
             former_ids: BTreeMap::new(),
             free,
+            runner: false,
             freezes: false,
             still_held: BTreeMap::new(),
             foreign_starts: BTreeMap::new(),

@@ -36,6 +36,22 @@ impl Inner {
 }
 
 impl LocalRegion {
+    /// Comes back when something was written that the agent follows.
+    pub async fn stirred(&self) {
+        self.inner.roles.stirred().await;
+    }
+
+    /// Whether every other region has said in this life, of all that this one takes part in, that it knows nothing later.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn is_abreast(&self) -> Result<bool, PortError> {
+        let writing = self.inner.writing().await?;
+        let book = self.inner.book(&writing).await?;
+        let agent = self.inner.roles.agent();
+        Ok(book.parts.keys().all(|key| agent.is_abreast(key)))
+    }
+
     /// The machines of which this region must hear that they run nowhere else before it may start them: those that it
     /// holds and is not clear of in this life.
     ///

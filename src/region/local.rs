@@ -393,7 +393,8 @@ impl Inner {
             patience: Patience::DEFAULT,
             clock: Arc::clone(&self.world.clock),
             guard: self.exec_guard.clone(),
-            marks: Some(self.layout.starts()),
+            // A guard runs in another directory.
+            marks: Some(std::path::absolute(self.layout.starts()).unwrap_or_else(|_| self.layout.starts())),
             alone,
         })
     }

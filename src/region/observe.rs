@@ -54,10 +54,11 @@ fn snapshot(
     })?;
     let free = ByteCount(free_space(disk, layout.root()));
     let freezes = config.quiesce.is_some();
+    let runner = config.runner.is_some();
     let places = Places { disk, layout, config };
     let Some(identity) = identity else {
         let contents = contents(&places, &Records::default(), only)?;
-        return Ok(RegionSnapshot { freezes, ..RegionSnapshot::vacant(contents, free) });
+        return Ok(RegionSnapshot { freezes, runner, ..RegionSnapshot::vacant(contents, free) });
     };
     let (mut records, mut ledgers) = read(layout, &identity, Store::everything_listed)?;
     // What cannot be said of these hides nothing else.
@@ -91,6 +92,7 @@ fn snapshot(
         former_ids,
         free,
         freezes,
+        runner,
         still_held: quiesce::still_held(disk, &layout.marks(), now),
         // Known to whoever serves the region.
         foreign_starts: BTreeMap::new(),

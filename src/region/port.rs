@@ -65,6 +65,7 @@ impl Inner {
                 let _ = inner.receivings.end(open);
             }
             writing.store.record(&ground, &authority, &changes).map_err(|error| inner.of(error))?;
+            inner.roles.stir();
             for rename in writing.store.pending_renames().map_err(|error| inner.of(error))? {
                 inner.carry_out(&writing, &rename)?;
             }

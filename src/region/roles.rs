@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::stream::{self, StreamExt};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::local::{Inner, Writing, blocking};
@@ -40,6 +41,8 @@ pub(super) struct Roles {
     turn: tokio::sync::Mutex<()>,
     /// What makes replicas of what has another holder now.
     settling: tokio::sync::Mutex<Option<JoinHandle<Vec<String>>>>,
+    /// Something was written that the agent follows.
+    stirred: Notify,
 }
 
 /// An order that starts or stops machines.
@@ -71,6 +74,7 @@ impl Roles {
             under_way: Mutex::new(Vec::new()),
             turn: tokio::sync::Mutex::const_new(()),
             settling: tokio::sync::Mutex::const_new(None),
+            stirred: Notify::const_new(),
         }
     }
 
@@ -89,6 +93,15 @@ impl Roles {
 
     pub(super) async fn settling(&self) -> tokio::sync::MutexGuard<'_, Option<JoinHandle<Vec<String>>>> {
         self.settling.lock().await
+    }
+
+    /// The agent looks again at once.
+    pub(super) fn stir(&self) {
+        self.stirred.notify_one();
+    }
+
+    pub(super) async fn stirred(&self) {
+        self.stirred.notified().await;
     }
 
     fn begin(&self, operation: OperationId, attempt: u32, starts: BTreeSet<ResourceKey>) -> Under<'_> {
@@ -180,8 +193,13 @@ impl Inner {
                 let running = self.running(&writing, &bid.resources).await;
                 self.judge(&writing, order, running).await.map(Carried::all)
             }
-            Order::Withdraw { .. } | Order::Confirm { .. } | Order::Note { .. } | Order::Close { .. } => {
+            Order::Withdraw { .. } | Order::Confirm { .. } | Order::Note { .. } => {
                 self.judge(&writing, order, BTreeSet::new()).await.map(Carried::all)
+            }
+            Order::Close { .. } => {
+                let carried = self.judge(&writing, order, BTreeSet::new()).await.map(Carried::all);
+                self.roles.stir();
+                carried
             }
             Order::Demote { authority: _, operation: _, attempt: _, resources } => {
                 let _under_way = self.roles.begin(operation, attempt.number, BTreeSet::new());

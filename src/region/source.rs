@@ -101,6 +101,8 @@ impl Inner {
         check_epoch(&kept, order)?;
         match kept.record.role {
             Role::Holder => Ok(kept),
+            // What it wrote last goes to the region that takes over, under the operation that stopped it.
+            Role::Demoted if kept.record.operation == Some(order.operation) => Ok(kept),
             role @ (Role::Replica | Role::Demoted | Role::Fenced) => {
                 refuse(format!("{} is {} at {region}, which is not its holder", order.resource, role.as_str()))
             }

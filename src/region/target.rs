@@ -103,6 +103,24 @@ impl Inner {
         Ok(kept)
     }
 
+    /// What a former holder is brought from its successor makes it a replica first: a region in a directory has no agent
+    /// that did so before. Says what became of its own files.
+    async fn settle_for(
+        self: &Arc<Self>,
+        writing: &Arc<Writing>,
+        order: &SyncOrder,
+    ) -> Result<Option<String>, TransferError> {
+        let kept = writing.resource(&order.resource).map_err(|error| in_transfer(self.of(error)))?;
+        let successor = |kept: &KeptResource| {
+            kept.record.role == Role::Demoted && kept.record.holder == order.source && order.target == self.region
+        };
+        if !kept.as_ref().is_some_and(successor) {
+            return Ok(None);
+        }
+        let settled = self.settle(writing, &order.resource).await.map_err(in_transfer)?;
+        Ok(settled.set_aside.is_some().then(|| settled.to_string()))
+    }
+
     fn open_receiving(
         &self,
         writing: &Writing,
@@ -189,9 +207,13 @@ impl Target for LocalRegion {
         accept_change: bool,
     ) -> Result<Receiving, TransferError> {
         let writing = self.inner.writing().await.map_err(in_transfer)?;
+        let settled = self.inner.settle_for(&writing, order).await?;
         let (inner, order, reading) = (Arc::clone(&self.inner), order.clone(), reading.clone());
         let cancel = self.cancel.clone();
-        transfer(move || inner.open_receiving(&writing, &order, &reading, accept_change, &cancel)).await
+        let mut receiving =
+            transfer(move || inner.open_receiving(&writing, &order, &reading, accept_change, &cancel)).await?;
+        receiving.notes.extend(settled);
+        Ok(receiving)
     }
 
     async fn differing_groups(

@@ -22,6 +22,7 @@ pub mod points;
 pub mod run;
 pub mod history;
 pub mod failover;
+pub mod failovers;
 pub mod memory;
 
 #[cfg(test)]

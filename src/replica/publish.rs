@@ -99,6 +99,12 @@ impl Receive {
             let mut same = newest.clone();
             same.point.verified_at = same.point.verified_at.max(verified_at);
             same.source_stamp = self.reading.stamp;
+            if same.adopted {
+                same.adopted = false;
+                // What this region held itself has turned out to be what its successor has: it is an ordinary copy.
+                same.point.source = self.order.source.clone();
+                same.point.epoch = self.order.epoch;
+            }
             let point = same.point.clone();
             catalog.commit(
                 &self.place.resource,

@@ -21,15 +21,18 @@ const UNCLEAR_MAX: Duration = Duration::from_secs(10);
 impl App {
     /// Asks and follows, again and again, until the server is to end.
     pub(super) async fn attend(self: Arc<Self>) {
-        let mut waited = UNCLEAR;
+        let mut pace = UNCLEAR;
         loop {
-            let once = async {
-                waited = if self.attend_once().await { AT_REST } else { (waited * 2).min(UNCLEAR_MAX) };
-                tokio::time::sleep(waited).await;
+            let rests = tokio::select! {
+                () = self.drain.cancelled() => break,
+                rests = self.attend_once() => rests,
             };
+            let wait = if rests { AT_REST } else { pace };
+            pace = if rests { UNCLEAR } else { (pace * 2).min(UNCLEAR_MAX) };
             tokio::select! {
                 () = self.drain.cancelled() => break,
-                () = once => {}
+                () = tokio::time::sleep(wait) => {}
+                () = self.region.stirred() => pace = UNCLEAR,
             }
         }
     }
@@ -76,6 +79,7 @@ impl App {
             Ok(told) => told.iter().for_each(|told| tracing::warn!("{told}")),
             Err(error) => tracing::warn!(%error, "the machines of this region cannot be looked after"),
         }
-        self.region.unclear().await.is_ok_and(|unclear| unclear.is_empty())
+        let clear = self.region.unclear().await.is_ok_and(|unclear| unclear.is_empty());
+        clear && self.region.is_abreast().await.unwrap_or(false)
     }
 }

@@ -22,12 +22,14 @@ mod reader;
 mod history;
 mod memory;
 mod journal;
+mod failover;
 mod retention;
 pub mod rebuild;
 #[cfg(test)]
 mod tests;
 
 pub use error::StateError;
+pub use failover::FailoverLog;
 pub use file::{Locked, StateFile};
 pub use history::HistoryFilter;
 pub use journal::State;

@@ -7,7 +7,33 @@
 pub(super) const APPLICATION_ID: i32 = 0x6476_5253;
 
 /// The way from nothing to the present version.
-pub(super) const MIGRATIONS: &[&str] = &[FIRST, RENAMES, SERIALS];
+pub(super) const MIGRATIONS: &[&str] = &[FIRST, RENAMES, SERIALS, FAILOVERS];
+
+/// Failovers: each operation once; its steps before their effect and after it.
+const FAILOVERS: &str = "
+CREATE TABLE failovers (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    operation TEXT NOT NULL UNIQUE,
+    at INTEGER NOT NULL,
+    from_region TEXT NOT NULL,
+    to_region TEXT NOT NULL,
+    finished INTEGER NOT NULL,
+    record TEXT NOT NULL
+) STRICT;
+CREATE INDEX failovers_by_time ON failovers (at);
+
+CREATE TABLE failover_steps (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    operation TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    step TEXT NOT NULL,
+    began_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    -- Null where nobody saw what became of it.
+    outcome TEXT
+) STRICT;
+CREATE INDEX failover_steps_by_operation ON failover_steps (operation);
+";
 
 /// The highest serial that each store was seen with: one that comes back with a lower one lost what it knew.
 const SERIALS: &str = "

@@ -24,6 +24,7 @@ mod proxy;
 mod links;
 mod served_example;
 mod served_restore;
+mod failover;
 mod served_export;
 mod served_health;
 mod by_hand;

@@ -52,7 +52,7 @@ pub(crate) enum Command {
     /// List virtual machines, and restore one
     #[command(subcommand)]
     Vm(vm::Vm),
-    /// Move what one region holds to another
+    /// Move what a region holds to another region, and look at such moves
     #[command(subcommand)]
     Failover(failover::Failover),
     Global(global::Global),

@@ -1,5 +1,10 @@
 //! `failover`: moving what a region holds to another one.
 
+mod execute;
+mod given;
+mod history;
+mod pending;
+mod take_over;
 mod runbook;
 
 use std::sync::Arc;
@@ -13,12 +18,24 @@ use super::super::session::Session;
 /// Commands about failovers.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Failover {
+    Execute(execute::Execute),
+    Status(pending::Status),
+    Resume(pending::Resume),
+    Abort(pending::Abort),
+    History(history::History),
+    TakeOver(take_over::TakeOver),
     Runbook(runbook::Runbook),
 }
 
 impl Failover {
     pub(super) async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
         match self {
+            Self::Execute(command) => command.run(session).await,
+            Self::Status(command) => command.run(session).await,
+            Self::Resume(command) => command.run(session).await,
+            Self::Abort(command) => command.run(session).await,
+            Self::History(command) => command.run(session),
+            Self::TakeOver(command) => command.run(session).await,
             Self::Runbook(command) => command.run(session),
         }
     }

@@ -1,0 +1,168 @@
+//! `failover execute`: moves what one region holds to another one.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use clap::{Args, ValueEnum};
+
+use super::super::super::approve::{Answer, ask};
+use super::super::super::error::CliError;
+use super::super::super::exit::Exit;
+use super::super::super::session::Session;
+use super::super::replication::selector;
+use super::given::Given;
+use crate::failover::{Outcome, Proposal, Request};
+use crate::fleet::{FailoverOptions, FailoverReview, FleetError, Verdict};
+use crate::model::policy::Strategy;
+use crate::model::{RegionId, ResourceId};
+use crate::render::{failover, failovers};
+
+/// Move what a region holds to another region
+///
+/// Graceful where the source answers: it is brought to a stop, its last writes are copied, and nothing is lost, or it
+/// goes on running. Where it does not answer, it must be proven stopped first: by the fence hook, or by your word.
+/// Every gate is judged before the first change; a refusal says what each one found and what it costs to pass it.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  debvisor-region failover execute us-east-1 us-west-1 --dry-run
+  debvisor-region failover execute us-east-1 us-west-1 --reason \"Scheduled maintenance\"
+  debvisor-region failover execute us-east-1 us-west-1 --vm web-vm-1
+  debvisor-region failover execute us-east-1 us-west-1 --fenced \"power is off, I stood before it\"")]
+pub(crate) struct Execute {
+    /// The region that holds them
+    #[arg(value_name = "FROM")]
+    from: RegionId,
+    /// The region that is to hold them
+    #[arg(value_name = "TO")]
+    to: RegionId,
+    /// How [default: automatic]
+    #[arg(long, value_enum)]
+    strategy: Option<How>,
+    /// Only this machine; may be repeated
+    #[arg(long, value_name = "ID")]
+    vm: Vec<ResourceId>,
+    /// Promote this point of it, by its number or name, as it was before something went wrong [default: the newest]
+    #[arg(long, value_name = "POINT", requires = "vm")]
+    point: Option<String>,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Do not ask; every gate is still judged
+    #[arg(long)]
+    force: bool,
+    /// Show what would be done, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Show what each judgement rests on
+    #[arg(long)]
+    explain: bool,
+    /// Take the controller's place first
+    #[arg(long)]
+    take_over: bool,
+    /// What lets gates pass.
+    #[command(flatten)]
+    given: Given,
+}
+
+/// How it goes about its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum How {
+    /// Graceful if the source answers, else manual
+    Automatic,
+    /// The source need not answer; it must be proven stopped
+    Manual,
+    /// Nothing is lost, or nothing is changed
+    Graceful,
+    /// As automatic, and on to the next candidate where one refuses or fails
+    Cascading,
+}
+
+impl From<How> for Strategy {
+    fn from(how: How) -> Self {
+        match how {
+            How::Automatic => Self::Automatic,
+            How::Manual => Self::Manual,
+            How::Graceful => Self::Graceful,
+            How::Cascading => Self::Cascading,
+        }
+    }
+}
+
+impl Execute {
+    pub(super) async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
+        let Self { from, to, strategy, vm, point, reason, force, dry_run, explain, take_over, given } = self;
+        let fleet = session.fleet()?;
+        let request = Request {
+            only: vm.into_iter().collect(),
+            point: selector(point),
+            strategy: strategy.map(Strategy::from),
+            overrides: given.overrides(),
+            ..Request::new(from, to)
+        };
+        if dry_run {
+            let proposal = fleet.propose_failover(&request).await?;
+            session.print(&proposal, |look| failover::proposal(&proposal, look, explain))?;
+            return Ok(if proposal.outcome == Outcome::Refused { Exit::Refused } else { Exit::Done });
+        }
+        let mut reviewer = Reviewer { session: Arc::clone(session), force, explain, declined: None };
+        let (watch, feed) = session.watch_for_people();
+        let options = FailoverOptions { request, reason, take_over };
+        let report = fleet.perform_failover(&options, &mut reviewer, &watch).await;
+        feed.end();
+        let report = report.map_err(|error| reviewer.explain_refusal(error))?;
+        session.print(&report, |look| failovers::report(&report, look))?;
+        Ok(report.class.into())
+    }
+}
+
+/// Shows a failover and gets it confirmed.
+struct Reviewer {
+    session: Arc<Session>,
+    force: bool,
+    explain: bool,
+    declined: Option<CliError>,
+}
+
+impl Reviewer {
+    /// The error of a failover that nobody confirmed says how to.
+    fn explain_refusal(self, error: FleetError) -> CliError {
+        match (error, self.declined) {
+            (FleetError::Refused(_) | FleetError::Interrupted, Some(declined)) => declined,
+            (error, _) => error.into(),
+        }
+    }
+}
+
+#[async_trait]
+impl FailoverReview for Reviewer {
+    async fn review(&mut self, proposal: &Proposal) -> Verdict {
+        let session = &self.session;
+        if session.for_people() && !session.globals.quiet {
+            let text = failover::proposal(proposal, session.printer.output_look(), self.explain);
+            session.printer.result(&text);
+            session.printer.result("\n");
+        }
+        if self.force {
+            return Verdict::Proceed;
+        }
+        let help = "Add --force where nobody can be asked; every gate is judged all the same.".to_owned();
+        if !session.can_ask() {
+            let detail = "nobody can be asked here, and nothing was changed".to_owned();
+            self.declined = Some(CliError::NotApproved { detail, help });
+            return Verdict::Decline;
+        }
+        let question = format!("Fail over from {} to {}? Only `yes` is taken for a yes: ", proposal.from, proposal.to);
+        match ask(session, &question).await {
+            Answer::Yes => Verdict::Proceed,
+            Answer::No(said) => {
+                let detail = format!("not confirmed, and nothing was changed: the answer was `{said}`, not `yes`");
+                self.declined = Some(CliError::NotApproved { detail, help });
+                Verdict::Decline
+            }
+            Answer::Interrupted => {
+                self.declined = Some(CliError::Interrupted);
+                Verdict::Interrupt
+            }
+        }
+    }
+}

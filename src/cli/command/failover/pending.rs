@@ -1,0 +1,93 @@
+//! `failover status`, `resume` and `abort`: operations that are open.
+
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::super::super::error::CliError;
+use super::super::super::exit::Exit;
+use super::super::super::session::Session;
+use super::given::Known;
+use crate::fleet::ResumeOptions;
+use crate::model::OperationId;
+use crate::render::failovers;
+
+/// Show the operations that are open at any region
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  debvisor-region failover status
+  debvisor-region failover status --format json")]
+pub(crate) struct Status {}
+
+impl Status {
+    pub(super) async fn run(self, session: &Session) -> Result<Exit, CliError> {
+        let pending = session.fleet()?.pending_failovers().await?;
+        session.print(&pending, |look| failovers::pending(&pending, look))?;
+        Ok(Exit::Done)
+    }
+}
+
+/// Go on with an open operation
+///
+/// Works from any state file that is the regions' controller, an empty one too: the regions keep the journal.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  debvisor-region failover resume
+  debvisor-region failover resume --take-over --fenced \"its rack is unplugged\"")]
+pub(crate) struct Resume {
+    /// Which
+    #[command(flatten)]
+    one: One,
+}
+
+/// Lead an open operation back to where it came from
+///
+/// Only as long as nothing was promoted: after the first promotion it leads forward alone.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  debvisor-region failover abort")]
+pub(crate) struct Abort {
+    /// Which
+    #[command(flatten)]
+    one: One,
+}
+
+/// An open operation, and by what right it is touched.
+#[derive(Debug, Args)]
+struct One {
+    /// The operation [default: the only one that is open]
+    #[arg(value_name = "OPERATION")]
+    operation: Option<OperationId>,
+    /// Take the controller's place first
+    #[arg(long)]
+    take_over: bool,
+    /// What is known.
+    #[command(flatten)]
+    known: Known,
+}
+
+impl Resume {
+    pub(super) async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
+        self.one.run(session, false).await
+    }
+}
+
+impl Abort {
+    pub(super) async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
+        self.one.run(session, true).await
+    }
+}
+
+impl One {
+    async fn run(self, session: &Arc<Session>, abort: bool) -> Result<Exit, CliError> {
+        let Self { operation, take_over, known } = self;
+        let fleet = session.fleet()?;
+        let options = ResumeOptions { operation, abort, overrides: known.overrides(), take_over };
+        let (watch, feed) = session.watch_for_people();
+        let report = fleet.resume_failover(&options, &watch).await;
+        feed.end();
+        let report = report?;
+        session.print(&report, |look| failovers::report(&report, look))?;
+        Ok(report.class.into())
+    }
+}

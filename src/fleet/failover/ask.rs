@@ -1,0 +1,64 @@
+//! What a failover is asked for, who confirms it, and what comes back.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::failover::{Overrides, Proposal, Request};
+use crate::fleet::options::Verdict;
+use crate::fleet::report::ExitClass;
+use crate::model::event::FailoverEvent;
+use crate::model::{OperationId, RegionId};
+
+/// What a failover is asked for.
+#[derive(Debug, Clone)]
+pub struct FailoverOptions {
+    /// From where, to where, what, how, and what whoever asks takes upon themselves.
+    pub request: Request,
+    /// Why, in their words.
+    pub reason: Option<String>,
+    /// Whether this state takes the controller's place first.
+    pub take_over: bool,
+}
+
+/// What going on with an open operation, or leading it back, is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct ResumeOptions {
+    /// Which; none: the only one that is open.
+    pub operation: Option<OperationId>,
+    /// Whether it is led back.
+    pub abort: bool,
+    /// What whoever asks takes upon themselves.
+    pub overrides: Overrides,
+    /// Whether this state takes the controller's place first.
+    pub take_over: bool,
+}
+
+/// Sees a failover before its first change, and says whether it is carried out.
+#[async_trait]
+pub trait FailoverReview: Send {
+    /// Shows the proposal, and asks where that is wanted.
+    async fn review(&mut self, proposal: &Proposal) -> Verdict;
+}
+
+/// What became of a failover.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct FailoverReport {
+    /// As history has it; none: there was nothing to do.
+    pub event: Option<FailoverEvent>,
+    /// What was decided.
+    pub proposal: Option<Proposal>,
+    /// Regions that learned nothing of the end, and why.
+    #[serde(default)]
+    pub unheard: BTreeMap<RegionId, String>,
+    /// The exit code's class.
+    #[serde(skip, default = "done")]
+    #[schemars(skip)]
+    pub class: ExitClass,
+}
+
+const fn done() -> ExitClass {
+    ExitClass::Done
+}

@@ -1,0 +1,454 @@
+//! One failover from the request to the event in the history.
+//!
+//! | what | guarantee | a crash here leaves behind |
+//! | --- | --- | --- |
+//! | judge | nothing is changed | nothing |
+//! | first copies of a graceful one | ordinary copies | what an interrupted sync leaves |
+//! | open | no region is asked before the operation stands in the state | an operation that some regions accepted: shown first, withdrawn or gone on with by `resume` and `abort` |
+//! | carry out | see `execute::failover` | an open operation |
+//! | end | regions close it, then the event has its end | an event without an end, which the next `resume` writes |
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ask::{FailoverOptions, FailoverReport, FailoverReview};
+use super::copies::{Copies, keepers};
+use super::crew::Team;
+use crate::execute::failover::{Drive, End};
+use crate::failover::{Ending, Gate as Judged, Impasse, OldSide, Outcome as Proposed, Progress, Proposal, Recourse};
+use crate::fleet::error::{FleetError, Gate};
+use crate::fleet::manager::MultiRegionManager;
+use crate::fleet::options::Watch;
+use crate::fleet::report::ExitClass;
+use crate::fleet::road::{Road, Sight};
+use crate::model::event::{FailoverEvent, FailoverOutcome, Seconds};
+use crate::model::failover::{Attempt, Bid, Direction, Failover, Hook};
+use crate::model::policy::Strategy;
+use crate::model::region::{Authority, Epoch};
+use crate::model::{Address, AttemptOwner, ByteCount, OperationId, RegionId, ResourceKey};
+use crate::state::StateFile;
+
+/// Attempts of one process at one operation.
+const ATTEMPTS: u32 = 8;
+/// What may still differ when a graceful failover stops its source: the last copy takes a moment then.
+const SMALL: ByteCount = ByteCount(64 << 20);
+/// Copies of a running source before it is stopped, whatever still differs.
+const PASSES: usize = 4;
+
+impl MultiRegionManager {
+    /// Fails over. See the module.
+    ///
+    /// # Errors
+    /// [`FleetError::Refused`] with the gates that do not hold, before the first change; [`FleetError::Unfit`].
+    pub async fn perform_failover(
+        &self,
+        options: &FailoverOptions,
+        review: &mut dyn FailoverReview,
+        watch: &Watch,
+    ) -> Result<FailoverReport, FleetError> {
+        if options.take_over {
+            self.take_control(&options.request.overrides.gone, watch).await?;
+        }
+        let at = self.world.clock.now();
+        let known = self.know(&options.request, None).await?;
+        let authority = self.speaker(&known.sight)?;
+        let proposal = self.proposal(&known, &options.request)?;
+        match proposal.outcome {
+            Proposed::Nothing => {
+                return Ok(FailoverReport {
+                    event: None,
+                    proposal: Some(proposal),
+                    unheard: BTreeMap::new(),
+                    class: ExitClass::Done,
+                });
+            }
+            Proposed::Refused => return Err(self.refused(&proposal, options)),
+            Proposed::Goes | Proposed::Partly => {}
+        }
+        Road::permitted(review.review(&proposal).await)?;
+        let began = self.world.clock.since_boot();
+        let owner = AttemptOwner(self.world.ids.random());
+        let bid = self.first_bid(&known.sight, &proposal, options, owner);
+        let mut event = self.event(&bid, &options.reason);
+        event.automatic = options.request.asker == crate::failover::Asker::Policy;
+        event.loss = proposal.going().filter_map(|one| one.loss.as_ref()).map(|loss| loss.at_most).max();
+        let overridden = proposal.gates.iter().filter(|gate| gate.is_overridden());
+        event.notes.extend(overridden.map(|gate| format!("overridden: {}: {}", gate.kind.as_str(), gate.figure)));
+        let epochs: BTreeMap<ResourceKey, Epoch> =
+            proposal.moves.iter().map(|one| (one.resource.clone(), one.epoch)).collect();
+        let mut progress = Progress::new(bid);
+        progress.depends_on = proposal.depends_on();
+        self.arm(&mut progress, &proposal);
+        let mut team = Team {
+            manager: self,
+            ports: Arc::clone(&known.sight.ports),
+            log: StateFile::new(&self.settings.state).failover_log()?,
+            watch,
+            request: Some(options.request.clone()),
+            known,
+            authority,
+            epochs,
+            event,
+            unheard: BTreeMap::new(),
+            began,
+        };
+        if proposal.loses_nothing {
+            self.copy_first(&mut team, &proposal).await?;
+        }
+        team.event.timestamp = at;
+        team.keep()?;
+        let next = proposal.next.clone();
+        let ended = self.conduct(&mut progress, &mut team, proposal.loses_nothing, next, watch).await?;
+        let asked = proposal.moves.len();
+        let report = self.conclude(progress, team, ended, began, asked).await?;
+        Ok(FailoverReport { proposal: Some(proposal), ..report })
+    }
+
+    /// Who this state is to the regions; refused where it is not their controller.
+    pub(super) fn speaker(&self, sight: &Sight) -> Result<Authority, FleetError> {
+        if let Some(detail) = sight.control_elsewhere() {
+            return Err(FleetError::Refused(vec![Gate {
+                code: "not_controller".to_owned(),
+                detail: format!("roles are changed by the controller alone; {detail}"),
+                help: Some(
+                    "run it from there, or take its place with --take-over (or `failover take-over`): the other then \
+                     changes them no more"
+                        .to_owned(),
+                ),
+                address: None,
+            }]));
+        }
+        let Some(seating) = sight.seating.filter(|_| sight.is_controlled()) else {
+            return Err(FleetError::Refused(vec![Gate {
+                code: "not_controller".to_owned(),
+                detail: "no region that answers has this state recorded as its controller".to_owned(),
+                help: Some("apply the topology first, or take control with `failover take-over`".to_owned()),
+                address: None,
+            }]));
+        };
+        Ok(Authority {
+            lineage: sight.recorded.lineage,
+            term: seating.term,
+            seat: seating.seat,
+            place: self.settings.host.place(&self.settings.state),
+            operation: OperationId(self.world.ids.ordered()),
+        })
+    }
+
+    /// The refusal, told and kept in the history.
+    fn refused(&self, proposal: &Proposal, options: &FailoverOptions) -> FleetError {
+        let gates: Vec<Gate> = proposal.failed_gates().map(told).collect();
+        let operation = OperationId(self.world.ids.ordered());
+        let event = FailoverEvent {
+            event_id: FailoverEvent::id_of(operation),
+            operation,
+            timestamp: self.world.clock.now(),
+            from_region_id: proposal.from.clone(),
+            to_region_id: proposal.to.clone(),
+            strategy: proposal.strategy,
+            reason: options.reason.clone(),
+            by: self.settings.host.who(),
+            automatic: options.request.asker == crate::failover::Asker::Policy,
+            epoch: None,
+            attempt: 0,
+            success: false,
+            outcome: Some(FailoverOutcome::Refused),
+            affected_resources: 0,
+            resources: Vec::new(),
+            failed: BTreeMap::new(),
+            loss: None,
+            duration_seconds: Seconds::default(),
+            notes: gates.iter().map(|gate| format!("{}: {}", gate.code, gate.detail)).collect(),
+        };
+        // That it is refused is what there is to say; a history that cannot be written says nothing about it.
+        let _ = StateFile::new(&self.settings.state).failover_log().and_then(|mut log| log.keep(&event));
+        FleetError::Refused(gates)
+    }
+
+    fn first_bid(&self, sight: &Sight, proposal: &Proposal, options: &FailoverOptions, owner: AttemptOwner) -> Bid {
+        let answering = || sight.observed.regions.keys().filter_map(|region| sight.observed.snapshot(region));
+        let highest = answering().map(|seen| seen.highest_epoch).max().unwrap_or_default();
+        let mut registry: BTreeSet<RegionId> = answering().flat_map(|seen| seen.regions.keys().cloned()).collect();
+        registry
+            .extend(answering().filter_map(|seen| seen.identity.as_ref()).map(|identity| identity.region_id.clone()));
+        Bid {
+            failover: Failover {
+                id: OperationId(self.world.ids.ordered()),
+                epoch: Epoch(highest.0 + 1),
+                from: proposal.from.clone(),
+                strategy: proposal.strategy,
+                reason: options.reason.clone(),
+                opened_at: self.world.clock.now(),
+            },
+            attempt: Attempt { number: 1, owner },
+            direction: Direction::Forward,
+            to: proposal.to.clone(),
+            resources: proposal.going().map(|one| one.resource.clone()).collect(),
+            registry,
+            gone: options.request.overrides.gone.clone(),
+        }
+    }
+
+    /// The event of an operation that begins, or is gone on with.
+    pub(super) fn event(&self, bid: &Bid, reason: &Option<String>) -> FailoverEvent {
+        FailoverEvent {
+            event_id: FailoverEvent::id_of(bid.failover.id),
+            operation: bid.failover.id,
+            timestamp: bid.failover.opened_at,
+            from_region_id: bid.failover.from.clone(),
+            to_region_id: bid.to.clone(),
+            strategy: bid.failover.strategy,
+            reason: reason.clone(),
+            by: self.settings.host.who(),
+            automatic: false,
+            epoch: Some(bid.failover.epoch),
+            attempt: bid.attempt.number,
+            success: false,
+            outcome: None,
+            affected_resources: 0,
+            resources: Vec::new(),
+            failed: BTreeMap::new(),
+            loss: None,
+            duration_seconds: Seconds::default(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Gives an attempt its hooks, and what is known of its source.
+    fn arm(&self, progress: &mut Progress, proposal: &Proposal) {
+        let hooks = &self.desired.topology.policy.failover.hooks;
+        progress.hook_limit = hooks.timeout;
+        let named = [(&hooks.before, Hook::Before(0)), (&hooks.after, Hook::After(0))];
+        progress.hooks = named.into_iter().filter(|(argv, _)| !argv.is_empty()).map(|(_, hook)| hook).collect();
+        match &proposal.source.stopped {
+            OldSide::Fence => progress.fence = true,
+            OldSide::Word(words) => progress.vouch(proposal.from.clone(), words.clone()),
+            OldSide::Demotion | OldSide::Unwatched | OldSide::Gone(_) | OldSide::Unproven => {}
+        }
+    }
+
+    /// Copies what a graceful failover moves, while its source runs, until the last copy will take a moment.
+    async fn copy_first(&self, team: &mut Team<'_>, proposal: &Proposal) -> Result<(), FleetError> {
+        let (Some(source), Some(target)) = (team.ports.get(&proposal.from), team.ports.get(&proposal.to)) else {
+            return Ok(());
+        };
+        let copies = Copies {
+            lineage: team.authority.lineage,
+            term: team.authority.term,
+            operation: OperationId(self.world.ids.ordered()),
+            full: false,
+            world: self.world.clone(),
+            cancel: team.watch.cancel.clone(),
+        };
+        let wanted = proposal.going().map(|one| (one.resource.clone(), one.epoch)).collect();
+        for _ in 0..PASSES {
+            let (bytes, failed) = copies.carry_out((source, target), &wanted).await;
+            if team.watch.cancel.is_cancelled() {
+                return Err(FleetError::Interrupted);
+            }
+            if let Some((key, why)) = failed.into_iter().next() {
+                return Err(FleetError::Unfit {
+                    reason: format!("{key} cannot be brought to {} while it runs: {why}", proposal.to),
+                    help: Some("nothing was changed; mend that, or take less with --vm".to_owned()),
+                });
+            }
+            if bytes <= SMALL {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes from attempt to attempt until the operation has ended, or stays open; says how it ended.
+    pub(super) async fn conduct(
+        &self,
+        progress: &mut Progress,
+        team: &mut Team<'_>,
+        loses_nothing: bool,
+        mut next: Vec<RegionId>,
+        watch: &Watch,
+    ) -> Result<Option<Ending>, FleetError> {
+        let ports = Arc::clone(&team.ports);
+        let drive = Drive {
+            ports: &ports,
+            authority: team.authority.clone(),
+            world: self.world.clone(),
+            loses_nothing,
+            cancel: watch.cancel.clone(),
+        };
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let again = |progress: &Progress, direction, to| {
+                let Attempt { number, owner } = progress.bid.attempt;
+                progress.again(Attempt { number: number + 1, owner }, direction, to)
+            };
+            let to = progress.bid.to.clone();
+            let end = drive.go_on(progress, team).await?;
+            let (why, recourse) = match end {
+                End::Ended(outcome) => return Ok(Some(outcome)),
+                End::Interrupted => {
+                    team.event.notes.push("interrupted; the operation is open".to_owned());
+                    return Ok(None);
+                }
+                End::Behind(left) => {
+                    let first = left.iter().next().map(|(key, why)| format!("{key}: {why}")).unwrap_or_default();
+                    (format!("the last copy failed: {first}"), Recourse::Abort)
+                }
+                End::Stuck(impasse) => {
+                    let recourse = progress.recourse(&impasse);
+                    (words(&impasse), recourse)
+                }
+            };
+            team.event.notes.push(why);
+            if attempts == ATTEMPTS {
+                return Ok(None);
+            }
+            match recourse {
+                Recourse::Retreat => progress.retreat(),
+                Recourse::Forward(region) => *progress = again(progress, Direction::Forward, region),
+                Recourse::Abort => *progress = again(progress, Direction::Abort, to),
+                Recourse::PassOver(region) if !next.is_empty() => {
+                    let candidate = next.remove(0);
+                    *progress = again(progress, Direction::Forward, candidate);
+                    progress.cut.insert(region);
+                }
+                Recourse::PassOver(_) | Recourse::Leave => return Ok(None),
+            }
+            team.event.attempt = progress.bid.attempt.number;
+            team.event.to_region_id = progress.bid.to.clone();
+            team.keep()?;
+        }
+    }
+
+    /// Ends the event, has the new holder feed the others, and says what came of it all.
+    pub(super) async fn conclude(
+        &self,
+        progress: Progress,
+        mut team: Team<'_>,
+        ended: Option<Ending>,
+        began: Duration,
+        asked: usize,
+    ) -> Result<FailoverReport, FleetError> {
+        let arrived: BTreeSet<ResourceKey> = match ended {
+            Some(Ending::Completed) | None => {
+                let there = progress.arrived.iter().filter(|(_, region)| **region == progress.bid.to);
+                there.map(|(key, _)| key).chain(&progress.started).cloned().collect()
+            }
+            Some(Ending::Aborted | Ending::Withdrawn | Ending::Past) => BTreeSet::new(),
+        };
+        let forward = progress.bid.direction == Direction::Forward;
+        let arrived: BTreeSet<ResourceKey> = arrived.into_iter().filter(|_| forward).collect();
+        for (key, why) in &progress.left {
+            team.event.failed.entry(key.clone()).or_insert_with(|| why.clone());
+        }
+        let event = &mut team.event;
+        event.outcome = ended.map(|outcome| match outcome {
+            Ending::Completed => FailoverOutcome::Completed,
+            Ending::Aborted => FailoverOutcome::Aborted,
+            // It had ended before, at whoever knew: nothing of it was left to do.
+            Ending::Withdrawn | Ending::Past => FailoverOutcome::Withdrawn,
+        });
+        event.attempt = progress.bid.attempt.number;
+        event.affected_resources = arrived.len() as u64;
+        event.resources = arrived.iter().cloned().collect();
+        event.success = ended == Some(Ending::Completed) && event.failed.is_empty() && arrived.len() >= asked;
+        event.duration_seconds = Seconds(self.world.clock.since_boot().saturating_sub(began));
+        let class = match ended {
+            Some(Ending::Completed) if event.success => ExitClass::Done,
+            Some(Ending::Completed) => ExitClass::Partial,
+            None if !arrived.is_empty() => ExitClass::Partial,
+            Some(Ending::Past) => ExitClass::Done,
+            Some(Ending::Aborted | Ending::Withdrawn) | None => ExitClass::Failed,
+        };
+        team.keep()?;
+        if ended == Some(Ending::Completed) && !team.watch.cancel.is_cancelled() {
+            self.feed_others(&progress, &mut team, &arrived).await?;
+        }
+        let Team { event, unheard, .. } = team;
+        Ok(FailoverReport { event: Some(event), proposal: None, unheard, class })
+    }
+
+    /// Has the new holder feed the other regions at once: a copy of each resource wherever one is kept.
+    async fn feed_others(
+        &self,
+        progress: &Progress,
+        team: &mut Team<'_>,
+        arrived: &BTreeSet<ResourceKey>,
+    ) -> Result<(), FleetError> {
+        let holder = &progress.bid.to;
+        let topology = &self.desired.topology;
+        let kept = arrived.iter().filter_map(|key| {
+            let spec = topology.resources.get(key)?;
+            let mut regions = spec.replicas.clone();
+            regions.insert(spec.primary.clone());
+            Some((key.clone(), regions))
+        });
+        let copies = Copies {
+            lineage: team.authority.lineage,
+            term: team.authority.term,
+            operation: OperationId(self.world.ids.ordered()),
+            full: false,
+            world: self.world.clone(),
+            cancel: team.watch.cancel.clone(),
+        };
+        for (region, keys) in keepers(holder, kept) {
+            // Who took no part is not there now; the next reconcile feeds it.
+            if !progress.has_accepted(&region) {
+                continue;
+            }
+            let (Some(source), Some(target)) = (team.ports.get(holder), team.ports.get(&region)) else { continue };
+            let epoch = progress.bid.failover.epoch;
+            let wanted = keys.into_iter().map(|key| (key, epoch)).collect();
+            let (_, failed) = copies.carry_out((source, target), &wanted).await;
+            let notes = failed.into_iter().map(|(key, why)| format!("{key} has no new copy at {region} yet: {why}"));
+            team.event.notes.extend(notes);
+        }
+        Ok(team.keep()?)
+    }
+}
+
+/// A gate as a refusal tells it.
+fn told(gate: &Judged) -> Gate {
+    let way = gate.way_past.as_ref().filter(|way| !way.given);
+    let way = way.map(|way| format!("{} lets it pass; {}", way.option, way.price));
+    let help: Vec<String> = gate.safer.iter().cloned().chain(way).collect();
+    Gate {
+        code: gate.kind.as_str().to_owned(),
+        detail: gate.figure.clone(),
+        help: (!help.is_empty()).then(|| help.join("; ")),
+        address: gate.subject.as_ref().map(|key| Address::Resource(key.clone())),
+    }
+}
+
+/// Why an attempt could not go on.
+pub(super) fn words(impasse: &Impasse) -> String {
+    match impasse {
+        Impasse::Missing(region, why) => format!("{region} is needed and does not answer: {why}"),
+        Impasse::Refused(region, refusal) => format!("{region} refused: {refusal}"),
+        Impasse::Over(region) => format!("{region} has ended the operation: it leads only back"),
+        Impasse::StarterSilent(region, why) => {
+            format!("{region} did not answer an order to start machines, which may run there: {why}")
+        }
+        Impasse::NotStarted(region, keys) => format!("{region} did not start {}", listed(keys)),
+        Impasse::NewAttempt(region) | Impasse::Promoted(region) => format!("{region} was promoted before"),
+        Impasse::HookFailed(hook, why) => match hook {
+            Hook::Fence(region) => format!("the fence of {region} failed: {why}"),
+            Hook::Before(_) => format!("the hook before failed: {why}"),
+            Hook::After(_) => format!("the hook after failed: {why}"),
+        },
+        Impasse::NotStopped(region, keys) => format!("{region} did not stop {}", listed(keys)),
+        Impasse::NotFenced(region) => format!("{region} is not proven stopped, and no fence hook is there to do it"),
+        Impasse::NothingLeft => "nothing of it may go on".to_owned(),
+    }
+}
+
+fn listed(keys: &BTreeSet<ResourceKey>) -> String {
+    keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The strategy that is shown for an attempt that somebody else opened.
+pub(super) const fn is_graceful(strategy: Strategy) -> bool {
+    matches!(strategy, Strategy::Graceful)
+}

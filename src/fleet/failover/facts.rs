@@ -1,0 +1,116 @@
+//! What a failover is judged on, gathered.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
+
+use crate::execute::hook::Hooks;
+use crate::failover::{Facts, FenceHook, Proposal, Request, Verdict, propose};
+use crate::fleet::error::FleetError;
+use crate::fleet::manager::MultiRegionManager;
+use crate::fleet::road::Sight;
+use crate::model::observed::Observation;
+use crate::model::point::{Point, PointSelector};
+use crate::model::{RegionId, ResourceKey, Timestamp};
+use crate::state::StateFile;
+
+/// All that is known when a failover is judged.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) sight: Sight,
+    points: BTreeMap<ResourceKey, Vec<Point>>,
+    runners: BTreeSet<RegionId>,
+    fence: FenceHook,
+    last_met: Option<Timestamp>,
+    verdict: Option<Verdict>,
+    last_automatic: Option<Timestamp>,
+    paused: BTreeSet<RegionId>,
+}
+
+impl MultiRegionManager {
+    pub(super) fn hooks(&self) -> Hooks {
+        Hooks {
+            clock: std::sync::Arc::clone(&self.world.clock),
+            guard: self.settings.exec_guard.clone(),
+            // Whoever wrote the policy that is on this machine may name what this machine runs.
+            allowed: None,
+        }
+    }
+
+    /// Looks at all regions, and gathers what is known beside.
+    pub(super) async fn know(&self, request: &Request, verdict: Option<Verdict>) -> Result<Known, FleetError> {
+        let sight = self.look().await?;
+        let snapshot = |region: &RegionId| sight.observed.snapshot(region);
+        let runners = sight.ports.keys().filter(|region| snapshot(region).is_some_and(|seen| seen.runner)).cloned();
+        let runners = runners.collect();
+        let hook = &self.desired.topology.policy.failover.hooks.fence;
+        let fence = match hook.as_slice() {
+            [] => FenceHook::Unnamed,
+            argv => match self.hooks().expect_runnable(argv) {
+                Ok(()) => FenceHook::Ready,
+                Err(why) => FenceHook::Missing(why.to_string()),
+            },
+        };
+        let points = match (&request.to, &request.point) {
+            (_, PointSelector::Newest) | (None, _) => BTreeMap::new(),
+            (Some(to), PointSelector::Sequence(_) | PointSelector::Name(_)) => {
+                self.points_there(&sight, to, request).await
+            }
+        };
+        let (mut last_met, mut last_automatic) = (None, None);
+        if let Some(reader) = StateFile::new(&self.settings.state).read()? {
+            last_met = reader.last_met(&request.from)?;
+            let past = reader.failovers(None, None)?;
+            let automatic = past.iter().filter(|event| event.success && event.automatic);
+            last_automatic = automatic.map(|event| event.timestamp.plus(event.duration_seconds.0)).max();
+        }
+        Ok(Known { points, runners, fence, last_met, verdict, last_automatic, paused: BTreeSet::new(), sight })
+    }
+
+    /// Asks `regions` anew, and no other ones: those are silent.
+    pub(super) async fn look_again_at(&self, known: &mut Known, regions: &BTreeSet<RegionId>) {
+        let asked = known.sight.ports.iter().filter(|(region, _)| regions.contains(*region));
+        let asked = asked.map(|(region, port)| (region.clone(), std::sync::Arc::clone(port))).collect();
+        let mut seen = self.judge(&known.sight.recorded, self.observe(&asked).await);
+        for (region, observation) in &known.sight.observed.regions {
+            if let (false, Observation::Silent(_)) = (regions.contains(region), observation) {
+                seen.regions.insert(region.clone(), observation.clone());
+            }
+        }
+        known.sight.observed = std::sync::Arc::new(seen);
+    }
+
+    /// The points that the target has of what was asked for by number or name.
+    async fn points_there(&self, sight: &Sight, to: &RegionId, request: &Request) -> BTreeMap<ResourceKey, Vec<Point>> {
+        let Some(port) = sight.ports.get(to) else { return BTreeMap::new() };
+        let recorded = sight.observed.snapshot(to).into_iter().flat_map(|seen| seen.resources.keys());
+        let asked = recorded.filter(|key| request.only.contains(&key.id));
+        let asked = asked.map(|key| async move { Some((key.clone(), port.points(key).await.ok()?)) });
+        join_all(asked.collect::<Vec<_>>()).await.into_iter().flatten().collect()
+    }
+
+    /// What would be done. Asks the regions, and changes nothing.
+    ///
+    /// # Errors
+    /// What was asked for makes no sense; the state cannot be read.
+    pub async fn propose_failover(&self, request: &Request) -> Result<Proposal, FleetError> {
+        let known = self.know(request, None).await?;
+        self.proposal(&known, request)
+    }
+
+    pub(super) fn proposal(&self, known: &Known, request: &Request) -> Result<Proposal, FleetError> {
+        let facts = Facts {
+            topology: &self.desired.topology,
+            observed: &known.sight.observed,
+            points: &known.points,
+            runners: &known.runners,
+            fence: &known.fence,
+            last_met: known.last_met,
+            verdict: known.verdict.as_ref(),
+            last_automatic: known.last_automatic,
+            paused: &known.paused,
+            now: self.world.clock.now(),
+        };
+        propose(request, &facts).map_err(|unfit| FleetError::Unfit { reason: unfit.to_string(), help: None })
+    }
+}

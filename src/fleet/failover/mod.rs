@@ -1,0 +1,14 @@
+//! Failovers: what would be done, carried out, gone on with or led back, and told.
+//!
+//! Owns what is gathered for the judgement in `failover`, whom a person is asked, the loop over attempts, and the event
+//! in the history. It takes no lock of the state: open operations at the regions exclude each other.
+
+mod ask;
+mod crew;
+mod facts;
+mod conduct;
+mod pending;
+mod copies;
+
+pub use ask::{FailoverOptions, FailoverReport, FailoverReview, ResumeOptions};
+pub use pending::PendingOperation;

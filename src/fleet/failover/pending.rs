@@ -1,0 +1,190 @@
+//! Operations that are open: found at the regions, gone on with, or led back. The regions' own journal is all that this
+//! needs, so it goes from an empty state file too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::ask::{FailoverReport, ResumeOptions};
+use super::conduct::is_graceful;
+use super::crew::Team;
+use crate::failover::{Progress, Request};
+use crate::fleet::error::FleetError;
+use crate::fleet::manager::MultiRegionManager;
+use crate::fleet::options::Watch;
+use crate::fleet::road::{Ports, Sight};
+use crate::model::failover::{Attempt, Bid, Direction, Hook, Open};
+use crate::model::region::Epoch;
+use crate::model::{AttemptOwner, OperationId, RegionId, ResourceKey};
+use crate::state::StateFile;
+
+/// An operation that is open somewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PendingOperation {
+    /// The highest attempt at it that any region accepted.
+    pub bid: Bid,
+    /// The regions at which it is open, and on what.
+    pub open_at: BTreeMap<RegionId, BTreeSet<ResourceKey>>,
+    /// What was promoted, and where.
+    pub promoted: BTreeMap<RegionId, BTreeSet<ResourceKey>>,
+}
+
+impl PendingOperation {
+    fn new(bid: Bid) -> Self {
+        Self { bid, open_at: BTreeMap::new(), promoted: BTreeMap::new() }
+    }
+
+    fn add(&mut self, region: &RegionId, open: Open) {
+        let Open { bid, resources, promoted, notes: _, closed: _ } = open;
+        if bid.attempt.number > self.bid.attempt.number {
+            self.bid = bid;
+        }
+        self.open_at.insert(region.clone(), resources);
+        if !promoted.is_empty() {
+            self.promoted.insert(region.clone(), promoted.into_keys().collect());
+        }
+    }
+}
+
+impl MultiRegionManager {
+    /// The operations that are open at any region that answers.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub async fn pending_failovers(&self) -> Result<Vec<PendingOperation>, FleetError> {
+        let (recorded, ..) = self.remembered()?;
+        let ports: Ports = Arc::new(self.open_all(&recorded));
+        Ok(pending_at(&ports).await.into_values().collect())
+    }
+
+    /// Goes on with an open operation, or leads it back.
+    ///
+    /// # Errors
+    /// [`FleetError::Refused`] where this state may not; [`FleetError::Unfit`] where nothing, or more than one
+    /// operation, is open.
+    pub async fn resume_failover(&self, options: &ResumeOptions, watch: &Watch) -> Result<FailoverReport, FleetError> {
+        if options.take_over {
+            self.take_control(&options.overrides.gone, watch).await?;
+        }
+        let began = self.world.clock.since_boot();
+        let sight = self.look().await?;
+        let authority = self.speaker(&sight)?;
+        let pending = self.the_pending(&sight, options.operation).await?;
+        let request = Request { operation: Some(pending.bid.failover.id), ..self.request_of(&pending, options) };
+        let known = self.know(&request, None).await?;
+        let bid = self.next_bid(&pending, options);
+        let reason = bid.failover.reason.clone();
+        let log = StateFile::new(&self.settings.state).failover_log()?;
+        let mut event = match log.reader().failover(bid.failover.id)? {
+            Some(event) => event,
+            None => self.event(&bid, &reason),
+        };
+        event.attempt = bid.attempt.number;
+        event.to_region_id = bid.to.clone();
+        let source_answers = known.sight.observed.snapshot(&bid.failover.from).is_some();
+        let loses_nothing = is_graceful(bid.failover.strategy) && source_answers;
+        let records = known.sight.observed.snapshot(&bid.failover.from).map(|seen| &seen.resources);
+        let epoch = |key: &ResourceKey| records.and_then(|records| records.get(key)).map(|record| record.epoch);
+        let epochs: BTreeMap<ResourceKey, Epoch> =
+            bid.resources.iter().filter_map(|key| Some((key.clone(), epoch(key)?))).collect();
+        let asked = bid.resources.len();
+        let mut progress = Progress::new(bid);
+        self.arm_again(&mut progress, options);
+        let mut team = Team {
+            manager: self,
+            ports: Arc::clone(&known.sight.ports),
+            log,
+            watch,
+            // Its gates were judged when it was opened; what it has begun is brought to an end.
+            request: None,
+            known,
+            authority,
+            epochs,
+            event,
+            unheard: BTreeMap::new(),
+            began,
+        };
+        team.keep()?;
+        let ended = self.conduct(&mut progress, &mut team, loses_nothing, Vec::new(), watch).await?;
+        self.conclude(progress, team, ended, began, asked).await
+    }
+
+    async fn the_pending(&self, sight: &Sight, operation: Option<OperationId>) -> Result<PendingOperation, FleetError> {
+        let mut pending = pending_at(&sight.ports).await;
+        let unfit = |reason: String, help: &str| FleetError::Unfit { reason, help: Some(help.to_owned()) };
+        match operation {
+            Some(id) => pending.remove(&id).ok_or_else(|| {
+                unfit(format!("no region that answers has operation {id} open"), "`failover status` lists what is open")
+            }),
+            None if pending.len() > 1 => {
+                let ids: Vec<String> = pending.keys().map(ToString::to_string).collect();
+                Err(unfit(format!("{} operations are open: {}", ids.len(), ids.join(", ")), "name one of them"))
+            }
+            None => pending.into_values().next().ok_or_else(|| {
+                unfit(
+                    "no operation is open at any region that answers".to_owned(),
+                    "`failover history` lists what was done",
+                )
+            }),
+        }
+    }
+
+    fn request_of(&self, pending: &PendingOperation, options: &ResumeOptions) -> Request {
+        let mut request = Request::new(pending.bid.failover.from.clone(), pending.bid.to.clone());
+        request.only = pending.bid.resources.iter().map(|key| key.id.clone()).collect();
+        request.overrides = options.overrides.clone();
+        request
+    }
+
+    fn next_bid(&self, pending: &PendingOperation, options: &ResumeOptions) -> Bid {
+        let mut bid = pending.bid.clone();
+        let owner = AttemptOwner(self.world.ids.random());
+        bid.attempt = Attempt { number: bid.attempt.number + 1, owner };
+        bid.direction = if options.abort { Direction::Abort } else { Direction::Forward };
+        bid.gone.extend(options.overrides.gone.clone());
+        if let (false, Some(region)) = (options.abort, pending.promoted.keys().next()) {
+            bid.to = region.clone();
+        }
+        bid
+    }
+
+    fn arm_again(&self, progress: &mut Progress, options: &ResumeOptions) {
+        let hooks = &self.desired.topology.policy.failover.hooks;
+        progress.hook_limit = hooks.timeout;
+        progress.fence = !hooks.fence.is_empty() && self.hooks().expect_runnable(&hooks.fence).is_ok();
+        if progress.bid.direction == Direction::Forward {
+            let named = [(&hooks.before, Hook::Before(0)), (&hooks.after, Hook::After(0))];
+            progress.hooks = named.into_iter().filter(|(argv, _)| !argv.is_empty()).map(|(_, hook)| hook).collect();
+        }
+        if let Some(words) = &options.overrides.fenced {
+            progress.vouch(progress.bid.failover.from.clone(), words.clone());
+        }
+        let topology = &self.desired.topology;
+        let moved = &progress.bid.resources;
+        let first = |key: &ResourceKey| {
+            let spec = topology.resources.get(key)?;
+            let first = moved.iter().filter(|other| spec.depends_on.contains(&other.id)).cloned().collect();
+            Some((key.clone(), first))
+        };
+        progress.depends_on = moved.iter().filter_map(first).collect();
+    }
+}
+
+/// What is open at the regions that answer.
+async fn pending_at(ports: &Ports) -> BTreeMap<OperationId, PendingOperation> {
+    let nothing = BTreeSet::new();
+    let asked = ports.iter().map(|(region, port)| {
+        let nothing = &nothing;
+        async move { (region, port.standings(nothing).await) }
+    });
+    let mut pending: BTreeMap<OperationId, PendingOperation> = BTreeMap::new();
+    for (region, told) in join_all(asked.collect::<Vec<_>>()).await {
+        for (id, open) in told.into_iter().flat_map(|told| told.open) {
+            pending.entry(id).or_insert_with(|| PendingOperation::new(open.bid.clone())).add(region, open);
+        }
+    }
+    pending
+}

@@ -1,0 +1,136 @@
+//! Failovers as history tells them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::id::{OperationId, RegionId, ResourceKey};
+use super::policy::Strategy;
+use super::region::Epoch;
+use super::time::Timestamp;
+use super::units;
+
+/// How a failover ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FailoverOutcome {
+    /// Resources arrived where it led.
+    Completed,
+    /// It was led back to where it came from.
+    Aborted,
+    /// It was taken back without any effect.
+    Withdrawn,
+    /// It was refused before any region was asked.
+    Refused,
+}
+
+impl FailoverOutcome {
+    /// The name in every format.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Aborted => "aborted",
+            Self::Withdrawn => "withdrawn",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// One failover, from its first step on. An operation has one event, however many attempts it takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FailoverEvent {
+    /// Its name in tables: `evt-` and the operation.
+    pub event_id: String,
+    /// The operation, as the regions know it.
+    pub operation: OperationId,
+    /// When it began.
+    pub timestamp: Timestamp,
+    /// The region that held the resources.
+    pub from_region_id: RegionId,
+    /// The region that was to hold them.
+    pub to_region_id: RegionId,
+    /// How it went about its work.
+    pub strategy: Strategy,
+    /// Why, in the words of whoever asked.
+    pub reason: Option<String>,
+    /// Who asked, and from where.
+    pub by: String,
+    /// Whether the policy asked, and no person.
+    pub automatic: bool,
+    /// The epoch of the resources that moved; none where it was refused.
+    pub epoch: Option<Epoch>,
+    /// The last attempt at it.
+    pub attempt: u32,
+    /// Whether all that was asked for arrived and runs.
+    pub success: bool,
+    /// How it ended; none: it is open.
+    pub outcome: Option<FailoverOutcome>,
+    /// How many resources arrived.
+    pub affected_resources: u64,
+    /// The resources that arrived.
+    pub resources: Vec<ResourceKey>,
+    /// Resources that did not, or do not run, and why.
+    pub failed: BTreeMap<ResourceKey, String>,
+    /// The most that may be lost of one of them.
+    #[serde(with = "units::optional_duration")]
+    #[schemars(with = "Option<units::DurationText>")]
+    pub loss: Option<Duration>,
+    /// From its beginning to its end, or to the last that was seen of it.
+    pub duration_seconds: Seconds,
+    /// What there is to tell: gates that were overridden, refusals, what is left to do.
+    pub notes: Vec<String>,
+}
+
+impl FailoverEvent {
+    /// The event's name.
+    pub fn id_of(operation: OperationId) -> String {
+        format!("evt-{operation}")
+    }
+}
+
+/// A duration as dashboards read it: seconds, to the millisecond.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seconds(pub Duration);
+
+impl Serialize for Seconds {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        // Milliseconds of a century are far below what the number holds exactly.
+        #[expect(clippy::cast_precision_loss, reason = "see above")]
+        let seconds = self.0.as_millis() as f64 / 1000.0;
+        to.serialize_f64(seconds)
+    }
+}
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let seconds = f64::deserialize(from)?;
+        Duration::try_from_secs_f64(seconds).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Seconds {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Seconds".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "number", "minimum": 0 })
+    }
+}
+
+/// One step of a failover, as the program that took it wrote it down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StepRecord {
+    /// The attempt that it belongs to.
+    pub attempt: u32,
+    /// What was to be done.
+    pub step: String,
+    /// When it was written down, before its effect.
+    pub began_at: Timestamp,
+    /// When it ended; none: nobody saw that.
+    pub ended_at: Option<Timestamp>,
+    /// What became of it.
+    pub outcome: Option<String>,
+}

@@ -1,0 +1,144 @@
+//! Failovers for real: three served regions, machines that are processes and write down that they run, fences that
+//! kill.
+
+use std::path::PathBuf;
+
+use crate::machines::Machines;
+use crate::served::Served;
+use crate::support::{World, assert_same_tree};
+
+/// Three served regions, and machines that are held at `a` with copies at `b` and `c`.
+struct Fleet {
+    // In this order they end.
+    regions: Vec<Served>,
+    machines: Machines,
+    world: World,
+}
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+impl Fleet {
+    fn new(vms: usize, failover: &str) -> Self {
+        let world = World::new();
+        let machines = Machines::of(&world);
+        for n in 1..=vms {
+            world.write(format!("a/resources/vm/web-{n}/domain.xml"), format!("<domain>{n}</domain>\n"));
+            world.write(format!("a/resources/vm/web-{n}/disk.raw"), format!("the disk of web-{n}\n").repeat(9000));
+        }
+        for region in NAMES {
+            world.write(format!("{region}/.debvisor/config.toml"), machines.config());
+        }
+        let regions: Vec<Served> = NAMES.into_iter().map(|region| Served::start(&world, region, &[])).collect();
+        let mut topology = "schema_version = 1\n".to_owned();
+        for (region, served) in NAMES.into_iter().zip(&regions) {
+            let primary = region == "a";
+            topology += &format!("[regions.{region}]\napi_endpoint = {:?}\nprimary = {primary}\n", served.origin);
+        }
+        for target in ["b", "c"] {
+            topology += &format!("[[replication]]\nsource = \"a\"\ntarget = {target:?}\nresource_types = [\"vm\"]\n");
+        }
+        topology += "[[replication]]\nsource = \"b\"\ntarget = \"c\"\nresource_types = [\"vm\"]\n";
+        topology += &format!("[vms.\"web-{{1..{vms}}}\"]\nreplicas = [\"b\", \"c\"]\n[failover]\n{failover}");
+        world.write("topology.toml", topology);
+        world.apply();
+        for n in 1..=vms {
+            machines.start(&format!("web-{n}"), "a", 1);
+        }
+        Self { world, machines, regions }
+    }
+
+    /// What `vm where` says of each machine: the regions that it runs at.
+    fn running(&self) -> Vec<(String, Vec<String>)> {
+        let answer = self.world.run(["vm", "where", "--format", "json"]).exits(0).json();
+        let mut found: Vec<(String, Vec<String>)> = Vec::new();
+        for machine in answer["machines"].as_array().unwrap() {
+            let at = machine["running_at"].as_array().unwrap().iter().map(|at| at.as_str().unwrap().to_owned());
+            found.push((machine["resource_id"].as_str().unwrap().to_owned(), at.collect()));
+        }
+        found.sort();
+        found
+    }
+
+    #[track_caller]
+    fn assert_all_run_at(&self, region: &str) {
+        for (machine, at) in self.running() {
+            assert_eq!(at, [region], "{machine}");
+        }
+        assert_eq!(self.machines.overlaps(), Vec::<String>::new());
+    }
+
+    fn files(&self, region: &str, n: usize) -> PathBuf {
+        self.world.path(format!("{region}/resources/vm/web-{n}"))
+    }
+}
+
+#[test]
+fn a_graceful_failover_goes_there_and_back_and_loses_nothing() {
+    let fleet = Fleet::new(3, "");
+    let world = &fleet.world;
+    let before = world.run(["failover", "execute", "a", "b", "--dry-run"]).exits(0).stdout;
+    assert!(before.contains("graceful"), "{before}");
+    fleet.assert_all_run_at("a");
+    world.run(["failover", "execute", "a", "b"]).exits(5).says(&["nobody can be asked", "--force"]);
+    fleet.assert_all_run_at("a");
+
+    // What is written after the last sync arrives as well.
+    world.write("a/resources/vm/web-2/disk.raw", "the disk of WEB-2\n".repeat(9000));
+    let report = world.run(["failover", "execute", "a", "b", "--force", "--format", "json"]).exits(0).json();
+    assert_eq!(report["event"]["affected_resources"], 3, "{report:#}");
+    assert_eq!(report["event"]["success"], true, "{report:#}");
+    fleet.assert_all_run_at("b");
+    assert_eq!(world.read("b/resources/vm/web-2/disk.raw"), "the disk of WEB-2\n".repeat(9000).as_bytes());
+    world.run(["failover", "status"]).exits(0).says(&["no operation is open"]);
+    // Nothing is left to move.
+    let again = world.run(["failover", "execute", "a", "b", "--force", "--format", "json"]).exits(0).json();
+    assert_eq!(again["event"], serde_json::Value::Null);
+
+    // What the new holder writes goes to the others, the old holder among them.
+    world.write("b/resources/vm/web-1/disk.raw", "the disk at bbbbb\n".repeat(9000));
+    world.apply();
+    for region in ["a", "c"] {
+        assert_same_tree(&fleet.files("b", 1), &fleet.files(region, 1));
+    }
+    world.run(["plan"]).exits(0).says(&["eld"]);
+
+    let report = world.run(["failover", "execute", "b", "a", "--force", "--reason", "back home", "--format", "json"]);
+    let report = report.exits(0).json();
+    assert_eq!(report["event"]["affected_resources"], 3, "{report:#}");
+    fleet.assert_all_run_at("a");
+    let history = world.run(["failover", "history", "--format", "json"]).exits(0).json();
+    let history: Vec<&str> =
+        history.as_array().unwrap().iter().map(|event| event["outcome"].as_str().unwrap()).collect();
+    assert_eq!(history, ["completed", "completed"]);
+    world.run(["failover", "history"]).exits(0).says(&["back home"]);
+}
+
+#[test]
+fn a_dead_region_is_refused_without_a_fence_and_goes_with_a_word() {
+    let mut fleet = Fleet::new(2, "");
+    fleet.regions[0].kill();
+    // Its machines go on: nobody knows that they are stopped.
+    let world = &fleet.world;
+    world.run(["failover", "execute", "a", "b", "--force"]).exits(5).says(&["--fenced"]);
+    assert_eq!(fleet.running().len(), 2);
+    for n in 1..=2 {
+        fleet.machines.stop(&format!("web-{n}"), "a");
+    }
+    let report =
+        world.run(["failover", "execute", "a", "b", "--force", "--fenced", "I pulled the plug", "--format", "json"]);
+    let report = report.exits(0).json();
+    assert_eq!(report["event"]["affected_resources"], 2, "{report:#}");
+    fleet.assert_all_run_at("b");
+
+    // The old one comes back: it starts nothing, keeps what it wrote alone, and becomes a replica.
+    world.write("a/resources/vm/web-1/disk.raw", "the disk of WEB-1\n".repeat(9000));
+    let a = fleet.regions.remove(0).again(&fleet.world);
+    fleet.regions.insert(0, a);
+    let world = &fleet.world;
+    world.apply();
+    fleet.assert_all_run_at("b");
+    assert_same_tree(&fleet.files("b", 1), &fleet.files("a", 1));
+    let points = world.run(["replication", "points", "web-1", "--region", "a", "--format", "json"]).exits(0).json();
+    let points = points.to_string();
+    assert!(points.contains("diverged") || points.contains("set_aside"), "{points}");
+}
