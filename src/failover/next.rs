@@ -271,7 +271,8 @@ impl Progress {
         if let Some(next) = self.hook(|hook| matches!(hook, Hook::Before(_)), now) {
             return Some(next);
         }
-        let loose = self.cut.iter().find(|region| !self.excused(region) && !self.has_accepted(region));
+        let silent = |region| matches!(self.accepted.get(region), Some(Answer::Silent(_)));
+        let loose = self.cut.iter().find(|region| !self.excused(region) && silent(*region));
         if let Some(region) = loose {
             let hook = Hook::Fence(region.clone());
             return Some(if self.fence {

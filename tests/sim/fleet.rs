@@ -110,7 +110,9 @@ impl Fleet {
     /// A story with some faults.
     pub(crate) fn storm(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
-        let weather = Weather::storm(&mut chance);
+        let mut weather = Weather::storm(&mut chance);
+        // Where one region lost its memory and another one is gone, nobody may be left who knows a resource.
+        weather.gone &= !(weather.restores || weather.new_stores);
         Self::new(chance, weather)
     }
 

@@ -4,3 +4,7 @@ pub(crate) mod world;
 mod verdicts;
 mod proposals;
 mod gates;
+mod roles;
+mod books;
+mod starts;
+mod attempts;

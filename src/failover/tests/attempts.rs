@@ -1,0 +1,191 @@
+//! What an attempt does, in which order, and what it does where it cannot go on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::roles::{Regions, attempt, authority, bid, id, key, keys};
+use crate::failover::{Ending, FRESH, Impasse, Next, Order, Progress, Recourse, Step};
+use crate::model::failover::{Direction, Hook, Note};
+use crate::model::region::Role;
+
+fn attempt_of(number: u32) -> Progress {
+    let mut progress = Progress::new(bid(number));
+    progress.depends_on = BTreeMap::from([(key("web"), BTreeSet::from([key("db")]))]);
+    progress.fence = true;
+    progress
+}
+
+fn holds(regions: &Regions, region: &str) {
+    for (id, book) in &regions.books {
+        assert!(book.open.is_empty(), "nothing is open at {id}");
+        for part in book.parts.values() {
+            assert_eq!(part.holder.as_str(), region, "as {id} knows");
+            assert_eq!(part.role == Role::Holder, id.as_str() == region, "{id} is {:?}", part.role);
+        }
+    }
+    assert_eq!(regions.runs(&id(region)), keys());
+    assert_eq!(regions.running.values().map(BTreeSet::len).sum::<usize>(), 2, "and nowhere else");
+}
+
+#[test]
+fn everybody_accepts_before_the_source_gives_up_and_what_is_needed_first_starts_first() {
+    let mut regions = Regions::new();
+    let mut progress = attempt_of(1);
+    assert_eq!(regions.drive(&mut progress), Next::Ended(Ending::Completed));
+    let (a, b, c) = (id("a"), id("b"), id("c"));
+    let (db, web) = (BTreeSet::from([key("db")]), BTreeSet::from([key("web")]));
+    let order = [
+        Step::Meet(b.clone()),
+        Step::Accept(a.clone()),
+        Step::Accept(b.clone()),
+        Step::Accept(c.clone()),
+        Step::Judge,
+        Step::Demote(a.clone(), keys()),
+        Step::Start(b.clone(), db),
+        Step::Start(b.clone(), web),
+        Step::Close(a, keys()),
+        Step::Close(c, keys()),
+        Step::Close(b, keys()),
+    ];
+    assert_eq!(regions.made, order);
+    holds(&regions, "b");
+}
+
+#[test]
+fn a_silent_source_is_cut_off_before_anything_starts() {
+    let mut regions = Regions::new();
+    regions.silent.insert(id("a"));
+    let mut progress = attempt_of(1);
+    assert_eq!(regions.drive(&mut progress), Next::Ended(Ending::Completed));
+    let at = |step: &dyn Fn(&Step) -> bool| regions.made.iter().position(step).unwrap();
+    let fence = at(&|step| *step == Step::Run(Hook::Fence(id("a"))));
+    assert!(at(&|step| matches!(step, Step::Note(_, Note::HookIntended { .. }))) < fence);
+    assert!(fence < at(&|step| matches!(step, Step::Note(_, Note::HookDone { .. }))));
+    assert!(fence < at(&|step| matches!(step, Step::Start(..))));
+    regions.silent.clear();
+    regions.talk();
+    holds(&regions, "b");
+}
+
+#[test]
+fn without_a_fence_a_silent_source_stops_it() {
+    let mut regions = Regions::new();
+    regions.silent.insert(id("a"));
+    let mut progress = attempt_of(1);
+    progress.fence = false;
+    let end = regions.drive(&mut progress);
+    assert_eq!(end, Next::Stuck(Impasse::NotFenced(id("a"))));
+    assert!(!regions.made.iter().any(|step| matches!(step, Step::Start(..))));
+}
+
+#[test]
+fn where_nothing_was_changed_all_is_taken_back() {
+    let mut regions = Regions::new();
+    regions.silent.insert(id("c"));
+    let mut progress = attempt_of(1);
+    let Next::Stuck(why) = regions.drive(&mut progress) else { panic!() };
+    assert_eq!(progress.recourse(&why), Recourse::Retreat);
+    progress.retreat();
+    assert_eq!(regions.drive(&mut progress), Next::Ended(Ending::Withdrawn));
+    holds(&regions, "a");
+}
+
+/// The source has given up, and the orderer dies.
+fn left_half_done(regions: &mut Regions) {
+    for region in ["a", "b", "c"] {
+        regions.ask(&id(region), &Order::Accept { authority: authority(1), bid: Box::new(bid(1)) }).unwrap();
+    }
+    let (operation, attempt) = (bid(1).failover.id, attempt(1));
+    let demote = Order::Demote { authority: authority(1), operation, attempt, resources: keys() };
+    regions.ask(&id("a"), &demote).unwrap();
+}
+
+#[test]
+fn another_orderer_leads_it_on_or_back() {
+    let mut regions = Regions::new();
+    left_half_done(&mut regions);
+    let mut on = attempt_of(2);
+    assert_eq!(regions.drive(&mut on), Next::Ended(Ending::Completed));
+    holds(&regions, "b");
+
+    let mut regions = Regions::new();
+    left_half_done(&mut regions);
+    let mut back = attempt_of(1).again(attempt(2), Direction::Abort, id("b"));
+    assert_eq!(regions.drive(&mut back), Next::Ended(Ending::Aborted));
+    holds(&regions, "a");
+}
+
+#[test]
+fn nothing_leads_back_before_every_region_has_said_that_it_was_promoted_nowhere() {
+    let mut regions = Regions::new();
+    left_half_done(&mut regions);
+    regions.silent.insert(id("b"));
+    let mut back = attempt_of(1).again(attempt(2), Direction::Abort, id("b"));
+    assert!(matches!(regions.drive(&mut back), Next::Stuck(Impasse::Missing(region, _)) if region == id("b")));
+    assert!(regions.running.values().all(BTreeSet::is_empty));
+}
+
+#[test]
+fn what_was_promoted_leads_only_forward() {
+    let mut regions = Regions::new();
+    let mut first = attempt_of(1);
+    while !regions.made.iter().any(|step| matches!(step, Step::Start(..))) {
+        regions.drive_once(&mut first);
+    }
+    let mut back = attempt_of(1).again(attempt(2), Direction::Abort, id("b"));
+    let Next::Stuck(why) = regions.drive(&mut back) else { panic!() };
+    assert_eq!(back.recourse(&why), Recourse::Forward(id("b")));
+    let mut on = back.again(attempt(3), Direction::Forward, id("b"));
+    assert_eq!(regions.drive(&mut on), Next::Ended(Ending::Completed));
+    holds(&regions, "b");
+}
+
+#[test]
+fn a_target_that_falls_silent_is_cut_off_before_it_is_passed_over() {
+    let mut regions = Regions::new();
+    let mut first = attempt_of(1);
+    while !regions.made.iter().any(|step| matches!(step, Step::Demote(..))) {
+        regions.drive_once(&mut first);
+    }
+    regions.silent.insert(id("b"));
+    let Next::Stuck(why) = regions.drive(&mut first) else { panic!() };
+    let mut next = first.again(attempt(2), Direction::Forward, id("c"));
+    assert!(matches!(why, Impasse::StarterSilent(..) | Impasse::Missing(..)));
+    next.cut.insert(id("b"));
+    assert_eq!(regions.drive(&mut next), Next::Ended(Ending::Completed));
+    let at = |step: &dyn Fn(&Step) -> bool| regions.made.iter().position(step).unwrap();
+    let fence = at(&|step| *step == Step::Run(Hook::Fence(id("b"))));
+    assert!(fence < at(&|step| matches!(step, Step::Start(region, _) if *region == id("c"))));
+    regions.silent.clear();
+    regions.talk();
+    holds(&regions, "c");
+}
+
+#[test]
+fn a_hook_that_another_orderer_began_is_waited_out() {
+    let mut regions = Regions::new();
+    regions.ask(&id("b"), &Order::Accept { authority: authority(1), bid: Box::new(bid(1)) }).unwrap();
+    let limit = Duration::from_secs(60);
+    let note = Note::HookIntended { attempt: attempt(1), hook: Hook::Before(0), limit };
+    let (operation, attempt) = (bid(1).failover.id, attempt(1));
+    regions.ask(&id("b"), &Order::Note { authority: authority(1), operation, attempt, note }).unwrap();
+    let began = regions.now;
+    assert_eq!(regions.drive(&mut attempt_of(2)), Next::Ended(Ending::Completed));
+    assert!(regions.now >= began + FRESH + limit);
+}
+
+#[test]
+fn a_hook_that_is_known_to_have_run_is_not_run_again() {
+    let mut regions = Regions::new();
+    let mut first = attempt_of(1);
+    first.hooks = BTreeSet::from([Hook::Before(0)]);
+    while !regions.made.contains(&Step::Run(Hook::Before(0))) {
+        regions.drive_once(&mut first);
+    }
+    // Its own journal knows, though no region was told yet.
+    let mut again = attempt_of(2);
+    again.hooks = BTreeSet::from([Hook::Before(0)]);
+    again.remember(&[Note::HookDone { hook: Hook::Before(0) }]);
+    assert_eq!(regions.drive(&mut again), Next::Ended(Ending::Completed));
+    assert_eq!(regions.made.iter().filter(|step| matches!(step, Step::Run(_))).count(), 1);
+}

@@ -1,0 +1,166 @@
+//! What a region takes, and what it refuses.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::roles::{Regions, attempt, authority, bid, book, id, ids, key, keys};
+use crate::failover::{Agent, Reply};
+use crate::failover::{Control, Known, Order, Refusal, Taken};
+use crate::model::failover::{Attempt, Bid, Inert};
+use crate::model::region::{Epoch, Role};
+use crate::model::{AttemptOwner, Life, OperationId};
+use uuid::Uuid;
+
+fn accept(bid: Bid) -> Order {
+    Order::Accept { authority: authority(1), bid: Box::new(bid) }
+}
+
+fn withdraw(bid: &Bid) -> Order {
+    let (operation, attempt) = (bid.failover.id, bid.attempt);
+    Order::Withdraw { authority: authority(1), operation, attempt, resources: keys() }
+}
+
+fn refused(order: &Order) -> Refusal {
+    let mut book = book("b");
+    let before = book.clone();
+    let agent = Agent::new(Life(Uuid::nil()));
+    let refusal = book.take(&agent, &BTreeSet::new(), false, order).unwrap_err();
+    assert_eq!(book, before, "an order that is refused changes nothing");
+    refusal
+}
+
+#[test]
+fn only_the_recorded_controller_is_obeyed() {
+    for term in [0, 2] {
+        let order = Order::Accept { authority: authority(term), bid: Box::new(bid(1)) };
+        assert!(matches!(refused(&order), Refusal::NotController(Some(_))));
+    }
+}
+
+#[test]
+fn a_higher_term_takes_over_and_no_other() {
+    let mut book = book("b");
+    let none = BTreeSet::new();
+    let stranger = |term| Control::TakeOver {
+        authority: crate::model::region::Authority { seat: crate::model::Seat(Uuid::from_u128(77)), ..authority(term) },
+    };
+    assert!(matches!(book.obey(&none, &stranger(1)), Err(Refusal::NotController(_))));
+    book.obey(&none, &stranger(2)).unwrap();
+    book.obey(&none, &stranger(2)).unwrap();
+    assert!(matches!(book.authorize(&authority(1)), Err(Refusal::NotController(_))));
+}
+
+#[test]
+fn an_attempt_is_accepted_once() {
+    let mut regions = Regions::new();
+    regions.ask(&id("b"), &accept(bid(2))).unwrap();
+    let before = regions.books[&id("b")].clone();
+    regions.ask(&id("b"), &accept(bid(2))).unwrap();
+    assert_eq!(regions.books[&id("b")], before, "a repeat does nothing twice");
+    let twin = Bid { attempt: Attempt { number: 2, owner: AttemptOwner(Uuid::from_u128(5)) }, ..bid(2) };
+    for lower in [bid(1), twin] {
+        assert!(matches!(regions.ask(&id("b"), &accept(lower)), Err(Refusal::Attempt(_))));
+    }
+}
+
+#[test]
+fn while_an_operation_is_open_no_other_one_is() {
+    let mut regions = Regions::new();
+    regions.ask(&id("b"), &accept(bid(1))).unwrap();
+    let mut other = bid(1);
+    other.failover.id = OperationId(Uuid::from_u128(8));
+    other.failover.epoch = Epoch(3);
+    let Reply::Accepted(acceptance) = regions.ask(&id("b"), &accept(other)).unwrap() else { panic!() };
+    let open = Taken::OpenElsewhere(bid(1).failover.id);
+    assert_eq!(acceptance.resources, keys().into_iter().map(|key| (key, open.clone())).collect());
+}
+
+#[test]
+fn who_runs_a_machine_does_not_agree_to_its_start_elsewhere() {
+    let mut regions = Regions::new();
+    regions.running.insert(id("c"), BTreeSet::from([key("db")]));
+    let Reply::Accepted(acceptance) = regions.ask(&id("c"), &accept(bid(1))).unwrap() else { panic!() };
+    assert_eq!(acceptance.resources[&key("db")], Taken::Running);
+}
+
+#[test]
+fn what_was_withdrawn_is_never_open_again() {
+    let mut regions = Regions::new();
+    regions.ask(&id("b"), &accept(bid(1))).unwrap();
+    regions.ask(&id("b"), &withdraw(&bid(1))).unwrap();
+    for late in [bid(1), bid(2)] {
+        assert!(matches!(regions.ask(&id("b"), &accept(late)), Err(Refusal::Over(_))));
+    }
+}
+
+#[test]
+fn what_is_withdrawn_before_it_arrives_is_never_open() {
+    let mut regions = Regions::new();
+    regions.ask(&id("b"), &withdraw(&bid(1))).unwrap();
+    assert!(matches!(regions.ask(&id("b"), &accept(bid(1))), Err(Refusal::Over(_))));
+}
+
+#[test]
+fn a_source_that_gave_something_up_does_not_let_go() {
+    let mut regions = Regions::new();
+    regions.ask(&id("a"), &accept(bid(1))).unwrap();
+    let (operation, attempt) = (bid(1).failover.id, attempt(1));
+    let demote = Order::Demote { authority: authority(1), operation, attempt, resources: keys() };
+    regions.ask(&id("a"), &demote).unwrap();
+    assert!(matches!(regions.ask(&id("a"), &withdraw(&bid(1))), Err(Refusal::Effect(_))));
+}
+
+#[test]
+fn a_region_is_forgotten_after_it_has_agreed_to_leave() {
+    let (mut a, mut c) = (book("a"), book("c"));
+    let none = BTreeSet::new();
+    let leave = |accepted: &[&str]| Control::Register {
+        authority: authority(1),
+        was: ids(&["a", "b", "c"]),
+        now: ids(&["a", "b"]),
+        gone: BTreeMap::new(),
+        accepted: ids(accepted),
+    };
+    assert_eq!(a.obey(&none, &leave(&[])), Err(Refusal::Stays(id("c"))));
+    c.obey(&none, &leave(&[])).unwrap();
+    assert_eq!(c.inert, Some(Inert::Removed));
+    a.obey(&none, &leave(&["c"])).unwrap();
+    assert_eq!(a.registry, ids(&["a", "b"]));
+}
+
+#[test]
+fn a_holder_cannot_be_removed() {
+    let change = Control::Register {
+        authority: authority(1),
+        was: ids(&["a", "b", "c"]),
+        now: ids(&["b", "c"]),
+        gone: BTreeMap::new(),
+        accepted: ids(&["a"]),
+    };
+    for name in ["a", "b"] {
+        assert!(matches!(book(name).obey(&BTreeSet::new(), &change), Err(Refusal::Holder(_, _))));
+    }
+}
+
+#[test]
+fn a_store_that_went_back_takes_no_part_before_it_is_readmitted_and_holds_nothing_then() {
+    let mut regions = Regions::new();
+    let a = id("a");
+    regions.books.get_mut(&a).unwrap().serial = 9;
+    regions.talk();
+    regions.books.insert(a.clone(), book("a"));
+    regions.restart("a");
+    regions.running.clear();
+    regions.talk();
+    assert_eq!(regions.books[&a].inert, Some(Inert::WentBack));
+    assert!(matches!(regions.ask(&a, &accept(bid(1))), Err(Refusal::Inert(Inert::WentBack))));
+
+    let told: Vec<_> =
+        regions.books.iter().map(|(id, book)| book.standings(&regions.agents[id], &BTreeSet::new())).collect();
+    let known = Known::of(&a, &told.iter().collect::<Vec<_>>(), &keys()).unwrap();
+    let readmit = Control::Readmit { authority: authority(1), known };
+    let book = regions.books.get_mut(&a).unwrap();
+    assert!(matches!(book.obey(&keys(), &readmit), Err(Refusal::Running(_))), "not while something runs there");
+    book.obey(&BTreeSet::new(), &readmit).unwrap();
+    assert_eq!((book.inert, book.parts[&key("db")].role), (None, Role::Fenced));
+    assert!(book.serial > 9);
+}
