@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use debvisor_region::failover::{Control, Known};
 use debvisor_region::model::RegionId;
 use debvisor_region::model::failover::{Inert, Standings};
-use debvisor_region::model::region::Authority;
+use debvisor_region::model::region::{Authority, Controller};
 
 use crate::actor::{Asked, Mind};
 use crate::fleet::Fleet;
@@ -29,7 +29,7 @@ impl Fleet {
             asked = self.remove(&authority, told);
         } else if self.calm || self.chance.percent(30) {
             asked = self.readmit(&authority, told);
-            if asked.is_empty() && !open {
+            if asked.is_empty() {
                 asked = self.register(&authority, told);
             }
         }
@@ -70,20 +70,25 @@ impl Fleet {
         asked
     }
 
-    /// Everybody is to know everybody.
+    /// Everybody is to know everybody; or, while an operation is open, the regions that it was put to.
     fn register(&self, authority: &Authority, told: &Told) -> Vec<(RegionId, Control)> {
         let dead = self.regions.values().any(|region| region.dead);
+        let mut opens = told.values().filter(|told| told.inert.is_none()).flat_map(|told| told.open.values());
+        let open = opens.next();
+        let now = open.map_or(&self.all, |open| &open.bid.registry);
+        let left: BTreeSet<RegionId> =
+            told.values().filter(|told| told.inert.is_some()).map(|told| told.region.clone()).collect();
+        let forgives = |told: &Standings| open.is_none() && !dead && !told.gone.is_empty();
         let apart = |told: &&Standings| {
-            told.inert.is_none()
-                && obeys(told, authority)
-                && (told.registry != self.all || !(told.gone.is_empty() || dead))
+            let bound = told.inert.is_none() && obeys(told, authority) && told.open.is_empty();
+            bound && (told.registry != *now || forgives(told))
         };
         let change = |told: &Standings| Control::Register {
             authority: authority.clone(),
             was: told.registry.clone(),
-            now: self.all.clone(),
-            gone: if dead { told.gone.clone() } else { BTreeMap::new() },
-            accepted: BTreeSet::new(),
+            now: now.clone(),
+            gone: if dead || open.is_some() { told.gone.clone() } else { BTreeMap::new() },
+            accepted: left.clone(),
         };
         told.values().filter(apart).map(|told| (told.region.clone(), change(told))).collect()
     }
@@ -110,5 +115,6 @@ impl Fleet {
 }
 
 fn obeys(told: &Standings, authority: &Authority) -> bool {
-    told.controller.as_ref().is_some_and(|it| it.seat == authority.seat)
+    let of = |it: &Controller| (it.lineage, it.term, it.seat) == (authority.lineage, authority.term, authority.seat);
+    told.controller.as_ref().is_some_and(of)
 }

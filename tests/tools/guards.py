@@ -33,9 +33,6 @@ GUARDS = {
     "everybody's-word-after-an-agent's-start": [("src/failover/start.rs",
         "if agent.registry != book.registry || !agent.abreast.contains(key) {",
         "if false {")],
-    "orders-of-this-life-only": [("src/failover/start.rs",
-        "if mandate.life != agent.life {",
-        "if false {")],
     "fence-stops-the-agent": [("tests/sim/region.rs",
         "        self.running.clear();\n        self.kill();\n",
         "        self.running.clear();\n")],
@@ -70,18 +67,8 @@ GUARDS = {
         ("src/failover/next.rs",
          "        if let Some((region, _)) = self.promoted_at() {\n            return Next::Stuck(Impasse::Promoted(region));\n        }\n",
          "")],
-    "who-runs-it-does-not-agree": [("src/failover/accept.rs",
-        "None if running && !from => return Taken::Running,", "")],
-    "an-abort-ends-the-proof-of-a-fence": [("src/failover/accept.rs",
-        "if bid.direction == Direction::Abort {\n", "if false {\n")],
     "one-operation-at-a-time": [("src/failover/accept.rs",
         "return Taken::OpenElsewhere(other);", "let _ = other;")],
-    "an-end-elsewhere-is-no-end-here": [("src/failover/progress.rs",
-        "let here = |key: &&ResourceKey| self.arrived.get(*key).is_none_or(|holder| *holder == self.bid.to);",
-        "let here = |_: &&ResourceKey| true;")],
-    "all-know-the-same-regions": [
-        ("src/failover/start.rs", "if heard.registry != book.registry {", "if false {"),
-        ("src/failover/accept.rs", "if bid.registry != self.registry {", "if false {")],
 }
 
 
