@@ -355,10 +355,12 @@ impl Progress {
         }
     }
 
-    /// Whether a region need not accept: it was declared gone or, where the attempt leads forward, is proven stopped.
+    /// Whether a region need not accept: it was declared gone or, where the attempt leads forward, is proven stopped. No
+    /// proof outweighs what the region itself says: where the operation is over, it may have started something since.
     pub fn excused(&self, region: &RegionId) -> bool {
+        let over = self.over().any(|(other, _)| other == region);
         let stopped = self.bid.direction == Direction::Forward && self.stopped.contains_key(region);
-        stopped || self.bid.gone.contains_key(region)
+        (stopped && !over) || self.bid.gone.contains_key(region)
     }
 
     /// The regions whose fresh word a hook runs on, and which know that it will.

@@ -2,7 +2,8 @@
 //! clock.
 //!
 //! `cargo test --test sim` runs some seeds, `SEEDS=10000 cargo test --release --test sim` many. A seed that fails is
-//! printed with all that happened in it; `SEED=N` runs it alone.
+//! printed with all that happened in it; `SEED=N` runs it alone. `tests/tools/guards.py` takes one rule out at a time, and
+//! expects to see a seed fail.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
