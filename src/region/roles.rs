@@ -312,6 +312,12 @@ impl Inner {
         if let Err(error) = self.place(writing, &key, None, operation).await {
             return Acted::Failed(key, error.to_string());
         }
+        // Placing takes its time, in which another attempt may have been accepted.
+        match self.book(writing).await {
+            Ok(book) if book.open.get(&operation).is_some_and(|open| open.bid.attempt.number == occasion.attempt) => {}
+            Ok(_) => return Acted::Failed(key, "another attempt was accepted meanwhile".to_owned()),
+            Err(error) => return Acted::Failed(key, error.to_string()),
+        }
         match self.start(writing, &key, Some(occasion)).await {
             Ok(()) => Acted::Done(key),
             Err(why) => Acted::Idle(key, why),

@@ -1,7 +1,12 @@
 //! Failovers for real: three served regions, machines that are processes and write down that they run, fences that
 //! kill.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
 
 use crate::machines::Machines;
 use crate::served::Served;
@@ -141,4 +146,69 @@ fn a_dead_region_is_refused_without_a_fence_and_goes_with_a_word() {
     let points = world.run(["replication", "points", "web-1", "--region", "a", "--format", "json"]).exits(0).json();
     let points = points.to_string();
     assert!(points.contains("diverged") || points.contains("set_aside"), "{points}");
+}
+
+/// Kills `failover execute` at moments that go through all of its steps; whoever comes next brings it to its end.
+#[test]
+fn an_orchestrator_that_is_killed_is_gone_on_with() {
+    let fleet = Fleet::new(2, "");
+    let world = &fleet.world;
+    let (mut from, mut to) = ("a", "b");
+    let mut resumed = 0;
+    for round in 0..8 {
+        let mut child = world
+            .command(["failover", "execute", from, to, "--force"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        thread::sleep(Duration::from_millis(350 + 90 * round));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(fleet.machines.overlaps(), Vec::<String>::new(), "round {round}");
+        let open = world.run(["failover", "status", "--format", "json"]).exits(0).json();
+        match open.as_array().unwrap().len() {
+            // It was killed before any region had accepted it, or when all had closed it.
+            0 => drop(world.run(["failover", "execute", from, to, "--force"]).exits(0)),
+            _ => {
+                resumed += 1;
+                world.run(["failover", "resume"]).exits(0);
+            }
+        }
+        fleet.assert_all_run_at(to);
+        world.run(["failover", "status"]).exits(0).says(&["no operation is open"]);
+        // Everything is fed again before it goes back.
+        world.apply();
+        (from, to) = (to, from);
+    }
+    assert!(resumed > 0, "no kill fell into an operation");
+    let events = world.run(["failover", "history", "--limit", "50", "--format", "json"]).exits(0).json();
+    // Each operation is one event, with an end, however many processes carried it out.
+    let mut ids: Vec<&str> = Vec::new();
+    for event in events.as_array().unwrap() {
+        assert!(!event["outcome"].is_null(), "{event:#}");
+        ids.push(event["operation"].as_str().unwrap());
+    }
+    let events = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), events);
+    println!("{resumed} of 8 were gone on with");
+}
+
+#[test]
+fn a_fence_stops_a_region_that_is_cut_off() {
+    let mut fleet = Fleet::new(2, "");
+    let topology = String::from_utf8(fleet.world.read("topology.toml")).unwrap();
+    fleet.world.write("fence", fleet.machines.fence());
+    fs::set_permissions(fleet.world.path("fence"), fs::Permissions::from_mode(0o755)).unwrap();
+    let fence = fleet.world.path("fence");
+    fleet.world.write("topology.toml", format!("{topology}hooks = {{ fence = [{fence:?}] }}\n"));
+    fleet.world.apply();
+    // Its server dies, its machines go on: the fence stops them.
+    fleet.regions[0].kill();
+    let report = fleet.world.run(["failover", "execute", "a", "b", "--force", "--format", "json"]).exits(0).json();
+    assert_eq!(report["event"]["affected_resources"], 2, "{report:#}");
+    assert_eq!(report["proposal"]["source"]["stopped"]["by"], "fence", "{report:#}");
+    fleet.assert_all_run_at("b");
 }

@@ -48,6 +48,11 @@ impl Machines {
         )
     }
 
+    /// A program that cuts a region off: its machines are killed, and can be started no more.
+    pub(crate) fn fence(&self) -> String {
+        format!("#!/bin/sh\nexec {} {} fence \"$DEBVISOR_FROM\" \"$DEBVISOR_EPOCH\"\n", runner(), self.root.display())
+    }
+
     fn run(&self, args: &[&str]) -> String {
         let output = Command::new(runner()).arg(&self.root).args(args).output().unwrap();
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));

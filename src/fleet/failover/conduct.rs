@@ -53,6 +53,7 @@ impl MultiRegionManager {
         let at = self.world.clock.now();
         let known = self.know(&options.request, None).await?;
         let authority = self.speaker(&known.sight)?;
+        self.end_events(&known.sight).await?;
         let proposal = self.proposal(&known, &options.request)?;
         match proposal.outcome {
             Proposed::Nothing => {

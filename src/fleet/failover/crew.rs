@@ -187,7 +187,7 @@ impl Crew for Team<'_> {
 
     fn begins(&mut self, step: &Step, _: &Progress) {
         self.began = self.manager.world.clock.since_boot();
-        if let Some((region, keys)) = Self::acts(step) {
+        if let Step::Start(region, keys) = step {
             keys.iter().for_each(|key| self.tell(step, Some(key), region, None));
         }
         if let Step::Run(Hook::Fence(region)) = step {
@@ -204,8 +204,11 @@ impl Crew for Team<'_> {
                 if let (Step::Start(..), Some(why)) = (step, &why) {
                     self.event.failed.insert(key.clone(), why.clone());
                 }
-                let outcome = if why.is_some() { Outcome::Failed } else { Outcome::Done };
-                self.tell(step, Some(key), region, Some((outcome, why)));
+                // That the source stops is told where it does not.
+                if why.is_some() || matches!(step, Step::Start(..)) {
+                    let outcome = if why.is_some() { Outcome::Failed } else { Outcome::Done };
+                    self.tell(step, Some(key), region, Some((outcome, why)));
+                }
             }
         }
         match step {

@@ -16,8 +16,9 @@ use crate::fleet::error::FleetError;
 use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::options::Watch;
 use crate::fleet::road::{Ports, Sight};
+use crate::model::event::FailoverOutcome;
 use crate::model::failover::{Attempt, Bid, Direction, Hook, Open};
-use crate::model::region::Epoch;
+use crate::model::region::{Epoch, ResourceRecord};
 use crate::model::{AttemptOwner, OperationId, RegionId, ResourceKey};
 use crate::state::StateFile;
 
@@ -72,6 +73,7 @@ impl MultiRegionManager {
         let began = self.world.clock.since_boot();
         let sight = self.look().await?;
         let authority = self.speaker(&sight)?;
+        self.end_events(&sight).await?;
         let pending = self.the_pending(&sight, options.operation).await?;
         let request = Request { operation: Some(pending.bid.failover.id), ..self.request_of(&pending, options) };
         let known = self.know(&request, None).await?;
@@ -110,6 +112,34 @@ impl MultiRegionManager {
         team.keep()?;
         let ended = self.conduct(&mut progress, &mut team, loses_nothing, Vec::new(), watch).await?;
         self.conclude(progress, team, ended, began, asked).await
+    }
+
+    /// Gives events an end whose operation is open nowhere any more: whoever carried it out was killed before the regions
+    /// had accepted it, or after they had closed it. Only where every region answers, as any other one may have it open.
+    pub(super) async fn end_events(&self, sight: &Sight) -> Result<(), FleetError> {
+        let mut log = StateFile::new(&self.settings.state).failover_log()?;
+        let left: Vec<_> =
+            log.reader().failovers(None, None)?.into_iter().filter(|event| event.outcome.is_none()).collect();
+        let all_answer = sight.ports.keys().all(|region| sight.observed.snapshot(region).is_some());
+        if left.is_empty() || !all_answer {
+            return Ok(());
+        }
+        let pending = pending_at(&sight.ports).await;
+        for mut event in left.into_iter().filter(|event| !pending.contains_key(&event.operation)) {
+            let there = sight.observed.snapshot(&event.to_region_id).into_iter().flat_map(|seen| &seen.resources);
+            let came =
+                |record: &ResourceRecord| record.holder == event.to_region_id && Some(record.epoch) == event.epoch;
+            let arrived: Vec<ResourceKey> =
+                there.filter(|(_, record)| came(record)).map(|(key, _)| key.clone()).collect();
+            let outcome = if arrived.is_empty() { FailoverOutcome::Withdrawn } else { FailoverOutcome::Completed };
+            event.success = outcome == FailoverOutcome::Completed && event.failed.is_empty();
+            event.affected_resources = arrived.len() as u64;
+            event.resources = arrived;
+            event.outcome = Some(outcome);
+            event.notes.push("whoever carried it out was killed; its end was read from the regions".to_owned());
+            log.keep(&event)?;
+        }
+        Ok(())
     }
 
     async fn the_pending(&self, sight: &Sight, operation: Option<OperationId>) -> Result<PendingOperation, FleetError> {
