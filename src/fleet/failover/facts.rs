@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::join_all;
 
 use crate::execute::hook::Hooks;
-use crate::failover::{Facts, FenceHook, Proposal, Request, Verdict, propose};
-use crate::fleet::error::FleetError;
+use crate::failover::{Facts, FenceHook, Move, Proposal, Request, Verdict, propose};
+use crate::fleet::error::{FleetError, Gate};
 use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::road::Sight;
 use crate::model::observed::Observation;
 use crate::model::point::{Point, PointSelector};
-use crate::model::{RegionId, ResourceKey, Timestamp};
+use crate::model::{Address, RegionId, ResourceKey, Timestamp};
 use crate::state::StateFile;
 
 /// All that is known when a failover is judged.
@@ -111,6 +111,25 @@ impl MultiRegionManager {
             paused: &known.paused,
             now: self.world.clock.now(),
         };
-        propose(request, &facts).map_err(|unfit| FleetError::Unfit { reason: unfit.to_string(), help: None })
+        let proposal =
+            propose(request, &facts).map_err(|unfit| FleetError::Unfit { reason: unfit.to_string(), help: None })?;
+        // Nothing pulls a point from a third region yet, and an older one is never promoted unasked.
+        let elsewhere = |one: &&Move| one.point.as_ref().is_some_and(|point| point.region != proposal.to);
+        let elsewhere = proposal.going().filter(|_| !proposal.loses_nothing).find(elsewhere);
+        match elsewhere.and_then(|one| Some((&one.resource, one.point.as_ref()?))) {
+            None => Ok(proposal),
+            Some((resource, point)) => Err(FleetError::Refused(vec![Gate {
+                code: "fresher".to_owned(),
+                detail: format!(
+                    "{} keeps a fresher point of {resource} than {}: of {}",
+                    point.region, proposal.to, point.verified_at
+                ),
+                help: Some(format!(
+                    "fail over to {}, or take what is freshest at {} with --vm",
+                    point.region, proposal.to
+                )),
+                address: Some(Address::Resource(resource.clone())),
+            }])),
+        }
     }
 }

@@ -9,7 +9,6 @@ use super::super::super::approve::{Answer, ask};
 use super::super::super::error::CliError;
 use super::super::super::exit::Exit;
 use super::super::super::session::Session;
-use super::super::replication::selector;
 use super::given::Given;
 use crate::failover::{Outcome, Proposal, Request};
 use crate::fleet::{FailoverOptions, FailoverReview, FleetError, Verdict};
@@ -41,9 +40,6 @@ pub(crate) struct Execute {
     /// Only this machine; may be repeated
     #[arg(long, value_name = "ID")]
     vm: Vec<ResourceId>,
-    /// Promote this point of it, by its number or name, as it was before something went wrong [default: the newest]
-    #[arg(long, value_name = "POINT", requires = "vm")]
-    point: Option<String>,
     /// Why, for the history
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -90,11 +86,10 @@ impl From<How> for Strategy {
 
 impl Execute {
     pub(super) async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
-        let Self { from, to, strategy, vm, point, reason, force, dry_run, explain, take_over, given } = self;
+        let Self { from, to, strategy, vm, reason, force, dry_run, explain, take_over, given } = self;
         let fleet = session.fleet()?;
         let request = Request {
             only: vm.into_iter().collect(),
-            point: selector(point),
             strategy: strategy.map(Strategy::from),
             overrides: given.overrides(),
             ..Request::new(from, to)
