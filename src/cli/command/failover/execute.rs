@@ -24,9 +24,9 @@ use crate::render::{failover, failovers};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   debvisor-region failover execute us-east-1 us-west-1 --dry-run
-  debvisor-region failover execute us-east-1 us-west-1 --reason \"Scheduled maintenance\"
+  debvisor-region failover execute us-east-1 us-west-1 --reason \"new kernel\"
   debvisor-region failover execute us-east-1 us-west-1 --vm web-vm-1
-  debvisor-region failover execute us-east-1 us-west-1 --fenced \"power is off, I stood before it\"")]
+  debvisor-region failover execute us-east-1 us-west-1 --fenced \"power is off\"")]
 pub(crate) struct Execute {
     /// The region that holds them
     #[arg(value_name = "FROM")]
