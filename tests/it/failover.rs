@@ -212,7 +212,6 @@ fn killed_at_every(every: usize) {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), all);
-    println!("{killed} kills, {resumed} operations gone on with");
 }
 
 #[test]
