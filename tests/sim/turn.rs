@@ -165,7 +165,10 @@ impl Fleet {
                     Ending::Withdrawn => self.tally.withdrawn += 1,
                     Ending::Past => self.tally.past += 1,
                 }
-                if let Err(broken) = self.watch.ended(&progress, ending) {
+                // What a region that was declared gone had reached is given up.
+                if progress.bid.gone.is_empty()
+                    && let Err(broken) = self.watch.ended(&progress, ending)
+                {
                     self.broken = Some(broken);
                 }
                 self.actors[at].mind = Mind::Idle;
