@@ -241,3 +241,23 @@ fn a_fence_stops_a_region_that_is_cut_off() {
     assert_eq!(report["proposal"]["source"]["stopped"]["by"], "fence", "{report:#}");
     fleet.assert_all_run_at("b");
 }
+
+#[test]
+#[ignore = "125 machines with real disks; prints what it took"]
+fn a_hundred_and_twenty_five_machines_move() {
+    let mut fleet = Fleet::new(125, "");
+    fleet.regions[0].kill();
+    (1..=125).for_each(|n| fleet.machines.stop(&format!("web-{n}"), "a"));
+    let args = ["failover", "execute", "a", "b", "--force", "--fenced", "the test stopped it", "--format", "json"];
+    let report = fleet.world.run(args).exits(0).json();
+    assert_eq!(report["event"]["affected_resources"], 125, "{report:#}");
+    eprintln!("125 machines from a dead region: {} s", report["event"]["duration_seconds"]);
+    fleet.assert_all_run_at("b");
+    let a = fleet.regions.remove(0).again(&fleet.world);
+    fleet.regions.insert(0, a);
+    fleet.world.apply();
+    let report = fleet.world.run(["failover", "execute", "b", "a", "--force", "--format", "json"]).exits(0).json();
+    assert_eq!(report["event"]["affected_resources"], 125, "{report:#}");
+    eprintln!("125 machines gracefully back: {} s", report["event"]["duration_seconds"]);
+    fleet.assert_all_run_at("a");
+}
