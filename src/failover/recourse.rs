@@ -57,6 +57,7 @@ impl Progress {
         match why {
             Impasse::NewAttempt(region) if *region == self.bid.failover.from => Recourse::Abort,
             Impasse::NewAttempt(region) | Impasse::Promoted(region) => Recourse::Forward(region.clone()),
+            Impasse::Refused(_, Refusal::NotController(_)) if self.is_untouched() => Recourse::Retreat,
             // Somebody else has gone on with it, or may go on with everything.
             Impasse::Refused(_, Refusal::NotController(_) | Refusal::Attempt(_)) => Recourse::Leave,
             _ if self.is_untouched() => Recourse::Retreat,

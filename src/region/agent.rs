@@ -15,8 +15,8 @@ use super::local::{Inner, LocalRegion, Writing, blocking};
 use crate::failover::{Book, may_run};
 use crate::host::boot_id;
 use crate::live::port::PortError;
-use crate::model::failover::Standings;
-use crate::model::region::Role;
+use crate::model::failover::{Part, Standings};
+use crate::model::region::{Epoch, Role};
 use crate::model::running::RunState;
 use crate::model::{RegionId, ResourceKey, ResourceType};
 
@@ -109,6 +109,10 @@ impl Inner {
         let (mut told, mut found) = (Vec::new(), Vec::new());
         for (key, state) in self.states(writing, &asked).await {
             let stopped = match state {
+                RunState::Running if self.may_be_the_one(book, &key) => {
+                    Err("no failover brought it elsewhere: it may be the one that is to run, and is left to you"
+                        .to_owned())
+                }
                 RunState::Running => self.stop(writing, &key, None).await,
                 RunState::Stopped | RunState::Unknown(_) | RunState::NoRunner => {
                     found.push((key, state, None));
@@ -123,6 +127,13 @@ impl Inner {
         }
         self.foreign.looked(found, self.world.clock.now());
         told
+    }
+
+    /// Whether the only copy of a machine may be the one that runs here without the role: no failover ever moved it (its
+    /// primary may be declared wrongly), others say that this region holds it, or this region's memory is not relied on.
+    fn may_be_the_one(&self, book: &Book, key: &ResourceKey) -> bool {
+        let moved = |part: &Part| part.epoch > Epoch::BIRTH && part.holder != self.region;
+        book.inert.is_some() || !book.parts.get(key).is_some_and(moved)
     }
 
     async fn start_again(self: &Arc<Self>, writing: &Arc<Writing>, book: &Book) -> Result<Vec<String>, PortError> {

@@ -23,11 +23,13 @@ use super::runner::Machines;
 use crate::failover::{Agent, Book, Order, Refusal, Reply};
 use crate::host::boot_id;
 use crate::live::port::{Carried, PortError};
-use crate::model::region::Epoch;
+use crate::model::region::{Epoch, Role};
 use crate::model::running::RunState;
 use crate::model::{Life, OperationId, ResourceKey, ResourceType};
 use crate::process::Occasion;
 
+/// Stands for the boot of the host in which a machine was started, as long as it was only ordered to be.
+const ORDERED: &str = "ordered";
 /// Machines that are asked, started or stopped at once.
 const AT_ONCE: usize = 32;
 
@@ -166,9 +168,12 @@ impl Inner {
         let (inner, writing, order) = (Arc::clone(self), Arc::clone(writing), order.clone());
         blocking(move || {
             let (operation, attempt) = order.attempt();
-            let busy = inner.roles.is_busy(operation, attempt.number);
             let agent = inner.roles.agent().clone();
-            inner.change(&writing, Some(operation), |book| book.take(&agent, &running, busy, &order))
+            inner.change(&writing, Some(operation), |book| {
+                // Once the store is ours: whoever writes before us has begun before.
+                let busy = inner.roles.is_busy(operation, attempt.number);
+                book.take(&agent, &running, busy, &order)
+            })
         })
         .await
     }
@@ -215,13 +220,19 @@ impl Inner {
                 Ok(gathered(stops.buffer_unordered(AT_ONCE).collect().await))
             }
             Order::Hold { authority: _, mandate: _, resources } => {
+                // What leads back has ended here once it is judged: what it is about is asked before.
+                let occasion = self.occasion(&writing, operation).await;
                 let under_way = {
                     let _turn = self.roles.turn.lock().await;
                     let under_way = self.roles.begin(operation, attempt.number, resources.clone());
                     self.judge(&writing, order, BTreeSet::new()).await?;
                     under_way
                 };
-                let occasion = self.occasion(&writing, operation).await?;
+                let occasion = occasion?;
+                // Should this program end before they run, its next life starts them, once they may.
+                self.remember(&writing, resources.clone(), Some(ORDERED.to_owned()))
+                    .await
+                    .map_err(PortError::Failed)?;
                 let keys: Vec<ResourceKey> = resources.iter().cloned().collect();
                 let starts = stream::iter(keys);
                 let starts = starts.map(|key| self.place_and_start(&writing, key, operation, &occasion));
@@ -261,7 +272,7 @@ impl Inner {
     ) -> Result<(), String> {
         let Some((machines, dir, epoch)) = self.machine(writing, key)? else { return Ok(()) };
         // It is not to be started again, whatever becomes of the stop.
-        self.remember_started(writing, key, None).await?;
+        self.remember(writing, BTreeSet::from([key.clone()]), None).await?;
         machines.stop(key, &dir, epoch, occasion).await.map_err(|error| error.to_string())
     }
 
@@ -274,7 +285,7 @@ impl Inner {
     ) -> Result<(), String> {
         let Some((machines, dir, epoch)) = self.machine(writing, key)? else { return Ok(()) };
         machines.start(key, &dir, epoch, occasion).await.map_err(|error| error.to_string())?;
-        self.remember_started(writing, key, Some(boot_id())).await
+        self.remember(writing, BTreeSet::from([key.clone()]), Some(boot_id())).await
     }
 
     /// What starts and stops it; none where nothing here does.
@@ -289,15 +300,15 @@ impl Inner {
         Ok(Some((machines.clone(), dir, kept.map(|kept| kept.record.epoch).unwrap_or_default())))
     }
 
-    async fn remember_started(
+    async fn remember(
         self: &Arc<Self>,
         writing: &Arc<Writing>,
-        key: &ResourceKey,
+        keys: BTreeSet<ResourceKey>,
         boot: Option<String>,
     ) -> Result<(), String> {
-        let (inner, writing, key) = (Arc::clone(self), Arc::clone(writing), key.clone());
+        let (inner, writing) = (Arc::clone(self), Arc::clone(writing));
         let kept =
-            blocking(move || writing.store.remember_started(&key, boot.as_deref()).map_err(|error| inner.of(error)));
+            blocking(move || writing.store.remember_started(&keys, boot.as_deref()).map_err(|error| inner.of(error)));
         kept.await.map_err(|error| error.to_string())
     }
 
@@ -309,14 +320,20 @@ impl Inner {
         operation: OperationId,
         occasion: &Occasion,
     ) -> Acted {
-        if let Err(error) = self.place(writing, &key, None, operation).await {
+        // What is led back lies where it was, and may still run: nothing is put in its place.
+        if occasion.to != occasion.from
+            && let Err(error) = self.place(writing, &key, None, operation).await
+        {
             return Acted::Failed(key, error.to_string());
         }
         // Placing takes its time, in which another attempt may have been accepted.
-        match self.book(writing).await {
-            Ok(book) if book.open.get(&operation).is_some_and(|open| open.bid.attempt.number == occasion.attempt) => {}
-            Ok(_) => return Acted::Failed(key, "another attempt was accepted meanwhile".to_owned()),
+        let (is_role, is_epoch) = match writing.resource(&key) {
+            Ok(kept) => kept
+                .map_or((false, false), |kept| (kept.record.role == Role::Holder, kept.record.epoch == occasion.epoch)),
             Err(error) => return Acted::Failed(key, error.to_string()),
+        };
+        if !is_role || !is_epoch {
+            return Acted::Failed(key, "another operation came between".to_owned());
         }
         match self.start(writing, &key, Some(occasion)).await {
             Ok(()) => Acted::Done(key),

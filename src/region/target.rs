@@ -117,7 +117,17 @@ impl Inner {
         if !kept.as_ref().is_some_and(successor) {
             return Ok(None);
         }
-        let settled = self.settle(writing, &order.resource).await.map_err(in_transfer)?;
+        let settled = match self.settle(writing, &order.resource).await {
+            Ok(settled) => settled,
+            Err(error) => {
+                // The agent may have done it at the same time.
+                let kept = writing.resource(&order.resource).map_err(|error| in_transfer(self.of(error)))?;
+                return match kept {
+                    Some(kept) if kept.record.role == Role::Replica => Ok(None),
+                    _ => Err(in_transfer(error)),
+                };
+            }
+        };
         Ok(settled.set_aside.is_some().then(|| settled.to_string()))
     }
 

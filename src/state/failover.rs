@@ -42,7 +42,7 @@ impl FailoverLog {
     }
 
     /// Writes down an operation as it stands: that it begins, that another attempt goes on with it, how it ended. It
-    /// is one event for ever, whoever writes it last.
+    /// is one event for ever. Whoever made an earlier attempt, and what has no end yet, changes nothing of a later one.
     ///
     /// # Errors
     /// [`StateError::Database`]
@@ -50,7 +50,9 @@ impl FailoverLog {
         let record = serde_json::to_string(event).expect("plain data converts to JSON");
         let sql = "INSERT INTO failovers (operation, at, from_region, to_region, finished, record) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (operation) DO UPDATE SET \
-                   to_region = excluded.to_region, finished = excluded.finished, record = excluded.record";
+                   to_region = excluded.to_region, finished = excluded.finished, record = excluded.record \
+                   WHERE json_extract(failovers.record, '$.attempt') <= json_extract(excluded.record, '$.attempt') \
+                   AND failovers.finished <= excluded.finished";
         let FailoverEvent { operation, timestamp, from_region_id, to_region_id, outcome, .. } = event;
         let written = self.reader.connection.execute(
             sql,

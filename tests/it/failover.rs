@@ -226,6 +226,31 @@ fn an_orchestrator_that_is_killed_at_any_step_is_gone_on_with() {
 }
 
 #[test]
+fn what_was_begun_is_led_back() {
+    let fleet = Fleet::new(2, "");
+    let world = &fleet.world;
+    let mut led_back = 0;
+    for step in 1.. {
+        if !kill_at(world, ("a", "b"), step) {
+            break;
+        }
+        let open = world.run(["failover", "status", "--format", "json"]).exits(0).json();
+        let Some(open) = open.as_array().unwrap().first() else { continue };
+        if !open["promoted"].as_object().unwrap().is_empty() {
+            // From here on it leads only forward.
+            break;
+        }
+        led_back += 1;
+        let report = world.run(["failover", "abort", "--format", "json"]).exits(0).json();
+        assert_eq!(report["event"]["success"], false, "{report:#}");
+        fleet.assert_all_run_at("a");
+        world.run(["failover", "status"]).exits(0).says(&["no operation is open"]);
+        world.apply();
+    }
+    assert!(led_back > 4, "{led_back} were led back");
+}
+
+#[test]
 fn a_fence_stops_a_region_that_is_cut_off() {
     let mut fleet = Fleet::new(2, "");
     let topology = String::from_utf8(fleet.world.read("topology.toml")).unwrap();

@@ -73,7 +73,7 @@ fn a_machine_that_runs_twice_stands_first() {
 }
 
 #[test]
-fn a_machine_that_an_agent_cannot_stop_stands_first_in_the_status() {
+fn a_machine_that_an_agent_leaves_to_a_person_stands_first_in_the_status() {
     let (world, machines) = world();
     let (a, mut b) = served(&world);
     machines.start("web-3", "b", 1);
@@ -87,7 +87,7 @@ fn a_machine_that_an_agent_cannot_stop_stands_first_in_the_status() {
     });
     let seen = seen.expect("the agent sees it when it starts");
     assert_eq!((&seen["address"], &seen["region_id"]), (&"vm.web-3".into(), &"b".into()));
-    assert!(seen["reason"].as_str().unwrap().contains("the runner's stop exited with 2: what?"), "{seen}");
+    assert!(seen["reason"].as_str().unwrap().contains("is left to you"), "{seen}");
     world.run(["plan"]).exits(0).says(&["runs at b, which does not hold it"]);
     a.end();
     b.end();

@@ -24,7 +24,6 @@ use crate::fleet::report::ExitClass;
 use crate::fleet::road::{Road, Sight};
 use crate::model::event::{FailoverEvent, FailoverOutcome, Seconds};
 use crate::model::failover::{Attempt, Bid, Direction, Failover, Hook};
-use crate::model::policy::Strategy;
 use crate::model::region::{Authority, Epoch};
 use crate::model::{Address, AttemptOwner, ByteCount, OperationId, RegionId, ResourceKey};
 use crate::state::StateFile;
@@ -67,6 +66,7 @@ impl MultiRegionManager {
             Proposed::Refused => return Err(self.refused(&proposal, options)),
             Proposed::Goes | Proposed::Partly => {}
         }
+        self.expect_stoppable(&known, (&proposal.from, &proposal.to), &options.request.overrides)?;
         Road::permitted(review.review(&proposal).await)?;
         let began = self.world.clock.since_boot();
         let owner = AttemptOwner(self.world.ids.random());
@@ -102,7 +102,7 @@ impl MultiRegionManager {
         let next = proposal.next.clone();
         let ended = self.conduct(&mut progress, &mut team, proposal.loses_nothing, next, watch).await?;
         let asked = proposal.moves.len();
-        let report = self.conclude(progress, team, ended, began, asked).await?;
+        let report = self.conclude(progress, team, ended, began, (asked, false)).await?;
         Ok(FailoverReport { proposal: Some(proposal), ..report })
     }
 
@@ -323,14 +323,15 @@ impl MultiRegionManager {
         }
     }
 
-    /// Ends the event, has the new holder feed the others, and says what came of it all.
+    /// Ends the event, has the new holder feed the others, and says what came of it all: of so many resources that were
+    /// asked for, and whether it was asked to be led back.
     pub(super) async fn conclude(
         &self,
         progress: Progress,
         mut team: Team<'_>,
         ended: Option<Ending>,
         began: Duration,
-        asked: usize,
+        (asked, led_back): (usize, bool),
     ) -> Result<FailoverReport, FleetError> {
         let arrived: BTreeSet<ResourceKey> = match ended {
             Some(Ending::Completed) | None => {
@@ -357,6 +358,9 @@ impl MultiRegionManager {
         event.success = ended == Some(Ending::Completed) && event.failed.is_empty() && arrived.len() >= asked;
         event.duration_seconds = Seconds(self.world.clock.since_boot().saturating_sub(began));
         let class = match ended {
+            None if team.watch.cancel.is_cancelled() => ExitClass::Interrupted,
+            // Leading back is what was asked for.
+            Some(Ending::Aborted | Ending::Withdrawn | Ending::Past) if led_back => ExitClass::Done,
             Some(Ending::Completed) if event.success => ExitClass::Done,
             Some(Ending::Completed) => ExitClass::Partial,
             None if !arrived.is_empty() => ExitClass::Partial,
@@ -364,6 +368,9 @@ impl MultiRegionManager {
             Some(Ending::Aborted | Ending::Withdrawn) | None => ExitClass::Failed,
         };
         team.keep()?;
+        if ended == Some(Ending::Withdrawn) && forward {
+            return Err(withdrawn(&team.event));
+        }
         if ended == Some(Ending::Completed) && !team.watch.cancel.is_cancelled() {
             self.feed_others(&progress, &mut team, &arrived).await?;
         }
@@ -411,7 +418,7 @@ impl MultiRegionManager {
 }
 
 /// A gate as a refusal tells it.
-fn told(gate: &Judged) -> Gate {
+pub(super) fn told(gate: &Judged) -> Gate {
     let way = gate.way_past.as_ref().filter(|way| !way.given);
     let way = way.map(|way| format!("{} lets it pass; {}", way.option, way.price));
     let help: Vec<String> = gate.safer.iter().cloned().chain(way).collect();
@@ -421,6 +428,18 @@ fn told(gate: &Judged) -> Gate {
         help: (!help.is_empty()).then(|| help.join("; ")),
         address: gate.subject.as_ref().map(|key| Address::Resource(key.clone())),
     }
+}
+
+/// The refusal of what was taken back before it had any effect.
+fn withdrawn(event: &FailoverEvent) -> FleetError {
+    let held = event.failed.iter().map(|(key, why)| format!("{key}: {why}"));
+    let detail: Vec<String> = event.notes.iter().cloned().chain(held).collect();
+    FleetError::Refused(vec![Gate {
+        code: "withdrawn".to_owned(),
+        detail: format!("it was taken back before it changed anything: {}", detail.join("; ")),
+        help: Some("mend that, and ask again".to_owned()),
+        address: None,
+    }])
 }
 
 /// Why an attempt could not go on.
@@ -447,9 +466,4 @@ pub(super) fn words(impasse: &Impasse) -> String {
 
 fn listed(keys: &BTreeSet<ResourceKey>) -> String {
     keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-/// The strategy that is shown for an attempt that somebody else opened.
-pub(super) const fn is_graceful(strategy: Strategy) -> bool {
-    matches!(strategy, Strategy::Graceful)
 }

@@ -201,8 +201,10 @@ impl Crew for Team<'_> {
                 let why =
                     carried.and_then(|carried| carried.failed.get(key).or_else(|| carried.idle.get(key)).cloned());
                 let why = why.or_else(|| failure.filter(|_| carried.is_none()).map(ToOwned::to_owned));
-                if let (Step::Start(..), Some(why)) = (step, &why) {
-                    self.event.failed.insert(key.clone(), why.clone());
+                match (step, &why) {
+                    (Step::Start(..), Some(why)) => drop(self.event.failed.insert(key.clone(), why.clone())),
+                    (Step::Start(..), None) => drop(self.event.failed.remove(key)),
+                    _ => {}
                 }
                 // That the source stops is told where it does not.
                 if why.is_some() || matches!(step, Step::Start(..)) {
@@ -222,7 +224,7 @@ impl Crew for Team<'_> {
                     self.event.notes.push(format!("the {which} hook failed: {why}"));
                 }
             }
-            Step::Close(region, _) => {
+            Step::Close(region, _) | Step::Withdraw(region, _) => {
                 if let Some(why) = failure {
                     self.unheard.insert(region.clone(), why.to_owned());
                 }

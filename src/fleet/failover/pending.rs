@@ -9,10 +9,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ask::{FailoverReport, ResumeOptions};
-use super::conduct::is_graceful;
+use super::conduct::told;
 use super::crew::Team;
-use crate::failover::{Progress, Request};
-use crate::fleet::error::FleetError;
+use super::facts::Known;
+use crate::failover::{Outcome as Proposed, Overrides, Progress, Request};
+use crate::fleet::error::{FleetError, Gate};
 use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::options::Watch;
 use crate::fleet::road::{Ports, Sight};
@@ -77,6 +78,7 @@ impl MultiRegionManager {
         let pending = self.the_pending(&sight, options.operation).await?;
         let request = Request { operation: Some(pending.bid.failover.id), ..self.request_of(&pending, options) };
         let known = self.know(&request, None).await?;
+        self.expect_fit(&known, &pending, options)?;
         let bid = self.next_bid(&pending, options);
         let reason = bid.failover.reason.clone();
         let log = StateFile::new(&self.settings.state).failover_log()?;
@@ -87,7 +89,8 @@ impl MultiRegionManager {
         event.attempt = bid.attempt.number;
         event.to_region_id = bid.to.clone();
         let source_answers = known.sight.observed.snapshot(&bid.failover.from).is_some();
-        let loses_nothing = is_graceful(bid.failover.strategy) && source_answers;
+        // A source that answers is copied once more after it has stopped, however the operation began.
+        let loses_nothing = source_answers;
         let records = known.sight.observed.snapshot(&bid.failover.from).map(|seen| &seen.resources);
         let epoch = |key: &ResourceKey| records.and_then(|records| records.get(key)).map(|record| record.epoch);
         let epochs: BTreeMap<ResourceKey, Epoch> =
@@ -111,7 +114,7 @@ impl MultiRegionManager {
         };
         team.keep()?;
         let ended = self.conduct(&mut progress, &mut team, loses_nothing, Vec::new(), watch).await?;
-        self.conclude(progress, team, ended, began, asked).await
+        self.conclude(progress, team, ended, began, (asked, options.abort)).await
     }
 
     /// Gives events an end whose operation is open nowhere any more: whoever carried it out was killed before the regions
@@ -140,6 +143,60 @@ impl MultiRegionManager {
             log.keep(&event)?;
         }
         Ok(())
+    }
+
+    /// What must hold before anything of an operation is gone on with.
+    fn expect_fit(&self, known: &Known, pending: &PendingOperation, options: &ResumeOptions) -> Result<(), FleetError> {
+        let observed = &known.sight.observed;
+        let gate = |code: &str, detail: String, help: &str| {
+            let help = Some(help.to_owned());
+            Err(FleetError::Refused(vec![Gate { code: code.to_owned(), detail, help, address: None }]))
+        };
+        if let Some(region) = options.overrides.gone.keys().find(|region| observed.snapshot(region).is_some()) {
+            let detail = format!("{region} was declared gone, and answers");
+            return gate("agreement", detail, "leave --gone out: it can agree, and gives up what it holds");
+        }
+        let (from, to) = (&pending.bid.failover.from, &pending.bid.to);
+        if options.abort || !pending.promoted.is_empty() {
+            return Ok(());
+        }
+        self.expect_stoppable(known, (from, to), &options.overrides)?;
+        if observed.snapshot(from).is_some() {
+            return Ok(());
+        }
+        // What was begun while the source answered may now lose something, or need a fence.
+        let request = Request { operation: Some(pending.bid.failover.id), ..self.request_of(pending, options) };
+        let proposal = self.proposal(known, &request)?;
+        if proposal.outcome == Proposed::Refused {
+            return Err(FleetError::Refused(proposal.failed_gates().map(told).collect()));
+        }
+        Ok(())
+    }
+
+    /// Refuses a source that answers and has nothing that could stop its machines, where the target has something that
+    /// would start them.
+    pub(super) fn expect_stoppable(
+        &self,
+        known: &Known,
+        (from, to): (&RegionId, &RegionId),
+        overrides: &Overrides,
+    ) -> Result<(), FleetError> {
+        let runner = |region: &RegionId| known.sight.observed.snapshot(region).map(|seen| seen.runner);
+        let stopped = overrides.fenced.is_some() || overrides.gone.contains_key(from);
+        if runner(from) != Some(false) || runner(to) == Some(false) || stopped {
+            return Ok(());
+        }
+        Err(FleetError::Refused(vec![Gate {
+            code: "fence".to_owned(),
+            detail: format!(
+                "{from} answers, and has no runner that could stop its machines, while {to} would start them"
+            ),
+            help: Some(
+                "stop them there, and say with --fenced \"how you know\" that they are; or give the region a runner"
+                    .to_owned(),
+            ),
+            address: None,
+        }]))
     }
 
     async fn the_pending(&self, sight: &Sight, operation: Option<OperationId>) -> Result<PendingOperation, FleetError> {

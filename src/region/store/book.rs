@@ -65,14 +65,15 @@ impl Store {
         })
     }
 
-    /// Remembers in which boot of the host a machine was started; none: it was stopped.
+    /// Remembers in which boot of the host machines were started; none: they were stopped.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn remember_started(&self, key: &ResourceKey, boot: Option<&str>) -> Result<(), StoreError> {
+    pub fn remember_started(&self, keys: &BTreeSet<ResourceKey>, boot: Option<&str>) -> Result<(), StoreError> {
         self.write(|transaction, of| {
             let sql = "UPDATE resources SET started = ?1 WHERE id = ?2 AND type = ?3";
-            transaction.execute(sql, (boot, key.id.as_str(), key.kind.as_str())).map(|_| ()).map_err(of)
+            let write = |key: &ResourceKey| transaction.execute(sql, (boot, key.id.as_str(), key.kind.as_str()));
+            keys.iter().try_for_each(|key| write(key).map(|_| ())).map_err(of)
         })
     }
 }
