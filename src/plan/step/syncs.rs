@@ -66,7 +66,9 @@ fn of_resource(draft: &mut Draft<'_>, known: &KnownResource<'_>, holder: &Holder
         Some(Address::Resource(former)) => Some(former),
         Some(Address::Region(_) | Address::Replication(_)) | None => None,
     };
-    let content = under_either(source, key, former, |snapshot, key| snapshot.contents.get(key));
+    // Files under a former name are this resource's only where the region renames its record: one that lost it does not.
+    let former_there = former.filter(|former| source.resources.contains_key(*former));
+    let content = under_either(source, key, former_there, |snapshot, key| snapshot.contents.get(key));
     let empty = content.is_none_or(|content| content.outline.files == 0 && content.refused.is_none());
     let recorded_at_source = draft.will_record(known, &holder.region);
     let mut protected = false;

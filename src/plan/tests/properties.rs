@@ -222,6 +222,21 @@ fn every_pair() -> Vec<(&'static str, &'static str)> {
     REGIONS.iter().flat_map(|a| REGIONS.iter().filter(move |b| a != *b).map(move |b| (*a, *b))).collect()
 }
 
+#[test]
+fn files_under_a_former_name_are_copied_only_where_the_record_is_renamed() {
+    let mut world = World::new(&REGIONS, &every_pair(), &[]);
+    let lost = [
+        Event::Declare { name: 0, primary: 5, replicas: 3 },
+        Event::Apply,
+        Event::LoseRecord(0, 5),
+        Event::Files(0, 0),
+        Event::Rename(0, 0),
+    ];
+    lost.iter().for_each(|event| world.happen(event));
+    let plan = world.try_plan().unwrap();
+    world.carry_out(&plan);
+}
+
 proptest! {
     #[test]
     fn a_plan_that_was_carried_out_leaves_nothing_to_do(events in prop::collection::vec(event(), 1..24)) {
