@@ -102,7 +102,7 @@ pub struct Facts<'a> {
     pub fence: &'a FenceHook,
     /// When this program last met the source, as it remembers.
     pub last_met: Option<Timestamp>,
-    /// Whether the source is down, where that was judged.
+    /// Whether the source is down, where that was judged; it is judged once more for each target.
     pub verdict: Option<&'a Verdict>,
     /// When the last automatic failover was completed.
     pub last_automatic: Option<Timestamp>,
@@ -190,6 +190,11 @@ impl<'a> Facts<'a> {
             records.max_by_key(|record| (record.epoch, record.attempt)).map(|record| &record.spec)
         };
         self.topology.resources.get(key).or_else(renamed).or_else(recorded)
+    }
+
+    /// Whether `from` is down, for what would go to `to`.
+    pub(super) fn verdict_towards(&self, from: &RegionId, to: &RegionId) -> Option<Verdict> {
+        self.verdict.filter(|verdict| verdict.suspect == *from).map(|verdict| verdict.clone().towards(to))
     }
 
     /// What a region keeps of a resource.

@@ -231,7 +231,7 @@ impl Draft<'_> {
             unprotected,
             next: Vec::new(),
             passed_over: Vec::new(),
-            verdict: facts.verdict.cloned(),
+            verdict: facts.verdict_towards(from, to),
             held_back,
             gates,
             moves,

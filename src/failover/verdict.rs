@@ -166,6 +166,22 @@ impl Verdict {
         }
     }
 
+    /// The same for what would go to this region, which must be one of those that meet silence.
+    #[must_use]
+    pub fn towards(mut self, target: &RegionId) -> Self {
+        let agrees = self.witnesses.iter().any(|one| one.word == Word::Vote && one.region.as_ref() == Some(target));
+        let found = if agrees { "is one of them" } else { "is not one of them" };
+        self.findings.retain(|finding| finding.rule != Rule::TargetAgrees);
+        self.findings.push(Finding { rule: Rule::TargetAgrees, holds: agrees, found: format!("{target} {found}") });
+        self.ruling = ruling(&self.findings, &self.witnesses);
+        self
+    }
+
+    /// Whether this run met nothing but silence.
+    pub fn is_silent_here(&self) -> bool {
+        self.findings.iter().any(|finding| finding.rule == Rule::OwnProbes && finding.holds)
+    }
+
     /// What was found of the first rule that is not met, or of the majority.
     pub fn reason(&self) -> &str {
         let rule = match self.ruling {
@@ -221,16 +237,13 @@ impl Suspicion<'_> {
                 if quorum > majority { " (quorum)" } else { "" },
             ),
         });
-        if let Some(target) = self.target {
-            let agrees = of(Word::Vote).any(|witness| witness.region.as_ref() == Some(target));
-            let found = if agrees { "is one of them" } else { "is not one of them" };
-            findings.push(Finding { rule: Rule::TargetAgrees, holds: agrees, found: format!("{target} {found}") });
+        let ruling = ruling(&findings, &witnesses);
+        let served = self.served.len();
+        let verdict = Verdict { suspect: self.suspect.clone(), ruling, served, needed, votes, findings, witnesses };
+        match self.target {
+            Some(target) => verdict.towards(target),
+            None => verdict,
         }
-        let ruling = match findings.iter().find(|finding| !finding.holds) {
-            Some(broken) => Ruling::NotDown { why: broken.rule },
-            None => Ruling::Down { silent_for: shortest(&witnesses) },
-        };
-        Verdict { suspect: self.suspect.clone(), ruling, served: self.served.len(), needed, votes, findings, witnesses }
     }
 
     fn is_gone(&self, witness: &Witness) -> bool {
@@ -323,6 +336,13 @@ impl Suspicion<'_> {
 impl Witness {
     fn name(&self) -> String {
         self.region.as_ref().map_or_else(|| "this run".to_owned(), ToString::to_string)
+    }
+}
+
+fn ruling(findings: &[Finding], witnesses: &[Witness]) -> Ruling {
+    match findings.iter().find(|finding| !finding.holds) {
+        Some(broken) => Ruling::NotDown { why: broken.rule },
+        None => Ruling::Down { silent_for: shortest(witnesses) },
     }
 }
 

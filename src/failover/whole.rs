@@ -45,7 +45,7 @@ impl Whole<'_> {
     }
 
     fn verdict(&self) -> Gate {
-        match self.facts.verdict.filter(|verdict| verdict.suspect == *self.from()) {
+        match self.facts.verdict_towards(self.from(), self.to) {
             None => {
                 let figure = format!("whether {} is down was not judged", self.from());
                 Gate::unmet(GateKind::Verdict, figure, self.by_hand())

@@ -45,7 +45,7 @@ impl MultiRegionManager {
     }
 
     /// What the origin may see that is declared for a region.
-    fn credential(&self, region: &RegionId, origin: &str) -> Credential {
+    pub(super) fn credential(&self, region: &RegionId, origin: &str) -> Credential {
         let credentials = &self.settings.credentials;
         let recorded = if credentials.asks_the_state() { self.recorded_origin(region) } else { None };
         credentials.for_region(region, origin, recorded.as_deref(), self.desired.topology.regions.keys())

@@ -12,7 +12,7 @@ use super::view::View;
 use crate::config::resolve_endpoint;
 use crate::model::observed::{Observation, Observed, RegionStatus};
 use crate::model::region::RegionSnapshot;
-use crate::model::sighting::Evidence;
+use crate::model::sighting::{Evidence, Observer};
 use crate::model::topology::Topology;
 use crate::model::{Digest, RegionId, ResourceId, ResourceKey, Timestamp};
 use crate::wire::region::{RegionHealth, RegionNumbers};
@@ -109,12 +109,15 @@ impl Witness {
             last_probe: (*id == self.own).then_some(Duration::ZERO),
             failure: (*id != self.own).then(|| format!("{} does not ask after it: it is not served", self.own)),
         };
+        let evidence = self.sightings.get(id).filter(|_| *id != self.own).cloned().unwrap_or_else(unseen);
+        let Observer { evidence, sees } = Observer::new(evidence, &self.sightings, &self.topology.policy.health);
         Some(RegionHealth {
             region_id: id.clone(),
             observer: self.own.clone(),
             latency_ms: state.latency_ms,
             last_heartbeat: state.last_heartbeat,
-            evidence: self.sightings.get(id).filter(|_| *id != self.own).cloned().unwrap_or_else(unseen),
+            evidence,
+            sees,
         })
     }
 

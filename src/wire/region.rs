@@ -22,6 +22,9 @@ pub struct RegionHealth {
     /// What is known of it, in ages.
     #[serde(flatten)]
     pub evidence: Evidence,
+    /// The other regions that the observer has seen lately: one that sees few may be cut off itself.
+    #[serde(default)]
+    pub sees: BTreeSet<RegionId>,
 }
 
 /// What a region says of itself, of all that [`RegionState`](crate::fleet::RegionState) has.

@@ -14,6 +14,7 @@ mod readme;
 mod mistakes;
 mod exit_codes;
 mod terminal;
+mod automatic;
 mod bad_input;
 mod disks;
 mod kill;

@@ -219,6 +219,12 @@ fn the_policy_alone_fails_over_what_is_down_by_all_evidence() {
     assert!(!world.gate(GateKind::Verdict, None).passes);
     world.verdict = None;
     assert!(!world.gate(GateKind::Verdict, None).passes, "not judged is not down");
+    world.verdict = Some(judged(true));
+    world.request.to = Some(region("c"));
+    assert!(world.gate(GateKind::Verdict, None).passes, "c meets silence, too");
+    world.verdict.as_mut().unwrap().witnesses.retain(|witness| witness.region != Some(region("c")));
+    let gate = world.gate(GateKind::Verdict, None);
+    assert!(!gate.passes && gate.figure.contains("c is not one of them"), "{}", gate.figure);
     world.request.asker = Asker::Person;
     assert_eq!(world.propose().outcome, Outcome::Goes, "a person has the fence");
 }

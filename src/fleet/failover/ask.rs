@@ -21,6 +21,8 @@ pub struct FailoverOptions {
     pub reason: Option<String>,
     /// Whether this state takes the controller's place first.
     pub take_over: bool,
+    /// Whether the reviewer is shown what a judgement on the source rests on, which takes as long as the policy says.
+    pub explain: bool,
 }
 
 /// What going on with an open operation, or leading it back, is asked for.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::ask::{FailoverOptions, FailoverReport, FailoverReview};
 use super::copies::{Copies, keepers};
 use super::crew::Team;
+use super::detect::evidence;
 use crate::execute::failover::{Drive, End};
 use crate::failover::{Ending, Gate as Judged, Impasse, OldSide, Outcome as Proposed, Progress, Proposal, Recourse};
 use crate::fleet::error::{FleetError, Gate};
@@ -50,7 +51,7 @@ impl MultiRegionManager {
             self.take_control(&options.request.overrides.gone, watch).await?;
         }
         let at = self.world.clock.now();
-        let known = self.know(&options.request, None).await?;
+        let known = self.know_whether_down(&options.request, options.explain, watch).await?;
         let authority = self.speaker(&known.sight)?;
         self.end_events(&known.sight).await?;
         let proposal = self.proposal(&known, &options.request)?;
@@ -74,6 +75,7 @@ impl MultiRegionManager {
         let mut event = self.event(&bid, &options.reason);
         event.automatic = options.request.asker == crate::failover::Asker::Policy;
         event.loss = proposal.going().filter_map(|one| one.loss.as_ref()).map(|loss| loss.at_most).max();
+        event.notes.extend(proposal.verdict.iter().flat_map(evidence));
         let overridden = proposal.gates.iter().filter(|gate| gate.is_overridden());
         event.notes.extend(overridden.map(|gate| format!("overridden: {}: {}", gate.kind.as_str(), gate.figure)));
         let epochs: BTreeMap<ResourceKey, Epoch> =
@@ -160,7 +162,9 @@ impl MultiRegionManager {
             failed: BTreeMap::new(),
             loss: None,
             duration_seconds: Seconds::default(),
-            notes: gates.iter().map(|gate| format!("{}: {}", gate.code, gate.detail)).collect(),
+            notes: (gates.iter().map(|gate| format!("{}: {}", gate.code, gate.detail)))
+                .chain(proposal.verdict.iter().flat_map(evidence))
+                .collect(),
         };
         // That it is refused is what there is to say; a history that cannot be written says nothing about it.
         let _ = StateFile::new(&self.settings.state).failover_log().and_then(|mut log| log.keep(&event));

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::join_all;
 
 use crate::execute::hook::Hooks;
-use crate::failover::{Facts, FenceHook, Move, Proposal, Request, Verdict, propose};
+use crate::failover::{Asker, Facts, FenceHook, Move, Proposal, Request, Verdict, propose};
 use crate::fleet::error::{FleetError, Gate};
 use crate::fleet::manager::MultiRegionManager;
+use crate::fleet::options::Watch;
 use crate::fleet::road::Sight;
 use crate::model::observed::Observation;
 use crate::model::point::{Point, PointSelector};
@@ -22,7 +23,7 @@ pub(super) struct Known {
     runners: BTreeSet<RegionId>,
     fence: FenceHook,
     last_met: Option<Timestamp>,
-    verdict: Option<Verdict>,
+    pub(super) verdict: Option<Verdict>,
     last_automatic: Option<Timestamp>,
     paused: BTreeSet<RegionId>,
 }
@@ -38,7 +39,7 @@ impl MultiRegionManager {
     }
 
     /// Looks at all regions, and gathers what is known beside.
-    pub(super) async fn know(&self, request: &Request, verdict: Option<Verdict>) -> Result<Known, FleetError> {
+    pub(super) async fn know(&self, request: &Request) -> Result<Known, FleetError> {
         let sight = self.look().await?;
         let snapshot = |region: &RegionId| sight.observed.snapshot(region);
         let runners = sight.ports.keys().filter(|region| snapshot(region).is_some_and(|seen| seen.runner)).cloned();
@@ -64,7 +65,27 @@ impl MultiRegionManager {
             let automatic = past.iter().filter(|event| event.success && event.automatic);
             last_automatic = automatic.map(|event| event.timestamp.plus(event.duration_seconds.0)).max();
         }
-        Ok(Known { points, runners, fence, last_met, verdict, last_automatic, paused: BTreeSet::new(), sight })
+        let (verdict, paused) = (None, BTreeSet::new());
+        Ok(Known { points, runners, fence, last_met, verdict, last_automatic, paused, sight })
+    }
+
+    /// The same, with a judgement on whether the source is down: where the policy asks, or somebody wants to see one.
+    pub(super) async fn know_whether_down(
+        &self,
+        request: &Request,
+        explain: bool,
+        watch: &Watch,
+    ) -> Result<Known, FleetError> {
+        let mut known = self.know(request).await?;
+        if request.asker == Asker::Policy || explain {
+            let gone = request.overrides.gone.keys().cloned().collect();
+            known.verdict = self.find_out(&known.sight, &request.from, &gone, watch).await?;
+            // That may have taken long. What did not answer before is no more waited for.
+            let answered = known.sight.observed.regions.keys().filter(|id| known.sight.observed.snapshot(id).is_some());
+            let answered = answered.cloned().collect();
+            self.look_again_at(&mut known, &answered).await;
+        }
+        Ok(known)
     }
 
     /// Asks `regions` anew, and no other ones: those are silent.
@@ -89,12 +110,18 @@ impl MultiRegionManager {
         join_all(asked.collect::<Vec<_>>()).await.into_iter().flatten().collect()
     }
 
-    /// What would be done. Asks the regions, and changes nothing.
+    /// What would be done; with `explain`, also whether the source is down, which may take as long as the policy takes
+    /// to find that. Asks the regions, and changes nothing.
     ///
     /// # Errors
     /// What was asked for makes no sense; the state cannot be read.
-    pub async fn propose_failover(&self, request: &Request) -> Result<Proposal, FleetError> {
-        let known = self.know(request, None).await?;
+    pub async fn propose_failover(
+        &self,
+        request: &Request,
+        explain: bool,
+        watch: &Watch,
+    ) -> Result<Proposal, FleetError> {
+        let known = self.know_whether_down(request, explain, watch).await?;
         self.proposal(&known, request)
     }
 

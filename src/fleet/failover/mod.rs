@@ -6,6 +6,7 @@
 mod ask;
 mod crew;
 mod facts;
+mod detect;
 mod conduct;
 mod pending;
 mod copies;

@@ -77,7 +77,7 @@ impl MultiRegionManager {
         self.end_events(&sight).await?;
         let pending = self.the_pending(&sight, options.operation).await?;
         let request = Request { operation: Some(pending.bid.failover.id), ..self.request_of(&pending, options) };
-        let known = self.know(&request, None).await?;
+        let known = self.know(&request).await?;
         self.expect_fit(&known, &pending, options)?;
         let bid = self.next_bid(&pending, options);
         let reason = bid.failover.reason.clone();

@@ -49,7 +49,7 @@ pub(crate) struct Execute {
     /// Show what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Show what each judgement rests on
+    /// Show what each judgement rests on: whether the source is down, who saw it when
     #[arg(long)]
     explain: bool,
     /// Take the controller's place first
@@ -95,13 +95,16 @@ impl Execute {
             ..Request::new(from, to)
         };
         if dry_run {
-            let proposal = fleet.propose_failover(&request).await?;
+            let (watch, feed) = session.watch_for_people();
+            let proposal = fleet.propose_failover(&request, explain, &watch).await;
+            feed.end();
+            let proposal = proposal?;
             session.print(&proposal, |look| failover::proposal(&proposal, look, explain))?;
             return Ok(if proposal.outcome == Outcome::Refused { Exit::Refused } else { Exit::Done });
         }
         let mut reviewer = Reviewer { session: Arc::clone(session), force, explain, declined: None };
         let (watch, feed) = session.watch_for_people();
-        let options = FailoverOptions { request, reason, take_over };
+        let options = FailoverOptions { request, reason, take_over, explain };
         let report = fleet.perform_failover(&options, &mut reviewer, &watch).await;
         feed.end();
         let report = report.map_err(|error| reviewer.explain_refusal(error))?;
