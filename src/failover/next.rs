@@ -104,6 +104,11 @@ impl Progress {
         for region in self.bid.registry.iter().filter(|region| !self.bid.gone.contains_key(*region)) {
             match self.accepted.get(region) {
                 None => return Some(Next::Do(vec![Step::Accept(region.clone())])),
+                // Nothing of a first attempt can be over but by one that came before it: it yields at the first region,
+                // and so the other one meets it at none.
+                Some(Answer::Refused(Refusal::Over(_))) if self.bid.attempt.number == 1 => {
+                    return Some(Next::Stuck(Impasse::Over(region.clone())));
+                }
                 Some(Answer::Done(_) | Answer::Refused(Refusal::Over(_))) => {}
                 Some(Answer::Refused(refusal)) if !self.excused(region) => {
                     return Some(Next::Stuck(Impasse::Refused(region.clone(), refusal.clone())));

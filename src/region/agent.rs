@@ -11,7 +11,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt};
+
 use super::local::{Inner, LocalRegion, Writing, blocking};
+use super::roles::AT_ONCE;
 use crate::failover::{Book, may_run};
 use crate::host::boot_id;
 use crate::live::port::PortError;
@@ -36,6 +39,11 @@ impl Inner {
 }
 
 impl LocalRegion {
+    /// An agent asks the other regions from now on: what this one has not heard of yet is worth waiting for.
+    pub fn attended(&self) {
+        self.inner.roles.attend();
+    }
+
     /// Comes back when something was written that the agent follows.
     pub async fn stirred(&self) {
         self.inner.roles.stirred().await;
@@ -79,6 +87,7 @@ impl LocalRegion {
                 Ok((book.clone(), !lost.is_empty()))
             })?;
             inner.roles.agent().hear(&book, region, told);
+            inner.roles.hears();
             Ok(lost)
         })
         .await
@@ -107,17 +116,22 @@ impl Inner {
         let foreign = foreign.filter(|key| key.kind == ResourceType::Vm && book.open_on(key).is_none());
         let asked = foreign.cloned().collect();
         let (mut told, mut found) = (Vec::new(), Vec::new());
-        for (key, state) in self.states(writing, &asked).await {
+        let acts = self.states(writing, &asked).await.into_iter().map(|(key, state)| async {
             let stopped = match state {
                 RunState::Running if self.may_be_the_one(book, &key) => {
-                    Err("no failover brought it elsewhere: it may be the one that is to run, and is left to you"
-                        .to_owned())
+                    Some(Err("no failover brought it elsewhere: it may be the one that is to run, and is left to you"
+                        .to_owned()))
                 }
-                RunState::Running => self.stop(writing, &key, None).await,
-                RunState::Stopped | RunState::Unknown(_) | RunState::NoRunner => {
-                    found.push((key, state, None));
-                    continue;
-                }
+                RunState::Running => Some(self.stop(writing, &key, None).await),
+                RunState::Stopped | RunState::Unknown(_) | RunState::NoRunner => None,
+            };
+            (key, state, stopped)
+        });
+        let acted: Vec<_> = stream::iter(acts).buffered(AT_ONCE).collect().await;
+        for (key, state, stopped) in acted {
+            let Some(stopped) = stopped else {
+                found.push((key, state, None));
+                continue;
             };
             told.push(match &stopped {
                 Ok(()) => format!("{key} ran here, though this region does not hold it, and was stopped"),
@@ -141,21 +155,18 @@ impl Inner {
         let (inner, open) = (Arc::clone(self), Arc::clone(writing));
         let started = blocking(move || open.store.started().map_err(|error| inner.of(error))).await?;
         let before = started.into_iter().filter(|(_, then)| *then != boot).map(|(key, _)| key);
-        let mut told = Vec::new();
-        for key in before {
+        let acts = before.map(|key| async move {
             let may = may_run(book, &self.roles.agent(), &key, None);
-            match may {
-                Ok(()) => {
-                    if let Some(why) = self.start(writing, &key, None).await.err() {
-                        told.push(format!("{key} ran before this host went down, and does not start again: {why}"));
-                    } else {
-                        told.push(format!("{key} ran before this host went down, and was started again"));
-                    }
-                }
-                Err(hold) => told.push(format!("{key} ran before this host went down, and stays stopped: {hold}")),
-            }
-        }
-        Ok(told)
+            let became = match may {
+                Ok(()) => match self.start(writing, &key, None).await {
+                    Ok(()) => "was started again".to_owned(),
+                    Err(why) => format!("does not start again: {why}"),
+                },
+                Err(hold) => format!("stays stopped: {hold}"),
+            };
+            format!("{key} ran before this host went down, and {became}")
+        });
+        Ok(stream::iter(acts.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await)
     }
 
     /// Makes replicas of what has another holder, in one task at a time. Says what it did once it has: reading all that

@@ -75,8 +75,7 @@ impl Inner {
         self.expect_stopped(writing, resource).await?;
         let (inner, open, key) = (Arc::clone(self), Arc::clone(writing), resource.clone());
         blocking(move || {
-            let reason = format!("the record of {key} at {} was changed meanwhile", inner.region);
-            let changed = || Err(PortError::Refused { reason, help: Some("try again".to_owned()) });
+            let changed = || Err(inner.changed_meanwhile(&key));
             // A promotion that was ordered meanwhile waits here, and so what it writes down is not forgotten.
             let lane = inner.receivings.lane(&key);
             let _alone = lane.alone();
@@ -94,6 +93,11 @@ impl Inner {
             if written? { Ok(settled) } else { changed() }
         })
         .await
+    }
+
+    fn changed_meanwhile(&self, resource: &ResourceKey) -> PortError {
+        let reason = format!("the record of {resource} at {} was changed meanwhile", self.region);
+        PortError::Refused { reason, help: Some("try again".to_owned()) }
     }
 
     /// The record of a resource that was given up here; none where it is a replica already.
@@ -125,6 +129,10 @@ impl Inner {
     fn keep_own(&self, writing: &Writing, resource: &ResourceKey, kept: &KeptResource) -> Result<Settled, PortError> {
         let lane = self.receivings.lane(resource);
         let mut open = lane.alone();
+        // Somebody else may have done it, and be receiving what follows.
+        if writing.resource(resource).map_err(|error| self.of(error))?.as_ref() != Some(kept) {
+            return Err(self.changed_meanwhile(resource));
+        }
         // There is hardly one; what it received stays.
         let _ = self.receivings.end(&mut open);
         let disk = &*self.disk;

@@ -12,10 +12,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::task::JoinHandle;
 
 use super::local::{Inner, Writing, blocking};
@@ -31,7 +33,7 @@ use crate::process::Occasion;
 /// Stands for the boot of the host in which a machine was started, as long as it was only ordered to be.
 const ORDERED: &str = "ordered";
 /// Machines that are asked, started or stopped at once.
-const AT_ONCE: usize = 32;
+pub(super) const AT_ONCE: usize = 32;
 
 /// What a region's agent knows and does in one life.
 #[derive(Debug)]
@@ -45,6 +47,10 @@ pub(super) struct Roles {
     settling: tokio::sync::Mutex<Option<JoinHandle<Vec<String>>>>,
     /// Something was written that the agent follows.
     stirred: Notify,
+    /// Another region was heard.
+    heard: Notify,
+    /// Whether an agent asks the other regions.
+    attended: AtomicBool,
 }
 
 /// An order that starts or stops machines.
@@ -77,6 +83,8 @@ impl Roles {
             turn: tokio::sync::Mutex::const_new(()),
             settling: tokio::sync::Mutex::const_new(None),
             stirred: Notify::const_new(),
+            heard: Notify::const_new(),
+            attended: AtomicBool::new(false),
         }
     }
 
@@ -104,6 +112,24 @@ impl Roles {
 
     pub(super) async fn stirred(&self) {
         self.stirred.notified().await;
+    }
+
+    pub(super) fn attend(&self) {
+        self.attended.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_attended(&self) -> bool {
+        self.attended.load(Ordering::Relaxed)
+    }
+
+    /// Somebody was heard.
+    pub(super) fn hears(&self) {
+        self.heard.notify_waiters();
+    }
+
+    /// Comes back when somebody is heard after this was called.
+    pub(super) fn heard(&self) -> Notified<'_> {
+        self.heard.notified()
     }
 
     fn begin(&self, operation: OperationId, attempt: u32, starts: BTreeSet<ResourceKey>) -> Under<'_> {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,9 @@ use crate::replica::port::{
 };
 use crate::replica::receive::ReceiveRules;
 use crate::replica::target::LocalTarget;
+
+/// How long a region that just came back may take to hear of what happened without it.
+const HEARS_WITHIN: Duration = Duration::from_secs(5);
 
 /// What one resource's receivings go through; inside, the one that is open.
 #[derive(Debug, Default)]
@@ -101,6 +105,26 @@ impl Inner {
             return refuse(format!("the directories of {resource} still bear its former name"));
         }
         Ok(kept)
+    }
+
+    /// Waits for the agent to hear of an epoch that the order knows and this region does not: a region that just came
+    /// back is about to.
+    async fn catch_up(self: &Arc<Self>, writing: &Writing, order: &SyncOrder) -> Result<(), TransferError> {
+        let until = self.world.clock.since_boot() + HEARS_WITHIN;
+        while self.roles.is_attended() {
+            let heard = self.roles.heard();
+            tokio::pin!(heard);
+            heard.as_mut().enable();
+            let kept = writing.resource(&order.resource).map_err(|error| in_transfer(self.of(error)))?;
+            let left = until.saturating_sub(self.world.clock.since_boot());
+            if left.is_zero() || kept.is_none_or(|kept| kept.record.epoch >= order.epoch) {
+                break;
+            }
+            self.roles.stir();
+            // Whatever comes of it, the order is judged.
+            let _ = tokio::time::timeout(left, heard).await;
+        }
+        Ok(())
     }
 
     /// What a former holder is brought from its successor makes it a replica first: a region in a directory has no agent
@@ -217,6 +241,7 @@ impl Target for LocalRegion {
         accept_change: bool,
     ) -> Result<Receiving, TransferError> {
         let writing = self.inner.writing().await.map_err(in_transfer)?;
+        self.inner.catch_up(&writing, order).await?;
         let settled = self.inner.settle_for(&writing, order).await?;
         let (inner, order, reading) = (Arc::clone(&self.inner), order.clone(), reading.clone());
         let cancel = self.cancel.clone();

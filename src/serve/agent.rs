@@ -22,6 +22,7 @@ impl App {
     /// Asks and follows, again and again, until the server is to end.
     pub(super) async fn attend(self: Arc<Self>) {
         let mut pace = UNCLEAR;
+        self.region.attended();
         loop {
             let rests = tokio::select! {
                 () = self.drain.cancelled() => break,

@@ -7,7 +7,12 @@
 //! Guarantee: every call is one durable transaction. A crash between an effect and its result leaves a step without a
 //! result, and an operation without an end until whoever resumes it writes that.
 
+use std::fs::{File, OpenOptions};
+use std::path::PathBuf;
+
 use rusqlite::{Connection, OptionalExtension, Row};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::column;
 use super::error::StateError;
@@ -22,6 +27,12 @@ use crate::model::{OperationId, RegionId, Timestamp};
 #[derive(Debug)]
 pub struct FailoverLog {
     reader: StateReader,
+}
+
+/// Says to other programs that a failover of this state is under way, until it is dropped or the program ends.
+#[derive(Debug)]
+pub struct UnderWay {
+    _file: File,
 }
 
 impl StateFile {
@@ -39,6 +50,41 @@ impl FailoverLog {
     /// Reading what is written here.
     pub const fn reader(&self) -> &StateReader {
         &self.reader
+    }
+
+    /// Says that an operation is being carried out from now on. Several may be.
+    ///
+    /// # Errors
+    /// [`StateError::Lock`] for a lock file that cannot be used.
+    pub fn under_way(&self) -> Result<UnderWay, StateError> {
+        let (path, file) = self.lock_file()?;
+        match flock(&file, FlockOperation::LockShared) {
+            Ok(()) => Ok(UnderWay { _file: file }),
+            Err(errno) => Err(StateError::Lock { path, source: errno.into() }),
+        }
+    }
+
+    /// Has nobody begin an operation of this state until what is given is dropped; none where one is under way.
+    ///
+    /// # Errors
+    /// [`StateError::Lock`] for a lock file that cannot be used.
+    pub fn at_rest(&self) -> Result<Option<UnderWay>, StateError> {
+        let (path, file) = self.lock_file()?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(UnderWay { _file: file })),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(StateError::Lock { path, source: errno.into() }),
+        }
+    }
+
+    fn lock_file(&self) -> Result<(PathBuf, File), StateError> {
+        let mut path = self.reader.path().as_os_str().to_owned();
+        path.push(".failovers.lock");
+        let path = PathBuf::from(path);
+        match OpenOptions::new().create(true).truncate(false).write(true).open(&path) {
+            Ok(file) => Ok((path, file)),
+            Err(source) => Err(StateError::Lock { path, source }),
+        }
     }
 
     /// Writes down an operation as it stands: that it begins, that another attempt goes on with it, how it ended. It

@@ -29,7 +29,7 @@ pub mod rebuild;
 mod tests;
 
 pub use error::StateError;
-pub use failover::FailoverLog;
+pub use failover::{FailoverLog, UnderWay};
 pub use file::{Locked, StateFile};
 pub use history::HistoryFilter;
 pub use journal::State;

@@ -55,8 +55,11 @@ def main():
         results.write(home)
 
 
+def numbers(text):
+    return [int(part) for part in text.split(",") if part]
+
+
 def arguments():
-    numbers = lambda text: [int(part) for part in text.split(",") if part]
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--vms", type=numbers, default=[1_000, 10_000, 50_000], metavar="N,…", help="VMs of each fleet; empty: none")

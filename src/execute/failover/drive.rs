@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::step::words;
+use super::step::{DONE, words};
 use crate::execute::journal::JournalError;
 use crate::failover::{Answer, Ending, Impasse, Mandate, Next, Order, Progress, Refusal, Reply, Report, Step};
 use crate::live::port::{Carried, PortError, RegionPort};
@@ -120,6 +120,9 @@ impl Drive<'_> {
             let behind = self.behind(progress, &steps, &current);
             if !behind.is_empty() {
                 let left = crew.bring_up_to_date(progress, &behind).await;
+                if self.cancel.is_cancelled() {
+                    return Ok(End::Interrupted);
+                }
                 if !left.is_empty() {
                     return Ok(End::Behind(left));
                 }
@@ -172,7 +175,7 @@ impl Drive<'_> {
         };
         let now = self.world.clock.since_boot();
         let ended: Vec<(i64, String)> = (places.into_iter().zip(&told))
-            .map(|(place, told)| (place, told.failure.clone().unwrap_or_else(|| "done".to_owned())))
+            .map(|(place, told)| (place, told.failure.clone().unwrap_or_else(|| DONE.to_owned())))
             .collect();
         crew.conclude(&ended)?;
         let mut impasse = None;

@@ -8,3 +8,4 @@ mod drive;
 mod step;
 
 pub use drive::{Crew, Drive, End};
+pub use step::{changes, has_run};

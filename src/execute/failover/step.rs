@@ -1,12 +1,28 @@
 //! The steps of an attempt in words, as the journal and people have them.
 
+use std::collections::BTreeSet;
+
 use crate::failover::Step;
 use crate::model::ResourceKey;
+use crate::model::event::StepRecord;
 use crate::model::failover::{Hook, Note};
-use std::collections::BTreeSet;
 
 /// So many resources are named.
 const NAMED: usize = 3;
+
+/// What the journal says of a step that ended as it should.
+pub(super) const DONE: &str = "done";
+
+/// Whether a step of a journal is one that may have changed something: one that stops or starts machines, or a hook.
+pub fn changes(step: &str) -> bool {
+    let verbs = [" gives up and stops ", " holds and starts "];
+    step.starts_with("run ") || verbs.iter().any(|verb| step.contains(verb))
+}
+
+/// Whether a record of a journal says that a hook has run to its end.
+pub fn has_run(hook: &Hook, record: &StepRecord) -> bool {
+    record.step == words(&Step::Run(hook.clone())) && record.outcome.as_deref() == Some(DONE)
+}
 
 /// A step in words.
 pub(super) fn words(step: &Step) -> String {

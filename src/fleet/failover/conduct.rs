@@ -16,6 +16,7 @@ use super::ask::{FailoverOptions, FailoverReport, FailoverReview};
 use super::copies::{Copies, keepers};
 use super::crew::Team;
 use super::detect::evidence;
+use super::facts::Known;
 use crate::execute::failover::{Drive, End};
 use crate::failover::{Ending, Gate as Judged, Impasse, OldSide, Outcome as Proposed, Progress, Proposal, Recourse};
 use crate::fleet::error::{FleetError, Gate};
@@ -51,10 +52,10 @@ impl MultiRegionManager {
             self.take_control(&options.request.overrides.gone, watch).await?;
         }
         let at = self.world.clock.now();
-        let known = self.know_whether_down(&options.request, options.explain, watch).await?;
+        let mut known = self.know_whether_down(&options.request, options.explain, watch).await?;
         let authority = self.speaker(&known.sight)?;
         self.end_events(&known.sight).await?;
-        let proposal = self.proposal(&known, &options.request)?;
+        let mut proposal = self.proposal(&known, &options.request)?;
         match proposal.outcome {
             Proposed::Nothing => {
                 return Ok(FailoverReport {
@@ -69,6 +70,12 @@ impl MultiRegionManager {
         }
         self.expect_stoppable(&known, (&proposal.from, &proposal.to), &options.request.overrides)?;
         Road::permitted(review.review(&proposal).await)?;
+        if proposal.loses_nothing {
+            self.copy_first((&known, &authority), &proposal, watch).await?;
+            // It took its time: what is opened is judged on what holds now.
+            known = self.know(&options.request).await?;
+            proposal = self.judged_again(&known, &proposal, options)?;
+        }
         let began = self.world.clock.since_boot();
         let owner = AttemptOwner(self.world.ids.random());
         let bid = self.first_bid(&known.sight, &proposal, options, owner);
@@ -83,10 +90,12 @@ impl MultiRegionManager {
         let mut progress = Progress::new(bid);
         progress.depends_on = proposal.depends_on();
         self.arm(&mut progress, &proposal);
+        let log = StateFile::new(&self.settings.state).failover_log()?;
         let mut team = Team {
             manager: self,
             ports: Arc::clone(&known.sight.ports),
-            log: StateFile::new(&self.settings.state).failover_log()?,
+            _under_way: log.under_way()?,
+            log,
             watch,
             request: Some(options.request.clone()),
             known,
@@ -96,9 +105,6 @@ impl MultiRegionManager {
             unheard: BTreeMap::new(),
             began,
         };
-        if proposal.loses_nothing {
-            self.copy_first(&mut team, &proposal).await?;
-        }
         team.event.timestamp = at;
         team.keep()?;
         let next = proposal.next.clone();
@@ -234,22 +240,28 @@ impl MultiRegionManager {
     }
 
     /// Copies what a graceful failover moves, while its source runs, until the last copy will take a moment.
-    async fn copy_first(&self, team: &mut Team<'_>, proposal: &Proposal) -> Result<(), FleetError> {
-        let (Some(source), Some(target)) = (team.ports.get(&proposal.from), team.ports.get(&proposal.to)) else {
+    async fn copy_first(
+        &self,
+        (known, authority): (&Known, &Authority),
+        proposal: &Proposal,
+        watch: &Watch,
+    ) -> Result<(), FleetError> {
+        let ports = &known.sight.ports;
+        let (Some(source), Some(target)) = (ports.get(&proposal.from), ports.get(&proposal.to)) else {
             return Ok(());
         };
         let copies = Copies {
-            lineage: team.authority.lineage,
-            term: team.authority.term,
+            lineage: authority.lineage,
+            term: authority.term,
             operation: OperationId(self.world.ids.ordered()),
             full: false,
             world: self.world.clone(),
-            cancel: team.watch.cancel.clone(),
+            cancel: watch.cancel.clone(),
         };
         let wanted = proposal.going().map(|one| (one.resource.clone(), one.epoch)).collect();
         for _ in 0..PASSES {
             let (bytes, failed) = copies.carry_out((source, target), &wanted).await;
-            if team.watch.cancel.is_cancelled() {
+            if watch.cancel.is_cancelled() {
                 return Err(FleetError::Interrupted);
             }
             if let Some((key, why)) = failed.into_iter().next() {
@@ -263,6 +275,30 @@ impl MultiRegionManager {
             }
         }
         Ok(())
+    }
+
+    /// The proposal as it is after the first copies: what was confirmed is still what it would do.
+    fn judged_again(
+        &self,
+        known: &Known,
+        confirmed: &Proposal,
+        options: &FailoverOptions,
+    ) -> Result<Proposal, FleetError> {
+        let now = self.proposal(known, &options.request)?;
+        if now.outcome == Proposed::Refused {
+            return Err(self.refused(&now, options));
+        }
+        let going = |proposal: &Proposal| proposal.going().map(|one| one.resource.clone()).collect::<BTreeSet<_>>();
+        let the_same = (&now.from, &now.to, now.loses_nothing) == (&confirmed.from, &confirmed.to, true);
+        if the_same && going(&now) == going(confirmed) {
+            return Ok(now);
+        }
+        Err(FleetError::Refused(vec![Gate {
+            code: "changed".to_owned(),
+            detail: format!("what {} holds, or whether it answers, changed while it was copied", confirmed.from),
+            help: Some("nothing was moved; look at it anew with --dry-run, and ask again".to_owned()),
+            address: None,
+        }]))
     }
 
     /// Goes from attempt to attempt until the operation has ended, or stays open; says how it ended.
@@ -451,7 +487,9 @@ pub(super) fn words(impasse: &Impasse) -> String {
     match impasse {
         Impasse::Missing(region, why) => format!("{region} is needed and does not answer: {why}"),
         Impasse::Refused(region, refusal) => format!("{region} refused: {refusal}"),
-        Impasse::Over(region) => format!("{region} has ended the operation: it leads only back"),
+        Impasse::Over(region) => {
+            format!("{region} takes no part in the operation any more: another one came before it, or has ended it")
+        }
         Impasse::StarterSilent(region, why) => {
             format!("{region} did not answer an order to start machines, which may run there: {why}")
         }

@@ -22,13 +22,15 @@ use crate::model::region::{Authority, Epoch};
 use crate::model::{Address, ByteCount, RegionId, ResourceKey};
 use crate::plan::document::{Action, Kind};
 use crate::process::Occasion;
-use crate::state::FailoverLog;
+use crate::state::{FailoverLog, UnderWay};
 
 /// The crew of one operation.
 pub(super) struct Team<'a> {
     pub(super) manager: &'a MultiRegionManager,
     pub(super) ports: Arc<BTreeMap<RegionId, Arc<dyn RegionPort>>>,
     pub(super) log: FailoverLog,
+    /// Tells other programs so.
+    pub(super) _under_way: UnderWay,
     pub(super) watch: &'a Watch,
     /// What was asked for; none: an operation that somebody else opened is gone on with.
     pub(super) request: Option<Request>,

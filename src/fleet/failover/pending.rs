@@ -12,13 +12,14 @@ use super::ask::{FailoverReport, ResumeOptions};
 use super::conduct::told;
 use super::crew::Team;
 use super::facts::Known;
+use crate::execute::failover::{changes, has_run};
 use crate::failover::{Outcome as Proposed, Overrides, Progress, Request};
 use crate::fleet::error::{FleetError, Gate};
 use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::options::Watch;
 use crate::fleet::road::{Ports, Sight};
-use crate::model::event::FailoverOutcome;
-use crate::model::failover::{Attempt, Bid, Direction, Hook, Open};
+use crate::model::event::{FailoverOutcome, StepRecord};
+use crate::model::failover::{Attempt, Bid, Direction, Hook, Note, Open};
 use crate::model::region::{Epoch, ResourceRecord};
 use crate::model::{AttemptOwner, OperationId, RegionId, ResourceKey};
 use crate::state::StateFile;
@@ -59,7 +60,8 @@ impl MultiRegionManager {
     pub async fn pending_failovers(&self) -> Result<Vec<PendingOperation>, FleetError> {
         let (recorded, ..) = self.remembered()?;
         let ports: Ports = Arc::new(self.open_all(&recorded));
-        Ok(pending_at(&ports).await.into_values().collect())
+        let (pending, _) = pending_at(&ports).await;
+        Ok(pending.into_values().collect())
     }
 
     /// Goes on with an open operation, or leads it back.
@@ -98,10 +100,13 @@ impl MultiRegionManager {
         let asked = bid.resources.len();
         let mut progress = Progress::new(bid);
         self.arm_again(&mut progress, options);
+        progress.remember(&ran(&progress.hooks, &log.reader().failover_steps(progress.bid.failover.id)?));
+        let under_way = log.under_way()?;
         let mut team = Team {
             manager: self,
             ports: Arc::clone(&known.sight.ports),
             log,
+            _under_way: under_way,
             watch,
             // Its gates were judged when it was opened; what it has begun is brought to an end.
             request: None,
@@ -118,7 +123,8 @@ impl MultiRegionManager {
     }
 
     /// Gives events an end whose operation is open nowhere any more: whoever carried it out was killed before the regions
-    /// had accepted it, or after they had closed it. Only where every region answers, as any other one may have it open.
+    /// had accepted it, or after they had closed it. Only where no program carries one out, and where every region says
+    /// what is open there.
     pub(super) async fn end_events(&self, sight: &Sight) -> Result<(), FleetError> {
         let mut log = StateFile::new(&self.settings.state).failover_log()?;
         let left: Vec<_> =
@@ -127,14 +133,24 @@ impl MultiRegionManager {
         if left.is_empty() || !all_answer {
             return Ok(());
         }
-        let pending = pending_at(&sight.ports).await;
+        let Some(_at_rest) = log.at_rest()? else { return Ok(()) };
+        let (pending, unheard) = pending_at(&sight.ports).await;
+        if !unheard.is_empty() {
+            return Ok(());
+        }
         for mut event in left.into_iter().filter(|event| !pending.contains_key(&event.operation)) {
             let there = sight.observed.snapshot(&event.to_region_id).into_iter().flat_map(|seen| &seen.resources);
             let came =
                 |record: &ResourceRecord| record.holder == event.to_region_id && Some(record.epoch) == event.epoch;
             let arrived: Vec<ResourceKey> =
                 there.filter(|(_, record)| came(record)).map(|(key, _)| key.clone()).collect();
-            let outcome = if arrived.is_empty() { FailoverOutcome::Withdrawn } else { FailoverOutcome::Completed };
+            let outcome = match arrived.is_empty() {
+                false => FailoverOutcome::Completed,
+                true if has_stopped_something(&log.reader().failover_steps(event.operation)?) => {
+                    FailoverOutcome::Aborted
+                }
+                true => FailoverOutcome::Withdrawn,
+            };
             event.success = outcome == FailoverOutcome::Completed && event.failed.is_empty();
             event.affected_resources = arrived.len() as u64;
             event.resources = arrived;
@@ -200,7 +216,7 @@ impl MultiRegionManager {
     }
 
     async fn the_pending(&self, sight: &Sight, operation: Option<OperationId>) -> Result<PendingOperation, FleetError> {
-        let mut pending = pending_at(&sight.ports).await;
+        let (mut pending, _) = pending_at(&sight.ports).await;
         let unfit = |reason: String, help: &str| FleetError::Unfit { reason, help: Some(help.to_owned()) };
         match operation {
             Some(id) => pending.remove(&id).ok_or_else(|| {
@@ -260,18 +276,33 @@ impl MultiRegionManager {
     }
 }
 
-/// What is open at the regions that answer.
-async fn pending_at(ports: &Ports) -> BTreeMap<OperationId, PendingOperation> {
+/// Whether anything was stopped, or a program run, for an operation.
+fn has_stopped_something(journal: &[StepRecord]) -> bool {
+    journal.iter().any(|record| changes(&record.step))
+}
+
+/// The hooks that the journal says have run to their end.
+fn ran(hooks: &BTreeSet<Hook>, journal: &[StepRecord]) -> Vec<Note> {
+    let ran = |hook: &&Hook| journal.iter().any(|record| has_run(hook, record));
+    hooks.iter().filter(ran).map(|hook| Note::HookDone { hook: hook.clone() }).collect()
+}
+
+/// What is open at the regions that answer, and those that do not.
+async fn pending_at(ports: &Ports) -> (BTreeMap<OperationId, PendingOperation>, BTreeSet<RegionId>) {
     let nothing = BTreeSet::new();
     let asked = ports.iter().map(|(region, port)| {
         let nothing = &nothing;
         async move { (region, port.standings(nothing).await) }
     });
-    let mut pending: BTreeMap<OperationId, PendingOperation> = BTreeMap::new();
+    let (mut pending, mut unheard) = (BTreeMap::new(), BTreeSet::new());
     for (region, told) in join_all(asked.collect::<Vec<_>>()).await {
-        for (id, open) in told.into_iter().flat_map(|told| told.open) {
+        let Ok(told) = told else {
+            unheard.insert(region.clone());
+            continue;
+        };
+        for (id, open) in told.open {
             pending.entry(id).or_insert_with(|| PendingOperation::new(open.bid.clone())).add(region, open);
         }
     }
-    pending
+    (pending, unheard)
 }

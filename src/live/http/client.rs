@@ -71,6 +71,13 @@ pub(super) struct Ask {
     pub(super) counted: Option<Counted>,
 }
 
+impl Ask {
+    /// See [`Asked::observes`].
+    fn observes(&self) -> bool {
+        self.method == Method::GET && self.path == "snapshot"
+    }
+}
+
 /// A count of bytes of bodies.
 #[derive(Debug, Clone)]
 pub(super) enum Counted {
@@ -145,7 +152,7 @@ pub(super) struct Client {
     pub(super) world: World,
     /// Nothing new is begun, and nothing lost is asked again.
     pub(super) interrupted: CancellationToken,
-    /// The last question that was asked patiently brought no answer.
+    /// The last question that was asked patiently, or that the region was observed by, brought no answer.
     silent: AtomicBool,
     built: OnceLock<Result<reqwest::Client, PortError>>,
 }
@@ -197,7 +204,8 @@ impl Client {
             })
             .await;
         let lost = matches!(given, Err(CallError::Unclear { lost: true, .. }));
-        if !lost || ask.repeat != Repeat::Never {
+        // One that was silent when it was looked at is not waited for again by whoever asks it all the same.
+        if !lost || ask.repeat != Repeat::Never || ask.observes() {
             self.silent.store(lost, Ordering::Relaxed);
         }
         given
