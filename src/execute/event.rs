@@ -6,8 +6,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::event::FailoverEvent;
 use crate::model::point::BlockReason;
-use crate::model::{Address, ByteCount, RegionId, Timestamp, units};
+use crate::model::{Address, ByteCount, OperationId, RegionId, Timestamp, units};
 use crate::plan::document::{Action, Kind};
 pub use crate::replica::transfer::Stage;
 
@@ -130,6 +131,41 @@ pub enum Event {
         reason: DeferReason,
         /// In words: what is known of the region.
         detail: String,
+    },
+    /// An operation that moves resources is open.
+    OperationOpen {
+        /// When.
+        at: Timestamp,
+        /// The operation.
+        operation: OperationId,
+        /// From where it leads.
+        from: RegionId,
+        /// To where.
+        to: RegionId,
+        /// Of how many resources.
+        resources: u32,
+        /// In words: what becomes of it.
+        detail: String,
+    },
+    /// A failover that the policy asks for, and that one of its gates holds back.
+    FailoverHeld {
+        /// When.
+        at: Timestamp,
+        /// The region that does not answer.
+        region_id: RegionId,
+        /// The gate.
+        gate: String,
+        /// In words, with the figure.
+        detail: String,
+        /// What to do.
+        help: Option<String>,
+    },
+    /// A failover ended, or was left open.
+    FailoverFinished {
+        /// When.
+        at: Timestamp,
+        /// As history has it.
+        event: Box<FailoverEvent>,
     },
     /// The run ended.
     Summary {

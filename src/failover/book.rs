@@ -138,6 +138,7 @@ impl Book {
             highest_epoch: self.highest_epoch,
             resources: keys.into_iter().map(|key| (key.clone(), standing(key))).collect(),
             open: self.open.clone(),
+            heard: BTreeMap::new(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::error::{FleetError, Gate};
+use super::failover::ByItself;
 use super::manager::MultiRegionManager;
 use super::metrics::metrics;
 use super::options::{OnLocked, PlanOptions, ReconcileOptions, Review, SavedOptions, Watch};
@@ -131,6 +132,9 @@ impl MultiRegionManager {
             OnLocked::Fail => self.settings.lock_timeout,
             OnLocked::Skip => Duration::ZERO,
         };
+        // First, and without the lock: whoever has it may copy for hours.
+        let by_itself =
+            if options.allow.failover { self.fail_over_by_policy(watch).await? } else { ByItself::default() };
         let mut road = match self.set_out(wait, watch).await {
             Ok(road) => road,
             Err(FleetError::State(StateError::Locked { holder, .. })) if options.on_locked == OnLocked::Skip => {
@@ -146,6 +150,9 @@ impl MultiRegionManager {
         };
         let prepared = async {
             let sight = road.look().await?;
+            if let Some(gate) = sight.nobody_controls() {
+                return Err(FleetError::Refused(vec![gate]));
+            }
             let mut plan = self.plan_of(&sight, &planner)?;
             sight.hold_back(&mut plan);
             Road::expect_controller(&sight, &plan, &BTreeSet::new(), false)?;
@@ -156,7 +163,8 @@ impl MultiRegionManager {
             Err(error) => return Err(road.turn_back(error)),
         };
         let manner = Manner { repeated: options.repeated, ..Manner::default() };
-        let (report, _) = road.carry_out(plan, &sight, manner, watch).await?;
+        let (mut report, _) = road.carry_out(plan, &sight, manner, watch).await?;
+        report.class = by_itself.class(report.class);
         let metrics = if options.unmeasured { None } else { Some(self.metrics_of(&report, sight).await?) };
         Ok(Round { report: Ok(report), metrics })
     }

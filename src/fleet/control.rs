@@ -175,6 +175,17 @@ impl Sight {
         self.control().map(|control| control.to_string())
     }
 
+    /// What refuses a round: a take-over that stopped halfway leaves nobody whose word counts everywhere.
+    pub(super) fn nobody_controls(&self) -> Option<Gate> {
+        let Some(Control::Nowhere(detail)) = self.control() else { return None };
+        Some(Gate {
+            code: "not_controller".to_owned(),
+            detail,
+            help: Some("take over with `failover take-over`, from the state that is to control".to_owned()),
+            address: None,
+        })
+    }
+
     /// Whether any region has recorded a controller.
     pub(super) fn is_controlled(&self) -> bool {
         self.controllers().next().is_some()

@@ -10,6 +10,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::event::Seconds;
 use super::id::{AttemptOwner, Life, OperationId, RegionId, ResourceKey, StoreId};
 use super::policy::Strategy;
 use super::region::{Controller, Epoch, Role};
@@ -251,6 +252,9 @@ pub struct Standings {
     pub resources: BTreeMap<ResourceKey, Standing>,
     /// What is open there.
     pub open: BTreeMap<OperationId, Open>,
+    /// How long ago it heard of whoever carries out what is open.
+    #[serde(default)]
+    pub heard: BTreeMap<OperationId, Seconds>,
 }
 
 impl Standings {

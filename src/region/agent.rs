@@ -34,7 +34,9 @@ impl Inner {
         let unasked = book.parts.keys().filter(|key| key.kind == ResourceType::Vm && !machines.contains(*key));
         let unasked = unasked.filter(|_| writing.machines.has_runner()).cloned();
         let running = unasked.chain(asked).collect();
-        Ok(book.standings(&self.roles.agent(), &running))
+        let heard = self.roles.owners(&book.open, self.world.clock.since_boot());
+        let told = book.standings(&self.roles.agent(), &running);
+        Ok(Standings { heard, ..told })
     }
 }
 

@@ -108,7 +108,7 @@ impl LocalRegion {
     pub fn new(region: RegionId, dir: impl Into<PathBuf>, opening: Opening) -> Self {
         let Opening { world, disk, holder, guard, exec_guard, config } = opening;
         let inner = Inner {
-            roles: Roles::new(Life(world.ids.random())),
+            roles: Roles::new(Life(world.ids.random()), world.clock.since_boot()),
             region,
             layout: Layout::new(dir),
             foreign: Foreign::default(),

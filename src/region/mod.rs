@@ -21,6 +21,7 @@ mod source;
 mod target;
 mod verify;
 mod giving;
+mod heard;
 mod roles;
 mod agent;
 mod port;

@@ -14,17 +14,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::task::JoinHandle;
 
+use super::heard::Heard;
 use super::local::{Inner, Writing, blocking};
 use super::runner::Machines;
 use crate::failover::{Agent, Book, Order, Refusal, Reply};
 use crate::host::boot_id;
 use crate::live::port::{Carried, PortError};
+use crate::model::event::Seconds;
+use crate::model::failover::{Attempt, Open};
 use crate::model::region::{Epoch, Role};
 use crate::model::running::RunState;
 use crate::model::{Life, OperationId, ResourceKey, ResourceType};
@@ -51,6 +55,8 @@ pub(super) struct Roles {
     heard: Notify,
     /// Whether an agent asks the other regions.
     attended: AtomicBool,
+    /// When whoever carries an operation out was.
+    owners: Heard,
 }
 
 /// An order that starts or stops machines.
@@ -76,7 +82,7 @@ impl Drop for Under<'_> {
 
 impl Roles {
     /// A life that begins now.
-    pub(super) const fn new(life: Life) -> Self {
+    pub(super) const fn new(life: Life, since_boot: Duration) -> Self {
         Self {
             agent: Mutex::new(Agent::new(life)),
             under_way: Mutex::new(Vec::new()),
@@ -85,7 +91,14 @@ impl Roles {
             stirred: Notify::const_new(),
             heard: Notify::const_new(),
             attended: AtomicBool::new(false),
+            owners: Heard::since(since_boot),
         }
+    }
+
+    /// How long ago whoever carries each of these out was heard of; not at all, while a step of it is under way.
+    pub(super) fn owners(&self, open: &BTreeMap<OperationId, Open>, now: Duration) -> BTreeMap<OperationId, Seconds> {
+        self.under_way().iter().for_each(|order| self.owners.hear(order.operation, now));
+        self.owners.ages(open.keys(), now)
     }
 
     pub(super) fn agent(&self) -> MutexGuard<'_, Agent> {
@@ -218,27 +231,40 @@ impl Inner {
     pub(super) async fn order(self: &Arc<Self>, order: &Order) -> Result<Carried, PortError> {
         let writing = self.writing().await?;
         let (operation, attempt) = order.attempt();
+        self.roles.owners.hear(operation, self.world.clock.since_boot());
+        let carried = self.carry(&writing, order, operation, attempt).await;
+        self.roles.owners.hear(operation, self.world.clock.since_boot());
+        carried
+    }
+
+    async fn carry(
+        self: &Arc<Self>,
+        writing: &Arc<Writing>,
+        order: &Order,
+        operation: OperationId,
+        attempt: Attempt,
+    ) -> Result<Carried, PortError> {
         match order {
             Order::Accept { authority: _, bid } => {
                 let _turn = self.roles.turn.lock().await;
-                let running = self.running(&writing, &bid.resources).await;
-                self.judge(&writing, order, running).await.map(Carried::all)
+                let running = self.running(writing, &bid.resources).await;
+                self.judge(writing, order, running).await.map(Carried::all)
             }
             Order::Withdraw { .. } | Order::Confirm { .. } | Order::Note { .. } => {
-                self.judge(&writing, order, BTreeSet::new()).await.map(Carried::all)
+                self.judge(writing, order, BTreeSet::new()).await.map(Carried::all)
             }
             Order::Close { .. } => {
-                let carried = self.judge(&writing, order, BTreeSet::new()).await.map(Carried::all);
+                let carried = self.judge(writing, order, BTreeSet::new()).await.map(Carried::all);
                 self.roles.stir();
                 carried
             }
             Order::Demote { authority: _, operation: _, attempt: _, resources } => {
                 let _under_way = self.roles.begin(operation, attempt.number, BTreeSet::new());
-                self.judge(&writing, order, BTreeSet::new()).await?;
-                let occasion = self.occasion(&writing, operation).await?;
+                self.judge(writing, order, BTreeSet::new()).await?;
+                let occasion = self.occasion(writing, operation).await?;
                 let keys: Vec<ResourceKey> = resources.iter().cloned().collect();
                 let stops = stream::iter(keys).map(|key| async {
-                    match self.stop(&writing, &key, Some(&occasion)).await {
+                    match self.stop(writing, &key, Some(&occasion)).await {
                         Ok(()) => Acted::Done(key),
                         Err(why) => Acted::Failed(key, why),
                     }
@@ -247,21 +273,19 @@ impl Inner {
             }
             Order::Hold { authority: _, mandate: _, resources } => {
                 // What leads back has ended here once it is judged: what it is about is asked before.
-                let occasion = self.occasion(&writing, operation).await;
+                let occasion = self.occasion(writing, operation).await;
                 let under_way = {
                     let _turn = self.roles.turn.lock().await;
                     let under_way = self.roles.begin(operation, attempt.number, resources.clone());
-                    self.judge(&writing, order, BTreeSet::new()).await?;
+                    self.judge(writing, order, BTreeSet::new()).await?;
                     under_way
                 };
                 let occasion = occasion?;
                 // Should this program end before they run, its next life starts them, once they may.
-                self.remember(&writing, resources.clone(), Some(ORDERED.to_owned()))
-                    .await
-                    .map_err(PortError::Failed)?;
+                self.remember(writing, resources.clone(), Some(ORDERED.to_owned())).await.map_err(PortError::Failed)?;
                 let keys: Vec<ResourceKey> = resources.iter().cloned().collect();
                 let starts = stream::iter(keys);
-                let starts = starts.map(|key| self.place_and_start(&writing, key, operation, &occasion));
+                let starts = starts.map(|key| self.place_and_start(writing, key, operation, &occasion));
                 let carried = gathered(starts.buffer_unordered(AT_ONCE).collect().await);
                 drop(under_way);
                 Ok(carried)

@@ -59,6 +59,17 @@ pub fn report(report: &FailoverReport, look: &Look) -> String {
         let from = report.proposal.as_ref().map_or_else(String::new, |proposal| format!(" from {}", proposal.from));
         return format!("nothing is left to move{from}\n");
     };
+    let mut out = ended(event, look);
+    for (region, why) in &report.unheard {
+        out.push_str(
+            &look.wrapped(2, &format!("{region} has not heard of the end: {why}; it learns it from the others")),
+        );
+    }
+    out
+}
+
+/// How a failover ended, or that it is open.
+pub fn ended(event: &FailoverEvent, look: &Look) -> String {
     let (word, tone) = outcome(event);
     let moved = count(event.resources.len(), "resource", "resources");
     let loss = match event.loss {
@@ -79,11 +90,6 @@ pub fn report(report: &FailoverReport, look: &Look) -> String {
     }
     for note in &event.notes {
         out.push_str(&look.wrapped(2, note));
-    }
-    for (region, why) in &report.unheard {
-        out.push_str(
-            &look.wrapped(2, &format!("{region} has not heard of the end: {why}; it learns it from the others")),
-        );
     }
     if event.outcome.is_none() {
         let next = format!(

@@ -17,13 +17,14 @@ use crate::render::event::Tells;
 
 /// Sync what is due, for cron and timers
 ///
-/// Never asks. Syncs each replica whose interval has passed since it was last verified, and mends drift where that is
-/// allowed. Changes of the topology that were never applied are left to `apply`, and a topology older than the one
+/// Never asks. Syncs each replica whose interval has passed since it was last verified, mends drift where that is
+/// allowed, and fails over where that is allowed and the policy is to. Changes of the topology that were never applied are left to `apply`, and a topology older than the one
 /// applied last is refused.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   debvisor-region reconcile
   debvisor-region reconcile --allow sync,drift --on-locked skip
+  debvisor-region reconcile --allow sync,failover
   debvisor-region reconcile --metrics-file /run/metrics/debvisor.prom
   debvisor-region reconcile --watch --interval 1m")]
 pub(crate) struct Reconcile {
@@ -59,6 +60,8 @@ enum Allow {
     Sync,
     /// Make live objects again what was applied
     Drift,
+    /// Move what a region holds that is down, by the policy
+    Failover,
 }
 
 /// What a round does when it is locked out.
@@ -80,7 +83,7 @@ impl Reconcile {
             allow: Allowed {
                 sync: allow.contains(&Allow::Sync),
                 drift: allow.contains(&Allow::Drift),
-                failover: false,
+                failover: allow.contains(&Allow::Failover),
             },
             on_locked: match on_locked {
                 Locked::Fail => OnLocked::Fail,

@@ -13,12 +13,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ask::{FailoverOptions, FailoverReport, FailoverReview};
+use super::automatic::is_told;
 use super::copies::{Copies, keepers};
 use super::crew::Team;
 use super::detect::evidence;
 use super::facts::Known;
 use crate::execute::failover::{Drive, End};
-use crate::failover::{Ending, Gate as Judged, Impasse, OldSide, Outcome as Proposed, Progress, Proposal, Recourse};
+use crate::failover::{
+    Asker, Ending, Gate as Judged, Impasse, OldSide, Outcome as Proposed, Progress, Proposal, Recourse,
+};
 use crate::fleet::error::{FleetError, Gate};
 use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::options::Watch;
@@ -28,7 +31,7 @@ use crate::model::event::{FailoverEvent, FailoverOutcome, Seconds};
 use crate::model::failover::{Attempt, Bid, Direction, Failover, Hook};
 use crate::model::region::{Authority, Epoch};
 use crate::model::{Address, AttemptOwner, ByteCount, OperationId, RegionId, ResourceKey};
-use crate::state::StateFile;
+use crate::state::{FailoverLog, StateFile};
 
 /// Attempts of one process at one operation.
 const ATTEMPTS: u32 = 8;
@@ -79,8 +82,8 @@ impl MultiRegionManager {
         let began = self.world.clock.since_boot();
         let owner = AttemptOwner(self.world.ids.random());
         let bid = self.first_bid(&known.sight, &proposal, options, owner);
-        let mut event = self.event(&bid, &options.reason);
-        event.automatic = options.request.asker == crate::failover::Asker::Policy;
+        let mut event = self.event(&bid, &bid.failover.reason);
+        event.automatic = options.request.asker == Asker::Policy;
         event.loss = proposal.going().filter_map(|one| one.loss.as_ref()).map(|loss| loss.at_most).max();
         event.notes.extend(proposal.verdict.iter().flat_map(evidence));
         let overridden = proposal.gates.iter().filter(|gate| gate.is_overridden());
@@ -149,6 +152,7 @@ impl MultiRegionManager {
     fn refused(&self, proposal: &Proposal, options: &FailoverOptions) -> FleetError {
         let gates: Vec<Gate> = proposal.failed_gates().map(told).collect();
         let operation = OperationId(self.world.ids.ordered());
+        let policy = options.request.asker == Asker::Policy;
         let event = FailoverEvent {
             event_id: FailoverEvent::id_of(operation),
             operation,
@@ -156,9 +160,9 @@ impl MultiRegionManager {
             from_region_id: proposal.from.clone(),
             to_region_id: proposal.to.clone(),
             strategy: proposal.strategy,
-            reason: options.reason.clone(),
+            reason: reason(proposal, options),
             by: self.settings.host.who(),
-            automatic: options.request.asker == crate::failover::Asker::Policy,
+            automatic: policy,
             epoch: None,
             attempt: 0,
             success: false,
@@ -172,8 +176,16 @@ impl MultiRegionManager {
                 .chain(proposal.verdict.iter().flat_map(evidence))
                 .collect(),
         };
-        // That it is refused is what there is to say; a history that cannot be written says nothing about it.
-        let _ = StateFile::new(&self.settings.state).failover_log().and_then(|mut log| log.keep(&event));
+        // A region that answered this run gives the policy nothing to do.
+        let alive = policy && proposal.verdict.as_ref().is_some_and(|verdict| !verdict.is_silent_here());
+        let keep = |mut log: FailoverLog| match policy && is_told(log.reader(), &event)? {
+            true => Ok(()),
+            false => log.keep(&event),
+        };
+        if !alive {
+            // That it is refused is what there is to say; a history that cannot be written says nothing about it.
+            let _ = StateFile::new(&self.settings.state).failover_log().and_then(keep);
+        }
         FleetError::Refused(gates)
     }
 
@@ -189,7 +201,7 @@ impl MultiRegionManager {
                 epoch: Epoch(highest.0 + 1),
                 from: proposal.from.clone(),
                 strategy: proposal.strategy,
-                reason: options.reason.clone(),
+                reason: reason(proposal, options),
                 opened_at: self.world.clock.now(),
             },
             attempt: Attempt { number: 1, owner },
@@ -327,6 +339,7 @@ impl MultiRegionManager {
             };
             let to = progress.bid.to.clone();
             let end = drive.go_on(progress, team).await?;
+            let (mut blames_target, mut silent_target) = (false, None);
             let (why, recourse) = match end {
                 End::Ended(outcome) => return Ok(Some(outcome)),
                 End::Interrupted => {
@@ -339,6 +352,14 @@ impl MultiRegionManager {
                 }
                 End::Stuck(impasse) => {
                     let recourse = progress.recourse(&impasse);
+                    let forward = progress.bid.direction == Direction::Forward;
+                    match &impasse {
+                        Impasse::Missing(region, _) if *region == to => silent_target = Some(to.clone()),
+                        Impasse::Refused(region, _) if *region == to => blames_target = forward,
+                        Impasse::NothingLeft => blames_target = forward,
+                        _ => {}
+                    }
+                    blames_target |= forward && silent_target.is_some();
                     (words(&impasse), recourse)
                 }
             };
@@ -349,6 +370,12 @@ impl MultiRegionManager {
             match recourse {
                 Recourse::Retreat => progress.retreat(),
                 Recourse::Forward(region) => *progress = again(progress, Direction::Forward, region),
+                // A candidate that refuses or fails before anything of it may run there is left for the next one.
+                Recourse::Abort if blames_target && !next.is_empty() => {
+                    let candidate = next.remove(0);
+                    *progress = again(progress, Direction::Forward, candidate);
+                    progress.cut.extend(silent_target);
+                }
                 Recourse::Abort => *progress = again(progress, Direction::Abort, to),
                 Recourse::PassOver(region) if !next.is_empty() => {
                     let candidate = next.remove(0);
@@ -455,6 +482,13 @@ impl MultiRegionManager {
         }
         Ok(team.keep()?)
     }
+}
+
+/// Why, in the words of whoever asked; the policy's words are what was found.
+fn reason(proposal: &Proposal, options: &FailoverOptions) -> Option<String> {
+    let found = proposal.verdict.as_ref().filter(|verdict| verdict.is_down());
+    let found = found.map(|verdict| format!("{} is down: {}", verdict.suspect, verdict.reason()));
+    options.reason.clone().or_else(|| found.filter(|_| options.request.asker == Asker::Policy))
 }
 
 /// A gate as a refusal tells it.

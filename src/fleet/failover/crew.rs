@@ -1,10 +1,12 @@
 //! What works for an attempt on this machine: its journal, its hooks, its copies, and the judgement on fresh answers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 
 use super::copies::Copies;
 use super::facts::Known;
@@ -12,14 +14,14 @@ use crate::execute::event::{Event, Outcome};
 use crate::execute::failover::Crew;
 use crate::execute::hook::HookOrder;
 use crate::execute::journal::JournalError;
-use crate::failover::{FRESH, Outcome as Proposed, Progress, Request, Step};
+use crate::failover::{FRESH, Order, Outcome as Proposed, Progress, Request, Step};
 use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::options::Watch;
 use crate::live::port::{Carried, RegionPort};
 use crate::model::event::FailoverEvent;
 use crate::model::failover::Hook;
 use crate::model::region::{Authority, Epoch};
-use crate::model::{Address, ByteCount, RegionId, ResourceKey};
+use crate::model::{Address, ByteCount, OperationId, RegionId, ResourceKey};
 use crate::plan::document::{Action, Kind};
 use crate::process::Occasion;
 use crate::state::{FailoverLog, UnderWay};
@@ -64,6 +66,21 @@ impl Team<'_> {
             | Step::Run(_)
             | Step::Close(..) => None,
         }
+    }
+
+    /// Lets the regions hear that somebody carries the operation out. What they answer is asked for again before
+    /// anything rests on it.
+    fn stay_heard(&self, progress: &Progress) -> impl Future<Output = ()> + Send + use<> {
+        let (operation, attempt) = (progress.bid.failover.id, progress.bid.attempt);
+        let ports = progress.takers().filter_map(|region| self.ports.get(region));
+        let asked = ports.map(|port| {
+            let id = OperationId(self.manager.world.ids.ordered());
+            let authority = Authority { operation: id, ..self.authority.clone() };
+            let port = Arc::clone(port);
+            async move { drop(port.order(&Order::Confirm { authority, operation, attempt }).await) }
+        });
+        let asked: Vec<_> = asked.collect();
+        async move { drop(join_all(asked).await) }
     }
 
     fn argv(&self, hook: &Hook) -> &[String] {
@@ -173,7 +190,16 @@ impl Crew for Team<'_> {
             cancel: self.watch.cancel.clone(),
         };
         let wanted = resources.iter().map(|key| (key.clone(), self.epochs.get(key).copied().unwrap_or_default()));
-        copies.carry_out((source, target), &wanted.collect()).await.1
+        let wanted = wanted.collect();
+        let mut copied = pin!(copies.carry_out((source, target), &wanted));
+        let every = (progress.hook_limit / 2).max(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                (_, failed) = &mut copied => return failed,
+                // Copies take their time, and whoever asks for nothing so long counts as dead.
+                () = tokio::time::sleep(every) => self.stay_heard(progress).await,
+            }
+        }
     }
 
     fn intend(&mut self, progress: &Progress, steps: &[String]) -> Result<Vec<i64>, JournalError> {

@@ -234,13 +234,16 @@ impl Probes {
     }
 }
 
+/// How a line of evidence begins.
+pub(super) const EVIDENCE: &str = "evidence of ";
+
 /// What a judgement rests on, each witness in a line.
 pub(super) fn evidence(verdict: &Verdict) -> Vec<String> {
     let lines = verdict.witnesses.iter().map(|witness| {
         let who = witness.region.as_ref().map_or("this run", RegionId::as_str);
         let failure = witness.evidence.as_ref().filter(|known| known.silent_for.is_some());
         let failure = failure.and_then(|known| known.failure.as_ref()).map(|why| format!(": {why}"));
-        format!("evidence of {who}: {}, {}{}", witness.word.as_str(), witness.why, failure.unwrap_or_default())
+        format!("{EVIDENCE}{who}: {}, {}{}", witness.word.as_str(), witness.why, failure.unwrap_or_default())
     });
     lines.collect()
 }

@@ -10,6 +10,7 @@ use crate::fleet::error::{FleetError, Gate};
 use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::options::Watch;
 use crate::fleet::road::Sight;
+use crate::model::event::FailoverOutcome;
 use crate::model::observed::Observation;
 use crate::model::point::{Point, PointSelector};
 use crate::model::{Address, RegionId, ResourceKey, Timestamp};
@@ -62,7 +63,8 @@ impl MultiRegionManager {
         if let Some(reader) = StateFile::new(&self.settings.state).read()? {
             last_met = reader.last_met(&request.from)?;
             let past = reader.failovers(None, None)?;
-            let automatic = past.iter().filter(|event| event.success && event.automatic);
+            let automatic =
+                past.iter().filter(|event| event.automatic && event.outcome == Some(FailoverOutcome::Completed));
             last_automatic = automatic.map(|event| event.timestamp.plus(event.duration_seconds.0)).max();
         }
         let (verdict, paused) = (None, BTreeSet::new());

@@ -10,6 +10,8 @@ mod detect;
 mod conduct;
 mod pending;
 mod copies;
+mod automatic;
 
 pub use ask::{FailoverOptions, FailoverReport, FailoverReview, ResumeOptions};
+pub(super) use automatic::ByItself;
 pub use pending::PendingOperation;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use schemars::JsonSchema;
@@ -18,8 +19,8 @@ use crate::fleet::error::{FleetError, Gate};
 use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::options::Watch;
 use crate::fleet::road::{Ports, Sight};
-use crate::model::event::{FailoverOutcome, StepRecord};
-use crate::model::failover::{Attempt, Bid, Direction, Hook, Note, Open};
+use crate::model::event::{FailoverOutcome, Seconds, StepRecord};
+use crate::model::failover::{Attempt, Bid, Direction, Hook, Note, Open, Standings};
 use crate::model::region::{Epoch, ResourceRecord};
 use crate::model::{AttemptOwner, OperationId, RegionId, ResourceKey};
 use crate::state::StateFile;
@@ -33,15 +34,29 @@ pub struct PendingOperation {
     pub open_at: BTreeMap<RegionId, BTreeSet<ResourceKey>>,
     /// What was promoted, and where.
     pub promoted: BTreeMap<RegionId, BTreeSet<ResourceKey>>,
+    /// How long ago any of those regions heard of whoever carries it out.
+    pub heard_seconds: Option<Seconds>,
+    /// How long any hook that it ran may take.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub(super) hook_limit: Duration,
 }
 
 impl PendingOperation {
     fn new(bid: Bid) -> Self {
-        Self { bid, open_at: BTreeMap::new(), promoted: BTreeMap::new() }
+        let (open_at, promoted) = (BTreeMap::new(), BTreeMap::new());
+        Self { bid, open_at, promoted, heard_seconds: None, hook_limit: Duration::ZERO }
     }
 
-    fn add(&mut self, region: &RegionId, open: Open) {
-        let Open { bid, resources, promoted, notes: _, closed: _ } = open;
+    fn add(&mut self, region: &RegionId, open: Open, heard: Option<Seconds>) {
+        let Open { bid, resources, promoted, notes, closed: _ } = open;
+        for note in notes {
+            if let Note::HookIntended { attempt: _, hook: _, limit } = note {
+                self.hook_limit = self.hook_limit.max(limit);
+            }
+        }
+        let latest = self.heard_seconds.into_iter().chain(heard).map(|Seconds(age)| age).min();
+        self.heard_seconds = latest.map(Seconds);
         if bid.attempt.number > self.bid.attempt.number {
             self.bid = bid;
         }
@@ -288,7 +303,7 @@ fn ran(hooks: &BTreeSet<Hook>, journal: &[StepRecord]) -> Vec<Note> {
 }
 
 /// What is open at the regions that answer, and those that do not.
-async fn pending_at(ports: &Ports) -> (BTreeMap<OperationId, PendingOperation>, BTreeSet<RegionId>) {
+pub(super) async fn pending_at(ports: &Ports) -> (BTreeMap<OperationId, PendingOperation>, BTreeSet<RegionId>) {
     let nothing = BTreeSet::new();
     let asked = ports.iter().map(|(region, port)| {
         let nothing = &nothing;
@@ -296,12 +311,13 @@ async fn pending_at(ports: &Ports) -> (BTreeMap<OperationId, PendingOperation>, 
     });
     let (mut pending, mut unheard) = (BTreeMap::new(), BTreeSet::new());
     for (region, told) in join_all(asked.collect::<Vec<_>>()).await {
-        let Ok(told) = told else {
+        let Ok(Standings { open, heard, .. }) = told else {
             unheard.insert(region.clone());
             continue;
         };
-        for (id, open) in told.open {
-            pending.entry(id).or_insert_with(|| PendingOperation::new(open.bid.clone())).add(region, open);
+        for (id, open) in open {
+            let heard = heard.get(&id).copied();
+            pending.entry(id).or_insert_with(|| PendingOperation::new(open.bid.clone())).add(region, open, heard);
         }
     }
     (pending, unheard)

@@ -9,6 +9,7 @@ use super::feed::View;
 use crate::execute::event::{Event, Outcome, Stage};
 use crate::model::{Address, ByteCount, RegionId, Timestamp};
 use crate::plan::document::Kind;
+use crate::render::failovers;
 use crate::render::paint::{Glyph, Tone};
 use crate::render::printer::Printer;
 use crate::render::terminal::Look;
@@ -68,6 +69,11 @@ impl View for Lines {
             }
             Event::Blocked { .. } | Event::Deferred { .. } => {
                 if let Some(line) = stopped(event, self.tells, &look) {
+                    self.printer.note(&line);
+                }
+            }
+            Event::OperationOpen { .. } | Event::FailoverHeld { .. } | Event::FailoverFinished { .. } => {
+                if let Some(line) = failover(event, &look) {
                     self.printer.note(&line);
                 }
             }
@@ -139,15 +145,44 @@ pub(super) fn stopped(event: &Event, tells: Tells, look: &Look) -> Option<String
         Event::Deferred { at: _, address, region_id, reason, detail } => {
             (Glyph::Bullet, "deferred", address, Some(region_id), reason.as_str(), detail)
         }
-        Event::ActionStarted { .. } | Event::Progress { .. } | Event::ActionFinished { .. } | Event::Summary { .. } => {
-            return None;
-        }
+        Event::ActionStarted { .. }
+        | Event::Progress { .. }
+        | Event::ActionFinished { .. }
+        | Event::OperationOpen { .. }
+        | Event::FailoverHeld { .. }
+        | Event::FailoverFinished { .. }
+        | Event::Summary { .. } => return None,
     };
     let sign = look.paint(Tone::Warn, &text::padded(look.glyph(glyph), if look.unicode { 1 } else { 2 }));
     let place = region.map(|region| format!(" {} {region}", look.glyph(Glyph::Arrow))).unwrap_or_default();
     let name = text::padded(&format!("{address}{place}"), NAME);
     let line = format!("  {sign} {word:<8} {name} {}", look.paint(Tone::Warn, reason));
     Some(line + "\n" + &told(detail, look))
+}
+
+/// The lines of a failover that no person asked for; none for any other event.
+pub(super) fn failover(event: &Event, look: &Look) -> Option<String> {
+    let sign = |glyph, tone| look.paint(tone, &text::padded(look.glyph(glyph), if look.unicode { 1 } else { 2 }));
+    match event {
+        Event::OperationOpen { at: _, operation, from, to, resources, detail } => {
+            let moves = text::count(*resources as usize, "resource", "resources");
+            let line = format!("  {} operation {operation} is open:", sign(Glyph::Stop, Tone::Bad));
+            Some(format!("{line} {from} {} {to}, {moves}\n{}", look.glyph(Glyph::Arrow), told(detail, look)))
+        }
+        Event::FailoverHeld { at: _, region_id, gate, detail, help } => {
+            let sign = sign(Glyph::Stop, Tone::Warn);
+            let line = format!("  {sign} no failover of {region_id}: {}\n", look.paint(Tone::Warn, gate));
+            let help = help.as_ref().map(|help| format!("\n{}", told(&format!("help: {help}"), look)));
+            Some(format!("{line}{}{}", told(detail, look), help.unwrap_or_default()))
+        }
+        Event::FailoverFinished { at: _, event } => Some(failovers::ended(event, look).trim_end().to_owned()),
+        Event::ActionStarted { .. }
+        | Event::Progress { .. }
+        | Event::ActionFinished { .. }
+        | Event::Blocked { .. }
+        | Event::Deferred { .. }
+        | Event::Summary { .. } => None,
+    }
 }
 
 /// A message below its line. Without a width it stays one line, so that a log can be searched.
