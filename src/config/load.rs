@@ -29,11 +29,24 @@ pub fn load(location: Option<&Path>) -> Result<Loaded, Problems> {
     };
     let mut report = Report::default();
     let (base, files) = files(&path)?;
+    let taken = files.iter().filter_map(|file| take(&mut report, file)).collect();
+    understand(report, taken, path, base)
+}
+
+/// Makes a topology of texts as if they were the files at `path`, in the directory `base`.
+///
+/// # Errors
+/// All that is wrong, over all texts.
+pub(super) fn load_texts(texts: Vec<Source>, path: PathBuf, base: PathBuf) -> Result<Loaded, Problems> {
+    let mut report = Report::default();
+    let taken = texts.into_iter().map(|text| report.take_source(text)).collect();
+    understand(report, taken, path, base)
+}
+
+fn understand(mut report: Report, taken: Vec<usize>, path: PathBuf, base: PathBuf) -> Result<Loaded, Problems> {
     let mut reading = Reading::default();
-    for file in &files {
-        if let Some(number) = take(&mut report, file) {
-            reading.file(&mut report, number);
-        }
+    for number in taken {
+        reading.file(&mut report, number);
     }
     let doc = reading.finish(&mut report);
     let (topology, origins) = lower::lower(&mut report, &doc, &base);

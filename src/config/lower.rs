@@ -47,7 +47,10 @@ pub(super) fn lower(report: &mut Report, doc: &TopologyDoc, base: &Path) -> (Top
             location: text(&region.location).unwrap_or_else(|| id.value.to_string()),
             api_endpoint: text(&region.api_endpoint).unwrap_or_default(),
             primary: region.primary.as_ref().is_some_and(|primary| primary.value),
-            capacity_vms: region.capacity_vms.as_ref().map_or(1000, |capacity| capacity.value),
+            capacity_vms: region
+                .capacity_vms
+                .as_ref()
+                .map_or(RegionSpec::DEFAULT_CAPACITY_VMS, |capacity| capacity.value),
             labels: region.labels.clone(),
             policy: policy.clone(),
         };
@@ -224,14 +227,15 @@ fn pair_spec(pair: &PairDoc) -> PairSpec {
         broken: _,
     } = pair;
     let types = resource_types.iter().flat_map(|list| &list.value);
+    let default = PairSpec::default();
     PairSpec {
         resource_types: types.map(|kind| kind.value).collect(),
-        sync_interval: sync_interval.as_ref().map_or(PairSpec::DEFAULT_INTERVAL, |interval| interval.value),
-        batch_size: batch_size.as_ref().map_or(100, |size| size.value),
-        priority: priority.as_ref().map_or(1, |priority| priority.value),
-        enabled: enabled.as_ref().is_none_or(|enabled| enabled.value),
-        bidirectional: bidirectional.as_ref().is_some_and(|both| both.value),
-        compression: compression.as_ref().is_none_or(|compression| compression.value),
+        sync_interval: sync_interval.as_ref().map_or(default.sync_interval, |interval| interval.value),
+        batch_size: batch_size.as_ref().map_or(default.batch_size, |size| size.value),
+        priority: priority.as_ref().map_or(default.priority, |priority| priority.value),
+        enabled: enabled.as_ref().map_or(default.enabled, |enabled| enabled.value),
+        bidirectional: bidirectional.as_ref().map_or(default.bidirectional, |both| both.value),
+        compression: compression.as_ref().map_or(default.compression, |compression| compression.value),
         bandwidth_limit: bandwidth_limit.as_ref().map(|limit| limit.value),
     }
 }

@@ -28,6 +28,7 @@ mod depend;
 mod moves;
 pub mod region;
 pub mod credentials;
+pub mod edit;
 pub mod fmt;
 pub mod init;
 

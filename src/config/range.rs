@@ -100,6 +100,30 @@ impl Pattern {
         })
     }
 
+    /// Whether `name` is one of the members.
+    pub(super) fn contains(&self, name: &str) -> bool {
+        let Self { before, after, numbers } = self;
+        let Some((first, last, width)) = *numbers else { return name == before };
+        let inner = name.strip_prefix(before.as_str()).and_then(|rest| rest.strip_suffix(after.as_str()));
+        inner.is_some_and(|inner| {
+            inner
+                .parse::<u64>()
+                .is_ok_and(|number| (first..=last).contains(&number) && format!("{number:0width$}") == inner)
+        })
+    }
+
+    /// The text of those members alone whose places, from 0, are in `places`.
+    pub(super) fn part(&self, places: std::ops::RangeInclusive<u64>) -> String {
+        let Self { before, after, numbers } = self;
+        let Some((first, _, width)) = *numbers else { return before.clone() };
+        let (from, to) = (first + places.start(), first + places.end());
+        if from == to {
+            format!("{before}{from:0width$}{after}")
+        } else {
+            format!("{before}{{{from:0width$}..{to:0width$}}}{after}")
+        }
+    }
+
     /// The first and the last member: what holds of their characters and lengths holds of all.
     pub(super) fn ends(&self) -> [String; 2] {
         let mut members = self.members();
@@ -164,6 +188,11 @@ mod tests {
                 prop_assert_eq!(inner.parse::<u64>().unwrap(), number);
                 prop_assert!(!padded || inner.len() >= width);
             }
+            prop_assert!(all.iter().all(|member| pattern.contains(member)));
+            let beyond = format!("{before}{}{after}", last + 1);
+            prop_assert!(!pattern.contains(&beyond) && !pattern.contains(&before));
+            let part = Pattern::parse(&pattern.part(more / 3..=more)).unwrap();
+            prop_assert_eq!(part.members().collect::<Vec<_>>(), &all[usize::try_from(more / 3).unwrap()..]);
             prop_assert_eq!(pattern.ends(), [all[0].clone(), all[all.len() - 1].clone()]);
         }
 

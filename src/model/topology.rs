@@ -32,6 +32,11 @@ pub struct RegionSpec {
     pub policy: Policy,
 }
 
+impl RegionSpec {
+    /// How many VMs a region can hold when that is not declared.
+    pub const DEFAULT_CAPACITY_VMS: u32 = 1000;
+}
+
 /// How a region is reached, resolved from its declared endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
@@ -67,6 +72,22 @@ pub struct PairSpec {
 impl PairSpec {
     /// The interval when none is declared.
     pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(300);
+}
+
+/// What holds where nothing is declared; it carries nothing.
+impl Default for PairSpec {
+    fn default() -> Self {
+        Self {
+            resource_types: BTreeSet::new(),
+            sync_interval: Self::DEFAULT_INTERVAL,
+            batch_size: 100,
+            priority: 1,
+            enabled: true,
+            bidirectional: false,
+            compression: true,
+            bandwidth_limit: None,
+        }
+    }
 }
 
 /// A replicated resource as declared.
