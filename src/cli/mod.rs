@@ -8,6 +8,7 @@ mod session;
 mod approve;
 mod finish;
 mod write;
+mod declare;
 mod signal;
 mod error;
 mod exit;

@@ -75,9 +75,14 @@ impl Session {
     /// # Errors
     /// All that is wrong with it.
     pub(crate) fn load(&self) -> Result<Arc<Loaded>, CliError> {
-        let loaded = Arc::new(config::load(self.globals.topology.as_deref())?);
+        Ok(self.keep(config::load(self.globals.topology.as_deref())?))
+    }
+
+    /// Takes a topology for the one that was loaded last.
+    pub(crate) fn keep(&self, loaded: Loaded) -> Arc<Loaded> {
+        let loaded = Arc::new(loaded);
         *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&loaded));
-        Ok(loaded)
+        loaded
     }
 
     /// The topology that was loaded last, for showing errors at their lines.
@@ -90,7 +95,14 @@ impl Session {
     /// # Errors
     /// All that is wrong with the topology.
     pub(crate) fn fleet(&self) -> Result<MultiRegionManager, CliError> {
-        let loaded = self.load()?;
+        self.fleet_of(&*self.load()?)
+    }
+
+    /// The fleet that this topology declares.
+    ///
+    /// # Errors
+    /// Credentials that cannot be read.
+    pub(crate) fn fleet_of(&self, loaded: &Loaded) -> Result<MultiRegionManager, CliError> {
         let settings = Settings {
             state: self.state_beside(&loaded.path),
             parallelism: usize::try_from(self.globals.parallelism).unwrap_or(Settings::DEFAULT_PARALLELISM),
@@ -99,7 +111,7 @@ impl Session {
             disk: Arc::new(HostDisk),
             guard: guard(),
             exec_guard: exec_guard(),
-            credentials: Arc::new(self.credentials(&loaded)?),
+            credentials: Arc::new(self.credentials(loaded)?),
             command: self.command_line.clone(),
         };
         let desired = Desired {
@@ -195,7 +207,12 @@ impl Session {
 
     /// Watches a run whose result is one document: its events are for people only.
     pub(crate) fn watch_for_people(&self) -> (Watch, Arc<Feed>) {
-        self.watched_by(self.progress(Arc::default(), Tells::WhatHappens))
+        self.watch_with(Arc::default())
+    }
+
+    /// The same, where it is known at some time how many `actions` there will be.
+    pub(crate) fn watch_with(&self, actions: Arc<AtomicUsize>) -> (Watch, Arc<Feed>) {
+        self.watched_by(self.progress(actions, Tells::WhatHappens))
     }
 
     fn progress(&self, actions: Arc<AtomicUsize>, tells: Tells) -> Box<dyn View> {

@@ -261,17 +261,8 @@ fn unknown_command(root: &clap::Command, text: &str) -> Option<String> {
 }
 
 /// Commands that advice and the runbook name before they are there: one that comes is taken out here.
-const COMING: [&str; 9] = [
-    "failover accept",
-    "failover back",
-    "failover fence",
-    "failover unfence",
-    "failover pause",
-    "failover unpause",
-    "region add",
-    "region readmit",
-    "replication setup",
-];
+const COMING: [&str; 6] =
+    ["failover back", "failover fence", "failover unfence", "failover pause", "failover unpause", "region readmit"];
 
 fn is_coming(text: &str) -> bool {
     let text = text.strip_prefix("debvisor-region ").unwrap_or(text);

@@ -23,9 +23,11 @@ mod failover;
 mod control;
 mod act;
 mod mend;
+mod accept;
 #[cfg(test)]
 mod tests;
 
+pub use accept::{Elsewhere, HeldElsewhere, LeftOut, accepting};
 pub use error::{FleetError, Gate};
 pub use failover::{FailoverOptions, FailoverReport, FailoverReview, PendingOperation, ResumeOptions};
 pub use manager::MultiRegionManager;

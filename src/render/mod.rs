@@ -11,6 +11,7 @@ mod table;
 pub mod printer;
 pub mod document;
 pub mod diff;
+pub mod edited;
 pub mod report;
 pub mod plan;
 pub mod event;

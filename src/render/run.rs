@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::paint::{Glyph, Tone};
@@ -92,13 +93,14 @@ pub fn rebuilt(rebuilt: &Rebuilt, look: &Look) -> String {
 }
 
 /// A run for programs: without the plan that it followed, which is a document of its own.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct RunView<'a> {
     run: RunId,
     class: ExitClass,
     counts: Counts,
     bytes: ByteCount,
     #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
     duration: Duration,
     serial: u64,
     outcomes: &'a [ChangeOutcome],

@@ -29,6 +29,7 @@ mod failover;
 mod served_export;
 mod served_health;
 mod by_hand;
+mod declared;
 mod guarded;
 mod machines;
 mod whereabouts;

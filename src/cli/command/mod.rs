@@ -12,6 +12,7 @@ mod apply;
 mod reconcile;
 mod region;
 mod replication;
+mod pair;
 mod vm;
 mod failover;
 mod global;
@@ -43,13 +44,13 @@ pub(crate) enum Command {
     Show(show::Show),
     Apply(apply::Apply),
     Reconcile(reconcile::Reconcile),
-    /// Look at regions and their health
+    /// Declare regions, look at them and their health
     #[command(subcommand)]
     Region(region::Region),
-    /// Look at replicas and their recovery points
+    /// Declare what is copied where, look at replicas and their recovery points
     #[command(subcommand)]
     Replication(replication::Replication),
-    /// List virtual machines, and restore one
+    /// Declare virtual machines, list them, restore one
     #[command(subcommand)]
     Vm(vm::Vm),
     /// Move what a region holds to another region, and look at such moves

@@ -1,32 +1,38 @@
-//! `region`: the declared regions, as they are now.
+//! `region`: the declared regions, as they are now, and declaring them.
 
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
+use super::super::declare::{Declaration, Ground, How, declare, not_declared};
 use super::super::error::CliError;
 use super::super::exit::Exit;
 use super::super::session::Session;
-use crate::model::RegionId;
+use crate::config::edit::{Edit, RegionEdit};
 use crate::model::observed::RegionStatus;
+use crate::model::{Address, RegionId};
 use crate::render::{region, status};
 
 /// Commands about regions.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Region {
+    Add(Add),
     List(List),
     Show(Show),
     HealthCheck(HealthCheck),
     Stats(Stats),
+    Remove(Remove),
 }
 
 impl Region {
     pub(super) async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
         match self {
+            Self::Add(command) => command.run(session).await,
             Self::List(command) => command.run(session).await,
             Self::Show(command) => command.run(session).await,
             Self::HealthCheck(command) => command.run(session).await,
             Self::Stats(command) => command.run(session).await,
+            Self::Remove(command) => command.run(session).await,
         }
     }
 }
@@ -114,5 +120,99 @@ impl Stats {
         let found = session.fleet()?.get_region_statistics(&self.id).await?;
         session.print(&found, |look| region::statistics(&found, session.world.clock.now(), look))?;
         Ok(Exit::Done)
+    }
+}
+
+/// Declare a region in the topology's files
+///
+/// Edits the file in place and shows the diff. Where there is no topology yet, topology.toml is begun with it. A region
+/// that is declared already becomes what is said here; what is not said stays.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  debvisor-region region add berlin \"Berlin\" https://berlin.example:5000
+  debvisor-region region add a \"Here\" file:regions/a --primary --capacity 50
+  debvisor-region region add munich \"Munich\" file:munich --apply")]
+pub(crate) struct Add {
+    /// The region's id
+    #[arg(value_name = "ID")]
+    id: RegionId,
+    /// Its name for people
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Where it is reached: https://host[:port], or file:directory
+    #[arg(value_name = "ENDPOINT")]
+    endpoint: String,
+    /// Resources that name no region are born there; at most one region
+    #[arg(long)]
+    primary: bool,
+    /// It can hold so many VMs [default: 1000]
+    #[arg(long, value_name = "VMS")]
+    capacity: Option<u32>,
+    /// Where it lies [default: its id]
+    #[arg(long, value_name = "TEXT")]
+    location: Option<String>,
+    /// What becomes of it.
+    #[command(flatten)]
+    how: How,
+}
+
+impl Add {
+    async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
+        let Self { id, name, endpoint, primary, capacity, location, how } = self;
+        let ground = Ground::there_or_begun(session)?;
+        let declaration = Declaration {
+            concerns: vec![Address::Region(id.clone())],
+            gone: false,
+            already: format!("region {id} is declared so already"),
+            edits: vec![Edit::Region(RegionEdit {
+                id,
+                name: Some(name),
+                location,
+                api_endpoint: Some(endpoint),
+                primary: primary.then_some(true),
+                capacity_vms: capacity,
+            })],
+        };
+        declare(session, ground, declaration, how).await
+    }
+}
+
+/// Take a region out of the topology's files
+///
+/// A region that is still used is told with every line that uses it, and stays; --cascade takes these out as well. One
+/// where something is born stays in any case. No data is deleted.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  debvisor-region region remove munich --dry-run
+  debvisor-region region remove munich --cascade --apply")]
+pub(crate) struct Remove {
+    /// The region
+    #[arg(value_name = "ID")]
+    id: RegionId,
+    /// Its pairs go, too, and it keeps no replica and is no candidate any more
+    #[arg(long)]
+    cascade: bool,
+    /// What becomes of it.
+    #[command(flatten)]
+    how: How,
+}
+
+impl Remove {
+    async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
+        let Self { id, cascade, how } = self;
+        let ground = Ground::there(session)?;
+        let topology = &ground.loaded.topology;
+        let pairs = topology.pairs.keys().filter(|pair| pair.source == id || pair.target == id);
+        let kept = topology.resources.iter().filter(|(_, spec)| spec.replicas.contains(&id));
+        let around = pairs.cloned().map(Address::Replication).chain(kept.map(|(key, _)| key.clone().into()));
+        let around: Vec<Address> = if cascade { around.collect() } else { Vec::new() };
+        let known = topology.regions.keys().map(RegionId::as_str);
+        let declaration = Declaration {
+            concerns: std::iter::once(Address::Region(id.clone())).chain(around).collect(),
+            gone: true,
+            already: not_declared(&format!("region {id}"), id.as_str(), known),
+            edits: vec![Edit::NoRegion { id, cascade }],
+        };
+        declare(session, ground, declaration, how).await
     }
 }

@@ -10,6 +10,7 @@ use super::super::error::CliError;
 use super::super::exit::Exit;
 use super::super::finish;
 use super::super::session::Session;
+use super::pair::{Remove, Setup};
 use crate::fleet::PointsAt;
 use crate::live::port::PointSelector;
 use crate::model::point::Point;
@@ -21,6 +22,7 @@ use crate::render::{points, status};
 /// Commands about replicas.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Replication {
+    Setup(Setup),
     Status(Status),
     List(List),
     Sync(Sync),
@@ -28,11 +30,13 @@ pub(crate) enum Replication {
     Verify(Verify),
     Export(Export),
     Discard(Discard),
+    Remove(Remove),
 }
 
 impl Replication {
     pub(super) async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
         match self {
+            Self::Setup(command) => command.run(session).await,
             Self::Status(command) => command.run(session).await,
             Self::List(command) => command.run(session).await,
             Self::Sync(command) => command.run(session).await,
@@ -40,6 +44,7 @@ impl Replication {
             Self::Verify(command) => command.run(session).await,
             Self::Export(command) => command.run(session).await,
             Self::Discard(command) => command.run(session).await,
+            Self::Remove(command) => command.run(session).await,
         }
     }
 }

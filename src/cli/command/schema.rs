@@ -39,6 +39,8 @@ enum Of {
     Openapi,
     /// One line of what `apply --format json` prints
     Event,
+    /// What commands that edit topology files print with `--format json`
+    Edit,
     /// What stands on standard error with `--format json` when something went wrong
     Error,
 }
@@ -52,6 +54,7 @@ impl Schema {
             Of::Plan => crate::plan::schema(),
             Of::Openapi => crate::serve::openapi(),
             Of::Event => schemars::schema_for!(Event).to_value(),
+            Of::Edit => crate::render::edited::schema(),
             Of::Error => schemars::schema_for!(ErrorDocument).to_value(),
         };
         // A schema is JSON whatever the format of other results.

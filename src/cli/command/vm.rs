@@ -5,27 +5,33 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 
 use super::super::approve::{Answer, ask};
+use super::super::declare::{Declaration, Ground, How, declare, not_declared};
 use super::super::error::CliError;
 use super::super::exit::Exit;
 use super::super::session::Session;
 use super::replication::selector;
-use crate::model::{RegionId, ResourceId, ResourceType};
+use crate::config::edit::{Edit, ResourceEdit};
+use crate::model::{RegionId, ResourceId, ResourceKey, ResourceType};
 use crate::render::{points, status, whereabouts};
 
 /// Commands about virtual machines.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Vm {
+    Replicate(Replicate),
     List(List),
     Where(Where),
     Restore(Restore),
+    Remove(Remove),
 }
 
 impl Vm {
     pub(super) async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
         match self {
+            Self::Replicate(command) => command.run(session).await,
             Self::List(command) => command.run(session).await,
             Self::Where(command) => command.run(session).await,
             Self::Restore(command) => command.run(session).await,
+            Self::Remove(command) => command.run(session).await,
         }
     }
 }
@@ -123,5 +129,77 @@ async fn approve(session: &Session, id: &ResourceId) -> Result<(), CliError> {
             Err(CliError::NotApproved { detail, help })
         }
         Answer::Interrupted => Err(CliError::Interrupted),
+    }
+}
+
+/// Declare a virtual machine and the regions that keep copies of it
+///
+/// Edits the topology's file in place and shows the diff. A machine that is declared already becomes what is said here;
+/// one of a range gets a table of its own. Once it lives, PRIMARY moves it nowhere: `failover execute` does.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  debvisor-region vm replicate web-vm-1 us-east-1 us-west-1,eu-west-1
+  debvisor-region vm replicate web-vm-1 us-east-1 us-west-1 --apply")]
+pub(crate) struct Replicate {
+    /// The machine
+    #[arg(value_name = "ID")]
+    id: ResourceId,
+    /// The region where it is born
+    #[arg(value_name = "PRIMARY")]
+    primary: RegionId,
+    /// The regions that keep a copy
+    #[arg(value_name = "REPLICA,…", value_delimiter = ',', num_args = 1, required = true)]
+    replicas: Vec<RegionId>,
+    /// What becomes of it.
+    #[command(flatten)]
+    how: How,
+}
+
+impl Replicate {
+    async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
+        let Self { id, primary, mut replicas, how } = self;
+        let mut seen = std::collections::BTreeSet::new();
+        replicas.retain(|region| seen.insert(region.clone()));
+        let key = ResourceKey::new(ResourceType::Vm, id);
+        let declaration = Declaration {
+            concerns: vec![key.clone().into()],
+            gone: false,
+            already: format!("{key} is declared so already"),
+            edits: vec![Edit::Resource(ResourceEdit { key, primary: Some(primary), replicas: Some(replicas) })],
+        };
+        declare(session, Ground::there(session)?, declaration, how).await
+    }
+}
+
+/// Take a virtual machine out of the topology's files
+///
+/// Out of a range, too, which is split there. With --apply it is protected no more; no data is deleted, neither the
+/// machine's nor its copies.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  debvisor-region vm remove web-vm-1
+  debvisor-region vm remove web-vm-1 --apply")]
+pub(crate) struct Remove {
+    /// The machine
+    #[arg(value_name = "ID")]
+    id: ResourceId,
+    /// What becomes of it.
+    #[command(flatten)]
+    how: How,
+}
+
+impl Remove {
+    async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
+        let Self { id, how } = self;
+        let ground = Ground::there(session)?;
+        let key = ResourceKey::new(ResourceType::Vm, id);
+        let known = ground.loaded.topology.resources.keys().filter(|key| key.kind == ResourceType::Vm);
+        let declaration = Declaration {
+            concerns: vec![key.clone().into()],
+            gone: true,
+            already: not_declared(&key.to_string(), key.id.as_str(), known.map(|key| key.id.as_str())),
+            edits: vec![Edit::NoResource(key)],
+        };
+        declare(session, ground, declaration, how).await
     }
 }

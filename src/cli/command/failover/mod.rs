@@ -1,5 +1,6 @@
 //! `failover`: moving what a region holds to another one.
 
+mod accept;
 mod execute;
 mod given;
 mod history;
@@ -24,6 +25,7 @@ pub(crate) enum Failover {
     Abort(pending::Abort),
     History(history::History),
     TakeOver(take_over::TakeOver),
+    Accept(accept::Accept),
     Runbook(runbook::Runbook),
 }
 
@@ -36,6 +38,7 @@ impl Failover {
             Self::Abort(command) => command.run(session).await,
             Self::History(command) => command.run(session),
             Self::TakeOver(command) => command.run(session).await,
+            Self::Accept(command) => command.run(session).await,
             Self::Runbook(command) => command.run(session),
         }
     }
