@@ -93,18 +93,15 @@ pub(super) fn region(
     for id in pairs {
         pair(pages, sources, id)?;
     }
-    for file in 0..pages.len() {
-        let splices: Vec<_> = lists(&pages[file])
-            .into_iter()
-            .filter(|list| list.iter().any(|entry| entry.as_str() == Some(id.as_str())))
-            .filter_map(|list| {
-                let wanted: Vec<&str> =
-                    list.iter().filter_map(|entry| entry.as_str()).filter(|entry| *entry != id.as_str()).collect();
-                Some(reshape(pages[file].text(), list, &list.span()?, &wanted))
-            })
-            .flatten()
-            .collect();
-        pages[file].splice_all(splices);
+    for page in pages {
+        let of_it = |list: &&Array| list.iter().any(|entry| entry.as_str() == Some(id.as_str()));
+        let without = |list: &Array| {
+            let entries = list.iter().filter_map(|entry| entry.as_str());
+            let wanted: Vec<&str> = entries.filter(|entry| *entry != id.as_str()).collect();
+            Some(reshape(page.text(), list, &list.span()?, &wanted))
+        };
+        let splices = lists(page).into_iter().filter(of_it).filter_map(without).flatten().collect();
+        page.splice_all(splices);
     }
     Ok(())
 }
