@@ -16,8 +16,8 @@ use super::journal::{Conclusion, Journal, JournalError, Memory};
 use super::outcome::{Executed, Tally};
 use super::run::{GRACE, Job, run};
 use super::schedule::Limits;
-use crate::failover::Order;
-use crate::live::port::{Carried, ContentCheck, PointSelector, PortError, RegionPort};
+use crate::failover::{Control, Order};
+use crate::live::port::{Carried, ContentCheck, PeerRecords, PointSelector, PortError, RegionPort};
 use crate::model::failover::Standings;
 use crate::model::observed::{Observation, Observed};
 use crate::model::point::{BlockReason, Content, NewestPoint, Outline, Point, PointKind, PointState, Replica};
@@ -181,7 +181,7 @@ impl RegionPort for Region {
         self.founded.fetch_add(1, Ordering::Relaxed);
         Ok(Identity { region_id: self.id.clone(), store: StoreId(Uuid::from_u128(7)) })
     }
-    async fn take_control(&self, _: &Authority) -> Result<(), PortError> {
+    async fn control(&self, _: &Control, _: &PeerRecords) -> Result<(), PortError> {
         Err(PortError::Failed("not in this test".to_owned()))
     }
     async fn standings(&self, _: &BTreeSet<ResourceKey>) -> Result<Standings, PortError> {

@@ -165,10 +165,9 @@ impl Book {
             let role = match part.role {
                 Role::Holder if theirs.holder == self.region => Role::Holder,
                 // Others say that it holds what it does not: its own memory was lost.
-                Role::Replica | Role::Demoted if theirs.holder == self.region => Role::Fenced,
-                Role::Holder | Role::Demoted => Role::Demoted,
+                Role::Replica | Role::Demoted | Role::Fenced if theirs.holder == self.region => Role::Fenced,
+                Role::Holder | Role::Demoted | Role::Fenced => Role::Demoted,
                 Role::Replica => Role::Replica,
-                Role::Fenced => Role::Fenced,
             };
             if part.role == Role::Holder && role != Role::Holder {
                 lost.insert(key.clone());

@@ -98,9 +98,9 @@ impl Book {
             let Some(part) = self.parts.get_mut(key) else { continue };
             let role = match part.role {
                 Role::Holder if holder == own => Role::Holder,
-                Role::Holder | Role::Demoted => Role::Demoted,
+                Role::Fenced if holder == own => Role::Fenced,
+                Role::Holder | Role::Demoted | Role::Fenced => Role::Demoted,
                 Role::Replica => Role::Replica,
-                Role::Fenced => Role::Fenced,
             };
             *part = Part { role, holder: holder.clone(), epoch, attempt: attempt.number };
         }

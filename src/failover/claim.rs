@@ -43,6 +43,8 @@ impl Claim {
         let says = format!("{witness} takes {named} for its holder");
         let own = records.clone().find(|(region, _)| *region == named);
         let dispute = match own {
+            // It has lost what it knew and agrees that it is the one: it starts nothing, and can give it up.
+            Some((_, own)) if own.role == Role::Fenced && own.holder == *named && age(own) == (epoch, attempt) => None,
             Some((_, own)) => Some(format!("{says} since epoch {epoch}, which is {} there", own.role.as_str())),
             // Its record there is missing, or the region was not seen: the others' word stands.
             None if known(named) => None,

@@ -191,8 +191,10 @@ impl Book {
         running: &BTreeSet<ResourceKey>,
     ) -> Result<(), Refusal> {
         self.authorize(authority)?;
-        // A region that was just founded knows nobody but itself.
-        if self.inert.is_none() && self.registry.len() > 1 {
+        // A region that was just founded knows nobody but itself; one of which others met a later state went back,
+        // though nobody told it yet.
+        let went_back = known.serial > self.serial + 1;
+        if self.inert.is_none() && self.registry.len() > 1 && !went_back {
             if self.registry != known.registry {
                 return Err(Refusal::Registry(self.registry.clone()));
             }
@@ -217,7 +219,8 @@ impl Book {
         }
         for part in self.parts.values_mut() {
             let holds = part.holder == self.region || part.role == Role::Holder;
-            part.role = if holds { Role::Fenced } else { Role::Replica };
+            // What lies here may be anything: it becomes a copy as what a former holder left does.
+            part.role = if holds { Role::Fenced } else { Role::Demoted };
         }
         self.inert = None;
         Ok(())

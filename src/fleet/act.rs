@@ -36,7 +36,7 @@ impl MultiRegionManager {
             let sight = road.look().await?;
             let plan = self.plan_of(&sight, &options.for_planner())?;
             if options.take_over {
-                sight.gate_take_over(self, &BTreeMap::new())?;
+                sight.gate_take_over(self, &BTreeMap::new(), None)?;
             } else {
                 Road::expect_controller(&sight, &plan, &BTreeSet::new(), options.adopt)?;
             }
@@ -71,7 +71,7 @@ impl MultiRegionManager {
             let sight = road.look().await?;
             let (plan, settled) = self.look_again(plan, options, &sight)?;
             if options.take_over {
-                sight.gate_take_over(self, &BTreeMap::new())?;
+                sight.gate_take_over(self, &BTreeMap::new(), None)?;
             } else {
                 Road::expect_controller(&sight, &plan, &settled, false)?;
             }

@@ -7,23 +7,42 @@
 //! each region accepts, in the order of ids. It counts only when all have accepted. A crash or a refusal in between
 //! leaves regions with different controllers: then nobody controls, every gate says so, and anyone may take over above
 //! the highest term.
+//!
+//! Missing may be regions that a person declared gone, and one that is fenced by the policy's hook in the same run: after
+//! the others have accepted, so that the former controller has nobody's ear any more. Where that fence fails, this
+//! state gives its seat up again. Cut off just before it, the state controls regions one of which still knows another
+//! controller; nothing starts anywhere without that one's acceptance or its fence.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::error::{FleetError, Gate};
 use super::manager::MultiRegionManager;
 use super::options::Watch;
 use super::road::{Road, Sight};
 use super::single::single;
+use crate::execute::hook::HookOrder;
+use crate::failover;
+use crate::live::port::{PeerRecords, PortError, RegionPort};
 use crate::model::observed::Observation;
 use crate::model::point::BlockReason;
-use crate::model::region::{Authority, Controller, RegionSnapshot};
+use crate::model::region::{Authority, Controller, Epoch, RegionSnapshot};
 use crate::model::{Address, ByteCount, OperationId, RegionId};
 use crate::plan::document::{Action, Blocked, Change, Kind, Mode, Plan, Summary, Warning};
+use crate::process::Occasion;
 use crate::state::{RunEnd, RunOutcome};
 
 /// The flag that takes the controller's place.
 const WAY: &str = "--take-over";
+
+/// What taking over does without.
+#[derive(Debug, Clone, Default)]
+pub struct TakeOverOptions {
+    /// Regions that never come back as they were, in the words of whoever says so.
+    pub gone: BTreeMap<RegionId, String>,
+    /// A region that does not answer, and that the policy's hook cuts off in the same run.
+    pub fence: Option<RegionId>,
+}
 
 /// Who controls the regions, in words, where it is not this state file.
 enum Control {
@@ -197,6 +216,7 @@ impl Sight {
         &self,
         manager: &MultiRegionManager,
         gone: &BTreeMap<RegionId, String>,
+        may_miss: Option<&RegionId>,
     ) -> Result<(), FleetError> {
         let answers = |region: &RegionId| self.observed.snapshot(region).is_some();
         let registries = self.observed.regions.values().filter_map(|observation| match observation {
@@ -207,7 +227,7 @@ impl Sight {
         let registered: BTreeSet<&RegionId> = declared.chain(registries.flatten()).collect();
         let missing: Vec<String> = (registered
             .into_iter()
-            .filter(|region| !answers(region) && !gone.contains_key(*region)))
+            .filter(|region| !answers(region) && !gone.contains_key(*region) && may_miss != Some(*region)))
         .map(|region| match self.observed.regions.get(region) {
             Some(Observation::Silent(silence)) => format!("{region} ({})", silence.reason),
             Some(Observation::Answered { .. }) | None => format!("{region} (registered, but not declared here)"),
@@ -220,8 +240,9 @@ impl Sight {
             code: "take_over".to_owned(),
             detail: format!("to take over, every registered region must answer; {} did not", missing.join(", ")),
             help: Some(
-                "bring them back first, or say with --gone REGION=\"how you know\" that one never comes back; until then \
-                 syncs go on, and the controller stays who it is"
+                "bring them back first; have one cut off by the fence hook, with `failover take-over --fence REGION`; or say \
+                 with --gone REGION=\"how you know\" that one never comes back. Until then syncs go on, and the controller \
+                 stays who it is"
                     .to_owned(),
             ),
             address: None,
@@ -251,16 +272,25 @@ impl Sight {
 }
 
 impl MultiRegionManager {
-    /// Makes this state file the controller of every registered region, but for those that are `gone`.
+    /// Makes this state file the controller of every registered region, but for those that are gone. See the module.
     ///
     /// # Errors
-    /// [`FleetError::Refused`] where a region does not answer; [`FleetError::TakeOver`] where one does not accept.
-    pub async fn take_control(&self, gone: &BTreeMap<RegionId, String>, watch: &Watch) -> Result<u64, FleetError> {
+    /// [`FleetError::Refused`] where a region does not answer; [`FleetError::TakeOver`] where one does not accept, or is
+    /// not cut off.
+    pub async fn take_control(&self, options: &TakeOverOptions, watch: &Watch) -> Result<u64, FleetError> {
+        let TakeOverOptions { gone, fence } = options;
+        if let Some(region) = fence {
+            self.declared_region(region)?;
+        }
         let mut road = self.set_out(self.settings.lock_timeout, watch).await?;
         let taken = async {
             let sight = road.look().await?;
-            sight.gate_take_over(self, gone)?;
+            fence.as_ref().map_or(Ok(()), |region| self.expect_fence(&sight, region))?;
+            sight.gate_take_over(self, gone, fence.as_ref())?;
             road.take_over(&sight, watch).await?;
+            if let Some(region) = fence {
+                road.cut_off(&sight, region, watch).await?;
+            }
             Ok(road.state.seating()?.map(|seating| seating.term).unwrap_or_default())
         };
         let term = match taken.await {
@@ -274,7 +304,102 @@ impl MultiRegionManager {
     }
 }
 
+impl MultiRegionManager {
+    /// Takes control without a region that the operation at hand cuts off, or has cut off.
+    pub(super) async fn take_control_but(
+        &self,
+        gone: &BTreeMap<RegionId, String>,
+        may_miss: Option<&RegionId>,
+        watch: &Watch,
+    ) -> Result<(), FleetError> {
+        let mut road = self.set_out(self.settings.lock_timeout, watch).await?;
+        let taken = async {
+            let sight = road.look().await?;
+            sight.gate_take_over(self, gone, may_miss)?;
+            road.take_over(&sight, watch).await
+        };
+        if let Err(error) = taken.await {
+            return Err(road.turn_back(error));
+        }
+        let end = RunEnd { outcome: RunOutcome::Done, exit_code: 0, message: None };
+        Ok(road.state.finish_run(road.run, &end)?)
+    }
+
+    /// Refuses to cut a region off that answers, or without a hook that could be run here.
+    fn expect_fence(&self, sight: &Sight, region: &RegionId) -> Result<(), FleetError> {
+        let gate = |detail: String, help: &str| {
+            let help = Some(help.to_owned());
+            Err(FleetError::Refused(vec![Gate { code: "fence".to_owned(), detail, help, address: None }]))
+        };
+        if sight.observed.snapshot(region).is_some() {
+            return gate(format!("{region} answers, and can accept"), "leave --fence out");
+        }
+        let hook = &self.desired.topology.policy.failover.hooks.fence;
+        if hook.is_empty() {
+            let way = "name a program in `hooks.fence` of [failover], or say with --gone how you know that the region is lost";
+            return gate("no fence hook is declared".to_owned(), way);
+        }
+        let runnable = self.hooks().expect_runnable(hook);
+        runnable.or_else(|why| gate(why.to_string(), "run it where the hook is, or put the hook here"))
+    }
+}
+
 impl Road<'_> {
+    /// Cuts a region off that could not be asked to accept. All others have just said that this state controls them.
+    async fn cut_off(&mut self, sight: &Sight, region: &RegionId, watch: &Watch) -> Result<(), FleetError> {
+        let Some(seating) = self.state.seating()? else { return Ok(()) };
+        let lineage = sight.recorded.lineage;
+        let ports: Vec<_> = sight.ports.iter().filter(|(other, _)| sight.observed.snapshot(other).is_some()).collect();
+        let confirmed = self.manager.world.clock.since_boot();
+        let nothing = BTreeSet::new();
+        for (other, port) in &ports {
+            let told = port.standings(&nothing).await;
+            let obeys =
+                |known: &Controller| (known.lineage, known.term, known.seat) == (lineage, seating.term, seating.seat);
+            if !told.is_ok_and(|told| told.controller.as_ref().is_some_and(obeys)) {
+                let why = PortError::Failed("it does not confirm that this state controls it".to_owned());
+                return Err(self.give_up(other, &ports, why)?);
+            }
+        }
+        let snapshots = || ports.iter().filter_map(|(other, _)| sight.observed.snapshot(other));
+        let epoch = Epoch(snapshots().map(|seen| seen.highest_epoch.0).max().unwrap_or_default() + 1);
+        let records = snapshots().flat_map(|seen| &seen.resources);
+        let held = records.filter(|(_, record)| record.holder == *region).map(|(key, _)| key.clone());
+        let occasion = Occasion {
+            operation: OperationId(self.manager.world.ids.ordered()),
+            epoch,
+            attempt: 1,
+            from: region.clone(),
+            to: region.clone(),
+            resources: held.collect::<BTreeSet<_>>().into_iter().collect(),
+        };
+        let policy = &self.manager.desired.topology.policy.failover.hooks;
+        let order = HookOrder { argv: &policy.fence, timeout: policy.timeout, occasion: &occasion, confirmed };
+        let (id, reason) = (format!("fence:{region}"), "cut off, so that it need not accept".to_owned());
+        let change = single(id, Address::Region(region.clone()), Kind::Fence, Action::Fence, region, reason);
+        let hooks = self.manager.hooks();
+        let effect = async {
+            let fenced = hooks.fence(order, &watch.cancel).await;
+            fenced.map(|()| ((), ByteCount(0))).map_err(|why| PortError::Failed(why.to_string()))
+        };
+        match self.journalled(&change, watch, effect).await? {
+            Ok(()) => Ok(()),
+            Err(why) => Err(self.give_up(region, &ports, why)?),
+        }
+    }
+
+    /// The error of a take-over that does not count, once this state has given its seat up.
+    fn give_up(
+        &mut self,
+        region: &RegionId,
+        asked: &[(&RegionId, &Arc<dyn RegionPort>)],
+        why: PortError,
+    ) -> Result<FleetError, FleetError> {
+        self.state.leave_seat()?;
+        let accepted = asked.iter().map(|(other, _)| (*other).clone()).collect();
+        Ok(FleetError::TakeOver { region: region.clone(), accepted, source: Box::new(why) })
+    }
+
     /// Refuses a plan that needs the controller, where this state file is not.
     pub(super) fn expect_controller(
         sight: &Sight,
@@ -311,7 +436,8 @@ impl Road<'_> {
             let Some(port) = sight.ports.get(region) else { continue };
             let (id, reason) = (format!("take-over:{region}"), format!("taken over with term {}", seating.term));
             let change = single(id, Address::Region(region.clone()), Kind::Region, Action::Update, region, reason);
-            let effect = async { port.take_control(&authority).await.map(|()| ((), ByteCount(0))) };
+            let control = failover::Control::TakeOver { authority };
+            let effect = async { port.control(&control, &PeerRecords::default()).await.map(|()| ((), ByteCount(0))) };
             let answer = self.journalled(&change, watch, effect).await?;
             match answer {
                 Ok(()) => accepted.push(region.clone()),

@@ -247,7 +247,7 @@ impl MultiRegionManager {
             }]));
         }
         if take_over {
-            sight.gate_take_over(self, &BTreeMap::new())?;
+            sight.gate_take_over(self, &BTreeMap::new(), None)?;
         }
         let learnt = Rebuild::learn(&answered, None)?;
         let state = locked.rebuild(&self.world, host, &learnt)?;
@@ -255,7 +255,7 @@ impl MultiRegionManager {
         let taken = async {
             let sight = road.look().await?;
             if take_over {
-                sight.gate_take_over(self, &BTreeMap::new())?;
+                sight.gate_take_over(self, &BTreeMap::new(), None)?;
                 road.take_over(&sight, watch).await?;
             }
             let controllers = sight.foreign().into_iter().map(|(_, controller)| controller.place.clone());

@@ -21,6 +21,7 @@ mod road;
 mod single;
 mod failover;
 mod control;
+mod readmit;
 mod act;
 mod mend;
 mod accept;
@@ -28,12 +29,14 @@ mod accept;
 mod tests;
 
 pub use accept::{Elsewhere, HeldElsewhere, LeftOut, accepting};
+pub use control::TakeOverOptions;
 pub use error::{FleetError, Gate};
 pub use failover::{FailoverOptions, FailoverReport, FailoverReview, PendingOperation, ResumeOptions};
 pub use manager::MultiRegionManager;
 pub use options::{
     Allowed, Desired, OnLocked, PlanOptions, ReconcileOptions, Review, SavedOptions, Settings, Verdict, Watch,
 };
+pub use readmit::{ReadmitOptions, Readmitted};
 pub use report::{
     ChangeOutcome, Counts, ExitClass, FileComparison, Planned, PointsAt, Rebuilt, ReplicaVerification, Restored, Round,
     RunReport, Side, Skipped, SyncReport, Verification,

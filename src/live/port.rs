@@ -9,13 +9,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::failover::{Order, Refusal, Reply};
+use crate::failover::{Control, Order, Refusal, Reply};
 use crate::model::failover::Standings;
 use crate::model::observed::RegionStatus;
 use crate::model::point::Point;
 pub use crate::model::point::PointSelector;
 use crate::model::policy::HealthPolicy;
-use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot, SyncOrder};
+use crate::model::region::{
+    Authority, Identity, RecordChange, RegionRecord, RegionSnapshot, ResourceRecord, SyncOrder,
+};
 use crate::model::running::Running;
 use crate::model::sighting::Probe;
 use crate::model::{ByteCount, Digest, RegionId, ResourceKey};
@@ -173,6 +175,16 @@ impl Carried {
     }
 }
 
+/// What other regions have recorded, for one that is to know it and has no record.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PeerRecords {
+    /// Of regions.
+    pub regions: BTreeMap<RegionId, RegionRecord>,
+    /// Of resources, as any region records them.
+    pub resources: BTreeMap<ResourceKey, ResourceRecord>,
+}
+
 /// A region, wherever it is.
 #[async_trait]
 pub trait RegionPort: Source + Target + std::fmt::Debug {
@@ -216,11 +228,13 @@ pub trait RegionPort: Source + Target + std::fmt::Debug {
     /// Where another region's identity is there, or the place cannot be written.
     async fn found(&self, authority: &Authority) -> Result<Identity, PortError>;
 
-    /// Makes this state file the region's controller. Durable before it answers; a repeat is fine.
+    /// Has the region do as it is asked about authority and the registry; `peers` are the records of what it may have
+    /// none of. Durable before it answers; a repeat is fine.
     ///
     /// # Errors
-    /// [`PortError::NotController`] where another one has this term or a higher one.
-    async fn take_control(&self, authority: &Authority) -> Result<(), PortError>;
+    /// [`PortError::NotController`] where somebody else controls it; [`PortError::Role`] where it does not do it for
+    /// another reason: nothing was changed then.
+    async fn control(&self, control: &Control, peers: &PeerRecords) -> Result<(), PortError>;
 
     /// What the region says of its roles, of whether `machines` run there, and the life that its agent is in. The
     /// runner is asked of no other machine: those may run.

@@ -160,6 +160,16 @@ pub enum Hook {
 }
 
 impl Note {
+    /// The region that it says the fence hook has stopped.
+    pub const fn cut_off(&self) -> Option<&RegionId> {
+        match self {
+            Self::HookDone { hook: Hook::Fence(region) } | Self::Fenced { region, proof: Proof::Hook } => Some(region),
+            Self::HookDone { hook: Hook::Before(_) | Hook::After(_) }
+            | Self::Fenced { region: _, proof: Proof::Word(_) }
+            | Self::HookIntended { .. } => None,
+        }
+    }
+
     /// The region that it says is stopped.
     pub const fn stopped(&self) -> Option<&RegionId> {
         match self {

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
+use super::failover::Inert;
 use super::id::{Lineage, OperationId, PairId, RegionId, ResourceId, ResourceKey, Seat, StoreId};
 use super::point::{Content, Replica};
 use super::running::ForeignStart;
@@ -188,6 +189,9 @@ pub struct RegionSnapshot {
     pub serial: u64,
     /// The highest epoch that it ever saw.
     pub highest_epoch: Epoch,
+    /// Why it takes no part in anything before it is readmitted; none: it does.
+    #[serde(default)]
+    pub inert: Option<Inert>,
     /// Who may change roles here.
     pub controller: Option<Controller>,
     /// The registry.
@@ -240,6 +244,7 @@ impl RegionSnapshot {
             identity: None,
             serial: 0,
             highest_epoch: Epoch::default(),
+            inert: None,
             controller: None,
             regions: BTreeMap::new(),
             pairs: BTreeMap::new(),

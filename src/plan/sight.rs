@@ -147,6 +147,13 @@ fn by_itself<'a>(input: &PlanInput<'a>, id: &'a RegionId) -> Standing<'a> {
             help: Some(format!("correct the api_endpoint of {id}, or mount its own disk there")),
         });
     }
+    if let Some(inert) = snapshot.inert {
+        return Standing::Unseen(Unobserved {
+            status: RegionStatus::Unknown,
+            reason: format!("it takes part in nothing: {inert}"),
+            help: Some(way_back(id)),
+        });
+    }
     match input.recorded.stores.get(id) {
         Some(store) if *store != identity.store => {
             Standing::Unseen(another_store(id, &format!("the state has recorded {store}")))
@@ -191,8 +198,8 @@ fn vacated(id: &RegionId, snapshot: &RegionSnapshot, store: Option<StoreId>, why
         status: RegionStatus::Unknown,
         reason: format!("its place is empty, but {why}: is a disk not mounted?"),
         help: Some(format!(
-            "mount it, or correct the `api_endpoint` of {id}; if its store is lost for good, declare the place as a new \
-             region, under another id"
+            "mount it, or correct the `api_endpoint` of {id}; if its store is lost for good, {}",
+            way_back(id)
         )),
     }
 }
@@ -202,8 +209,8 @@ fn another_store(id: &RegionId, expected: &str) -> Unobserved {
         status: RegionStatus::Unknown,
         reason: format!("it has another store than before: {expected}"),
         help: Some(format!(
-            "bring the right disk back, or correct the `api_endpoint` of {id}; if its store is lost for good, declare an \
-             empty place as a new region, under another id"
+            "bring the right disk back, or correct the `api_endpoint` of {id}; if its store is lost for good, {}",
+            way_back(id)
         )),
     }
 }
@@ -212,13 +219,21 @@ fn another_store(id: &RegionId, expected: &str) -> Unobserved {
 fn went_back(id: &RegionId, now: u64, before: u64) -> Unobserved {
     Unobserved {
         status: RegionStatus::Unknown,
-        reason: format!("its memory went back, from serial {before} to {now}: was `region.db` of {id} restored from a backup?"),
-        help: Some(
-            "bring its newer `region.db` back, or the disk that it is on; if that is lost, move the state file away and \
-             take the regions as they are: `state rebuild --take-over`"
-                .to_owned(),
+        reason: format!(
+            "its memory went back, from serial {before} to {now}: was `region.db` of {id} restored from a backup?"
         ),
+        help: Some(format!(
+            "bring its newer `region.db` back, or the disk that it is on; if that is lost, {}",
+            way_back(id)
+        )),
     }
+}
+
+/// How a region takes part again whose memory is not relied on.
+fn way_back(id: &RegionId) -> String {
+    format!(
+        "stop what runs there, and `region readmit {id}` has it take part again: it keeps copies then, and holds nothing"
+    )
 }
 
 /// The answers that cannot be relied on, with the reason: those of another region, of another store or an older

@@ -23,6 +23,7 @@ mod verify;
 mod giving;
 mod heard;
 mod roles;
+mod control;
 mod agent;
 mod port;
 

@@ -77,11 +77,12 @@ fn snapshot(
         .filter_map(|(key, kept)| Some((key.clone(), kept.former_id.clone()?)))
         .filter(|(key, _)| places.directory(key, records.resources.get(key)) != layout.files(key))
         .collect();
-    let Records { serial, highest_epoch, controller, regions, pairs, resources } = records;
+    let Records { serial, highest_epoch, inert, controller, regions, pairs, resources } = records;
     Ok(RegionSnapshot {
         identity: Some(identity),
         serial,
         highest_epoch,
+        inert,
         controller,
         regions,
         pairs,
@@ -122,6 +123,7 @@ pub(super) fn recorded(disk: &dyn Disk, layout: &Layout) -> Result<RegionSnapsho
         identity: Some(identity),
         serial: records.serial,
         highest_epoch: records.highest_epoch,
+        inert: records.inert,
         controller: records.controller,
         regions: records.regions,
         pairs: records.pairs,

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use super::local::{Inner, LocalRegion, blocking};
 use super::restore;
 use super::store::{Ground, RegionCatalog, Store};
-use crate::failover::Order;
-use crate::live::port::{Carried, ContentCheck, PointSelector, PortError, RegionPort};
+use crate::failover::{Control, Order};
+use crate::live::port::{Carried, ContentCheck, PeerRecords, PointSelector, PortError, RegionPort};
 use crate::model::failover::Standings;
 use crate::model::point::Point;
 use crate::model::policy::HealthPolicy;
@@ -144,10 +144,8 @@ impl RegionPort for LocalRegion {
         self.inner.found().await
     }
 
-    async fn take_control(&self, authority: &Authority) -> Result<(), PortError> {
-        let writing = self.inner.writing().await?;
-        let (inner, authority) = (Arc::clone(&self.inner), authority.clone());
-        blocking(move || writing.store.take_control(&authority).map_err(|error| inner.of(error))).await
+    async fn control(&self, control: &Control, peers: &PeerRecords) -> Result<(), PortError> {
+        self.inner.obey(control, peers).await
     }
 
     async fn standings(&self, machines: &BTreeSet<ResourceKey>) -> Result<Standings, PortError> {

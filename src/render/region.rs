@@ -8,7 +8,7 @@ use super::status::region_tone;
 use super::table::{Cell, Column, Table};
 use super::terminal::Look;
 use super::text::{self, grouped};
-use crate::fleet::{GlobalStatistics, RegionState, RegionStatistics};
+use crate::fleet::{GlobalStatistics, Readmitted, RegionState, RegionStatistics};
 use crate::model::observed::RegionStatus;
 use crate::model::sighting::Evidence;
 use crate::model::{RegionId, Timestamp};
@@ -216,4 +216,27 @@ pub fn global(stats: &GlobalStatistics, look: &Look) -> String {
             ("failovers", Some(failovers)),
         ],
     )
+}
+
+/// How a region was readmitted.
+pub fn readmitted(done: &Readmitted, look: &Look) -> String {
+    let Readmitted { region_id, was, keeps, holds_no_more } = done;
+    let Some(was) = was else { return format!("{region_id} takes part already; nothing was changed\n") };
+    let mut told = format!("{region_id} takes part again: {was}\n");
+    if !keeps.is_empty() {
+        told += &format!(
+            "it keeps copies of {}; `apply` brings them up to date\n",
+            text::count(keeps.len(), "resource", "resources")
+        );
+    }
+    if let Some(first) = holds_no_more.iter().next() {
+        let more = holds_no_more.len() - 1;
+        let named = if more == 0 { first.to_string() } else { format!("{first} and {more} more") };
+        let idle = format!(
+            "the others know it as the holder of {named}, which nobody starts now: move it with `failover execute \
+             {region_id} TO --strategy manual`"
+        );
+        told += &format!("{}\n", look.paint(Tone::Warn, &idle));
+    }
+    told
 }

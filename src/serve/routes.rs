@@ -51,8 +51,9 @@ pub(super) fn routes() -> Vec<Route> {
             .called(Tag::Region, "get_running", "What the region is running, asked of its runner now").long().may([Port]),
         post("/region", call::region::found)
             .called(Tag::Region, "found_region", "Founds the region where there is none yet").may([Port]),
-        post("/controller", call::region::take_control)
-            .called(Tag::Region, "take_control", "Makes a state file the region's controller").may([Port]),
+        post("/control", call::region::control)
+            .called(Tag::Region, "control_region", "Makes a state file the region's controller, changes which regions it knows, or readmits it")
+            .may([Port]),
         post("/standings", call::region::standings)
             .called(Tag::Region, "get_standings", "What the region says of its roles, and of what runs there")
             .may([Port]),

@@ -71,6 +71,18 @@ impl State {
         self.host.place(&path)
     }
 
+    /// Gives the seat up: this state controls nothing any more.
+    ///
+    /// # Errors
+    /// [`StateError::Database`]
+    pub fn leave_seat(&mut self) -> Result<(), StateError> {
+        self.change(|transaction| {
+            let sql = "UPDATE meta SET seat = NULL, seat_term = NULL, seat_machine = NULL, seat_inode = NULL, \
+                       seat_born = NULL";
+            transaction.execute(sql, []).map(|_| ())
+        })
+    }
+
     /// Takes a new seat with this term. It is a claim until the regions have recorded it; a crash before that leaves
     /// a claim that nobody knows.
     ///

@@ -9,7 +9,7 @@
 //! | `POST regions/{id}/health` | how that region looks from here, asked now |
 //! | `GET regions/{id}` | a region as this one knows it; of itself, in its own words |
 //! | `POST region` | founds the region |
-//! | `POST controller` | takes control |
+//! | `POST control` | takes control, changes the registry, or readmits the region |
 //! | `POST standings` | roles, and whether some machines run there |
 //! | `POST orders` | carries out one step of a failover (an operation) |
 //! | `POST records` | writes records |
@@ -35,6 +35,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::record::RecordChangeBody;
+use crate::failover::Control;
+use crate::live::port::PeerRecords;
 use crate::model::point::PointSelector;
 use crate::model::region::{Authority, SyncOrder};
 use crate::model::{OperationId, RegionId, ResourceKey, Timestamp};
@@ -47,6 +49,16 @@ use crate::replica::transfer::SyncOptions;
 pub struct Ordered {
     /// Under whose authority.
     pub authority: Authority,
+}
+
+/// An order about authority and the registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Controlling {
+    /// The order.
+    pub control: Control,
+    /// What other regions have recorded, of what this one may have no record of.
+    pub peers: PeerRecords,
 }
 
 /// Asks for roles.

@@ -267,6 +267,187 @@ fn a_fence_stops_a_region_that_is_cut_off() {
     fleet.assert_all_run_at("b");
 }
 
+/// Every copy is what its holder has.
+#[track_caller]
+fn assert_copies(fleet: &Fleet, holder: &str, copies: &[&str]) {
+    for region in copies {
+        for n in 1..=2 {
+            assert_same_tree(&fleet.files(holder, n), &fleet.files(region, n));
+        }
+    }
+}
+
+#[test]
+fn a_region_whose_memory_went_back_starts_nothing_and_is_readmitted() {
+    let mut fleet = Fleet::new(2, "");
+    // A backup of what `a` remembers, of a time when it held everything.
+    fleet.regions[0].kill();
+    let kept = fleet.world.read("a/region.db");
+    let a = fleet.regions.remove(0).again(&fleet.world);
+    fleet.regions.insert(0, a);
+    fleet.world.run(["failover", "execute", "a", "b", "--force"]).exits(0);
+    fleet.world.apply();
+    fleet.assert_all_run_at("b");
+
+    fleet.regions[0].kill();
+    for more in ["a/region.db-wal", "a/region.db-shm"] {
+        let _ = fs::remove_file(fleet.world.path(more));
+    }
+    fleet.world.write("a/region.db", kept);
+    let a = fleet.regions.remove(0).again(&fleet.world);
+    fleet.regions.insert(0, a);
+    let world = &fleet.world;
+    fleet.assert_all_run_at("b");
+    world.run(["plan"]).exits(0).says(&["region readmit a"]);
+    world.run(["status"]).says(&["region readmit a"]);
+    world.run(["failover", "execute", "b", "c", "--force"]).exits(5).says(&["a"]);
+    fleet.assert_all_run_at("b");
+
+    // Not while something runs there, and may be the only one.
+    fleet.machines.says("web-1", "a", "unknown");
+    world.run(["region", "readmit", "a"]).exits(5).says(&["vm.web-1 runs at a, or may"]);
+    fs::remove_file(world.path("machines/a/web-1.says")).unwrap();
+    let done = world.run(["region", "readmit", "a", "--format", "json"]).exits(0).json();
+    assert_eq!(done["keeps"].as_array().unwrap().len(), 2, "{done:#}");
+    assert_eq!(done["holds_no_more"].as_array().unwrap().len(), 0, "{done:#}");
+    world.run(["region", "readmit", "a"]).exits(0).says(&["takes part already"]);
+    // It keeps copies again, and only what differs travels.
+    let changed = "the disk of WEB-1\n".repeat(10) + &"the disk of web-1\n".repeat(8990);
+    world.write("b/resources/vm/web-1/disk.raw", changed);
+    let report = world.run(["apply", "--auto-approve", "--format", "json"]).exits(0);
+    assert_copies(&fleet, "b", &["a", "c"]);
+    let bytes: u64 = report.json_lines().iter().filter_map(|line| line["bytes"].as_u64()).max().unwrap_or(0);
+    assert!(bytes < 200_000, "{bytes} bytes");
+    world.run(["failover", "execute", "b", "a", "--force"]).exits(0);
+    fleet.assert_all_run_at("a");
+}
+
+#[test]
+fn a_region_with_a_new_store_on_its_old_data_is_readmitted() {
+    let mut fleet = Fleet::new(2, "");
+    fleet.world.run(["failover", "execute", "a", "b", "--force"]).exits(0);
+    fleet.world.apply();
+    fleet.regions[0].kill();
+    for lost in ["a/region.db", "a/region.db-wal", "a/region.db-shm", "a/.debvisor/region.json"] {
+        let _ = fs::remove_file(fleet.world.path(lost));
+    }
+    let a = fleet.regions.remove(0).again(&fleet.world);
+    fleet.regions.insert(0, a);
+    let world = &fleet.world;
+    world.run(["plan"]).exits(0).says(&["its `.debvisor/region.json` is missing"]);
+    world.run(["failover", "execute", "b", "c", "--force"]).exits(5);
+    let done = world.run(["region", "readmit", "a", "--format", "json"]).exits(0).json();
+    assert_eq!(done["keeps"].as_array().unwrap().len(), 2, "{done:#}");
+    world.write("b/resources/vm/web-1/disk.raw", "the disk of WEB-1\n".repeat(9000));
+    world.apply();
+    assert_copies(&fleet, "b", &["a", "c"]);
+    world.assert_settled();
+    world.run(["failover", "execute", "b", "a", "--force"]).exits(0);
+    fleet.assert_all_run_at("a");
+}
+
+#[test]
+fn a_region_that_was_declared_gone_comes_back_and_is_readmitted() {
+    let mut fleet = Fleet::new(2, "");
+    fleet.regions[0].kill();
+    (1..=2).for_each(|n| fleet.machines.stop(&format!("web-{n}"), "a"));
+    let args = ["failover", "execute", "a", "b", "--force", "--gone", "a=it burnt", "--format", "json"];
+    let report = fleet.world.run(args).exits(0).json();
+    assert_eq!(report["event"]["affected_resources"], 2, "{report:#}");
+    fleet.world.write("a/resources/vm/web-1/disk.raw", "the disk of WEB-1\n".repeat(9000));
+    let a = fleet.regions.remove(0).again(&fleet.world);
+    fleet.regions.insert(0, a);
+    let world = &fleet.world;
+    fleet.assert_all_run_at("b");
+    world.run(["region", "readmit", "a"]).exits(0).says(&["declared gone"]);
+    world.apply();
+    assert_copies(&fleet, "b", &["a", "c"]);
+    let points = world.run(["replication", "points", "web-1", "--region", "a", "--format", "json"]).exits(0).stdout;
+    assert!(points.contains("diverged") || points.contains("set_aside"), "{points}");
+    world.run(["failover", "execute", "b", "a", "--force"]).exits(0);
+    fleet.assert_all_run_at("a");
+}
+
+#[test]
+fn a_holder_that_lost_its_memory_holds_nothing_before_it_is_failed_over() {
+    let mut fleet = Fleet::new(2, "");
+    fleet.regions[0].kill();
+    (1..=2).for_each(|n| fleet.machines.stop(&format!("web-{n}"), "a"));
+    for lost in ["a/region.db", "a/region.db-wal", "a/region.db-shm", "a/.debvisor/region.json"] {
+        let _ = fs::remove_file(fleet.world.path(lost));
+    }
+    let a = fleet.regions.remove(0).again(&fleet.world);
+    fleet.regions.insert(0, a);
+    let world = &fleet.world;
+    let done = world.run(["region", "readmit", "a"]).exits(0);
+    done.says(&["failover execute a TO --strategy manual"]);
+    world.run(["apply", "--auto-approve"]);
+    assert_eq!(fleet.running(), [("web-1".to_owned(), vec![]), ("web-2".to_owned(), vec![])]);
+    world.run(["failover", "execute", "a", "b", "--strategy", "manual", "--force"]).exits(0);
+    fleet.assert_all_run_at("b");
+    world.apply();
+    assert_copies(&fleet, "b", &["a", "c"]);
+}
+
+/// The term that a region obeys.
+fn term(world: &World, region: &str) -> i64 {
+    let read_only = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let memory = rusqlite::Connection::open_with_flags(world.path(format!("{region}/region.db")), read_only).unwrap();
+    let text: String = memory.query_row("SELECT controller FROM region", [], |row| row.get(0)).unwrap();
+    serde_json::from_str::<serde_json::Value>(&text).unwrap()["term"].as_i64().unwrap()
+}
+
+#[test]
+fn a_take_over_that_is_cut_half_way_leaves_nobody_in_control_before_another_goes_above_it() {
+    let mut fleet = Fleet::new(2, "");
+    let world = &fleet.world;
+    // Two more orchestrators, each with a state of its own.
+    for state in ["second.db", "third.db"] {
+        world.run(["state", "rebuild", "--state", state]).exits(0);
+        world.run(["failover", "execute", "a", "b", "--force", "--state", state]).exits(5).says(&["--take-over"]);
+    }
+    // `b` writes nothing: the second one gets `a`, and no further.
+    let memory = rusqlite::Connection::open(world.path("b/region.db")).unwrap();
+    memory.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut taking = world.command(["failover", "take-over", "--state", "second.db"]);
+    let mut child = taking.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while term(world, "a") < 2 {
+        assert!(child.try_wait().unwrap().is_none() || term(world, "a") == 2);
+        thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    memory.execute_batch("ROLLBACK").unwrap();
+    drop(memory);
+    let terms: Vec<i64> = NAMES.iter().map(|region| term(world, region)).collect();
+    assert_eq!((terms[0], terms[2]), (2, 1), "{terms:?}");
+    for state in ["debvisor-region.state.db", "second.db"] {
+        world.run(["failover", "execute", "a", "b", "--force", "--state", state]).exits(5).says(&["nobody controls"]);
+    }
+    fleet.assert_all_run_at("a");
+    world.run(["failover", "take-over", "--state", "third.db"]).exits(0).says(&["with term 3"]);
+    world.run(["failover", "execute", "a", "b", "--force"]).exits(5).says(&["third.db"]);
+    world.run(["failover", "execute", "a", "b", "--force", "--state", "third.db"]).exits(0);
+    fleet.assert_all_run_at("b");
+
+    // Where one does not answer, it is cut off by hook, or declared gone.
+    let topology = String::from_utf8(world.read("topology.toml")).unwrap();
+    fleet.world.write("fence", fleet.machines.fence());
+    fs::set_permissions(fleet.world.path("fence"), fs::Permissions::from_mode(0o755)).unwrap();
+    let fence = fleet.world.path("fence");
+    fleet.world.write("topology.toml", format!("{topology}hooks = {{ fence = [{fence:?}] }}\n"));
+    fleet.world.run(["failover", "take-over", "--fence", "b", "--force"]).exits(5).says(&["b answers"]);
+    fleet.regions[1].kill();
+    let world = &fleet.world;
+    world.run(["failover", "take-over"]).exits(5).says(&["--fence"]);
+    world.run(["failover", "take-over", "--fence", "b"]).exits(5).says(&["nobody can be asked"]);
+    world.run(["failover", "take-over", "--fence", "b", "--force"]).exits(0).says(&["with term 4"]);
+    assert_eq!(fleet.running(), [("web-1".to_owned(), vec![]), ("web-2".to_owned(), vec![])]);
+    // One that is taken over for this very operation is cut off by it.
+    world.run(["failover", "execute", "b", "c", "--force", "--take-over", "--state", "third.db"]).exits(0);
+    fleet.assert_all_run_at("c");
+}
+
 #[test]
 #[ignore = "125 machines with real disks; prints what it took"]
 fn a_hundred_and_twenty_five_machines_move() {

@@ -8,7 +8,9 @@ use super::super::declare::{Declaration, Ground, How, declare, not_declared};
 use super::super::error::CliError;
 use super::super::exit::Exit;
 use super::super::session::Session;
+use super::failover::given::Gone;
 use crate::config::edit::{Edit, RegionEdit};
+use crate::fleet::ReadmitOptions;
 use crate::model::observed::RegionStatus;
 use crate::model::{Address, RegionId};
 use crate::render::{region, status};
@@ -22,6 +24,7 @@ pub(crate) enum Region {
     HealthCheck(HealthCheck),
     Stats(Stats),
     Remove(Remove),
+    Readmit(Readmit),
 }
 
 impl Region {
@@ -33,6 +36,7 @@ impl Region {
             Self::HealthCheck(command) => command.run(session).await,
             Self::Stats(command) => command.run(session).await,
             Self::Remove(command) => command.run(session).await,
+            Self::Readmit(command) => command.run(session).await,
         }
     }
 }
@@ -214,5 +218,42 @@ impl Remove {
             edits: vec![Edit::NoRegion { id, cascade }],
         };
         declare(session, ground, declaration, how).await
+    }
+}
+
+/// Have a region take part again whose memory is not relied on
+///
+/// That is one with a new store, one whose `region.db` went back to an earlier state, and one that was declared gone. It
+/// learns from the others which regions there are and who holds what, and keeps copies from then on: what lies there
+/// becomes a copy, and what was written there alone is set aside under a name. It is never given back what it held:
+/// `failover execute` moves that to a region that keeps a copy. Every other region must answer, and nothing may run there.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  debvisor-region region readmit us-east-1
+  debvisor-region region readmit us-east-1 --take-over
+  debvisor-region region readmit us-east-1 --gone eu-west-1=\"it burnt\"")]
+pub(crate) struct Readmit {
+    /// The region
+    #[arg(value_name = "ID")]
+    id: RegionId,
+    /// What is known.
+    #[command(flatten)]
+    gone: Gone,
+    /// Take the controller's place first
+    #[arg(long)]
+    take_over: bool,
+}
+
+impl Readmit {
+    async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
+        let Self { id, gone, take_over } = self;
+        let options = ReadmitOptions { region: id, gone: gone.regions(), take_over };
+        let fleet = session.fleet()?;
+        let (watch, feed) = session.watch_for_people();
+        let done = fleet.readmit(&options, &watch).await;
+        feed.end();
+        let done = done?;
+        session.print(&done, |look| region::readmitted(&done, look))?;
+        Ok(Exit::Done)
     }
 }

@@ -51,13 +51,12 @@ impl MultiRegionManager {
         review: &mut dyn FailoverReview,
         watch: &Watch,
     ) -> Result<FailoverReport, FleetError> {
-        if options.take_over {
-            self.take_control(&options.request.overrides.gone, watch).await?;
-        }
         let at = self.world.clock.now();
         let mut known = self.know_whether_down(&options.request, options.explain, watch).await?;
-        let authority = self.speaker(&known.sight)?;
-        self.end_events(&known.sight).await?;
+        if !options.take_over {
+            self.speaker(&known.sight)?;
+            self.end_events(&known.sight).await?;
+        }
         let mut proposal = self.proposal(&known, &options.request)?;
         match proposal.outcome {
             Proposed::Nothing => {
@@ -72,7 +71,21 @@ impl MultiRegionManager {
             Proposed::Goes | Proposed::Partly => {}
         }
         self.expect_stoppable(&known, (&proposal.from, &proposal.to), &options.request.overrides)?;
+        let gone = &options.request.overrides.gone;
+        // It need not accept the take-over: the operation cuts it off.
+        let cut_off = (proposal.source.stopped == OldSide::Fence).then_some(&proposal.from);
+        if options.take_over {
+            known.sight.gate_take_over(self, gone, cut_off)?;
+        }
         Road::permitted(review.review(&proposal).await)?;
+        if options.take_over {
+            self.take_control_but(gone, cut_off, watch).await?;
+            known.sight = self.look().await?;
+        }
+        let authority = self.speaker(&known.sight)?;
+        if options.take_over {
+            self.end_events(&known.sight).await?;
+        }
         if proposal.loses_nothing {
             self.copy_first((&known, &authority), &proposal, watch).await?;
             // It took its time: what is opened is judged on what holds now.
@@ -118,7 +131,7 @@ impl MultiRegionManager {
     }
 
     /// Who this state is to the regions; refused where it is not their controller.
-    pub(super) fn speaker(&self, sight: &Sight) -> Result<Authority, FleetError> {
+    pub(in crate::fleet) fn speaker(&self, sight: &Sight) -> Result<Authority, FleetError> {
         if let Some(detail) = sight.control_elsewhere() {
             return Err(FleetError::Refused(vec![Gate {
                 code: "not_controller".to_owned(),

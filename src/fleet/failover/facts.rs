@@ -30,7 +30,7 @@ pub(super) struct Known {
 }
 
 impl MultiRegionManager {
-    pub(super) fn hooks(&self) -> Hooks {
+    pub(in crate::fleet) fn hooks(&self) -> Hooks {
         Hooks {
             clock: std::sync::Arc::clone(&self.world.clock),
             guard: self.settings.exec_guard.clone(),

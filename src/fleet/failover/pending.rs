@@ -34,6 +34,9 @@ pub struct PendingOperation {
     pub open_at: BTreeMap<RegionId, BTreeSet<ResourceKey>>,
     /// What was promoted, and where.
     pub promoted: BTreeMap<RegionId, BTreeSet<ResourceKey>>,
+    /// The regions that the fence hook has stopped.
+    #[serde(default)]
+    pub cut_off: BTreeSet<RegionId>,
     /// How long ago any of those regions heard of whoever carries it out.
     pub heard_seconds: Option<Seconds>,
     /// How long any hook that it ran may take.
@@ -45,11 +48,12 @@ pub struct PendingOperation {
 impl PendingOperation {
     fn new(bid: Bid) -> Self {
         let (open_at, promoted) = (BTreeMap::new(), BTreeMap::new());
-        Self { bid, open_at, promoted, heard_seconds: None, hook_limit: Duration::ZERO }
+        Self { bid, open_at, promoted, cut_off: BTreeSet::new(), heard_seconds: None, hook_limit: Duration::ZERO }
     }
 
     fn add(&mut self, region: &RegionId, open: Open, heard: Option<Seconds>) {
         let Open { bid, resources, promoted, notes, closed: _ } = open;
+        self.cut_off.extend(notes.iter().filter_map(Note::cut_off).cloned());
         for note in notes {
             if let Note::HookIntended { attempt: _, hook: _, limit } = note {
                 self.hook_limit = self.hook_limit.max(limit);
@@ -85,11 +89,17 @@ impl MultiRegionManager {
     /// [`FleetError::Refused`] where this state may not; [`FleetError::Unfit`] where nothing, or more than one
     /// operation, is open.
     pub async fn resume_failover(&self, options: &ResumeOptions, watch: &Watch) -> Result<FailoverReport, FleetError> {
-        if options.take_over {
-            self.take_control(&options.overrides.gone, watch).await?;
-        }
         let began = self.world.clock.since_boot();
-        let sight = self.look().await?;
+        let mut sight = self.look().await?;
+        if options.take_over {
+            let pending = self.the_pending(&sight, options.operation).await?;
+            let from = &pending.bid.failover.from;
+            // It need not accept the take-over: the operation has cut it off by hook, or does it now.
+            let hook = self.hooks().expect_runnable(&self.desired.topology.policy.failover.hooks.fence).is_ok();
+            let cut_off = pending.cut_off.contains(from) || (hook && !options.abort && pending.promoted.is_empty());
+            self.take_control_but(&options.overrides.gone, cut_off.then_some(from), watch).await?;
+            sight = self.look().await?;
+        }
         let authority = self.speaker(&sight)?;
         self.end_events(&sight).await?;
         let pending = self.the_pending(&sight, options.operation).await?;

@@ -162,7 +162,8 @@ async fn a_round_of_a_state_left_behind_copies_and_leaves_the_registry_alone() {
         place: "elsewhere".to_owned(),
         operation: crate::model::OperationId(uuid::Uuid::from_u128(9)),
     };
-    sight.ports[&id("east")].take_control(&authority).await.unwrap();
+    let taking = crate::failover::Control::TakeOver { authority };
+    sight.ports[&id("east")].control(&taking, &crate::live::port::PeerRecords::default()).await.unwrap();
     drop(sight);
     let refused = place.fleet_later(later * 2).reconcile(&options, &quiet()).await.unwrap_err();
     assert_eq!(refused.code(), 5, "{refused}");

@@ -96,7 +96,7 @@ async fn what_another_state_made_is_not_called_unfinished() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_region_whose_memory_went_back_is_unobserved_until_it_is_taken_as_it_is() {
+async fn a_region_whose_memory_went_back_is_unobserved_until_it_is_readmitted() {
     let place = Place::new();
     place.apply().await;
     let (memory, backup, newer) = (place.path("west/region.db"), place.path("backup"), place.path("newer"));
@@ -113,14 +113,15 @@ async fn a_region_whose_memory_went_back_is_unobserved_until_it_is_taken_as_it_i
     assert_eq!(plan.effects().count(), 0, "{plan:#?}");
     let told = &plan.unobserved[0];
     assert!(told.region_id == id("west") && told.reason.contains("went back"), "{told:?}");
-    assert!(told.help.as_ref().unwrap().contains("state rebuild --take-over"), "{told:?}");
+    assert!(told.help.as_ref().unwrap().contains("region readmit west"), "{told:?}");
 
     fs::copy(&newer, &memory).unwrap();
     assert_eq!(place.plan().await.effects().count(), 1);
     // The other way that it says.
     fs::copy(&backup, &memory).unwrap();
-    fs::rename(place.path("state.db"), place.path("former.db")).unwrap();
-    place.fleet().state_rebuild(true, &quiet()).await.unwrap();
+    let options = ReadmitOptions { region: id("west"), gone: BTreeMap::new(), take_over: false };
+    let done = place.fleet().readmit(&options, &quiet()).await.unwrap();
+    assert!(done.was.unwrap().contains("went back") && done.holds_no_more.is_empty());
     assert_eq!(place.apply().await.class, ExitClass::Done);
     place.assert_settled().await;
     place.assert_equal("db");

@@ -16,8 +16,8 @@ use super::client::{Ask, Body, Client, Repeat};
 use super::deadlines::Deadlines;
 use super::operation::{Work, json};
 use crate::config::Credential;
-use crate::failover::Order;
-use crate::live::port::{Carried, ContentCheck, PointSelector, PortError, RegionPort, Replaced};
+use crate::failover::{Control, Order};
+use crate::live::port::{Carried, ContentCheck, PeerRecords, PointSelector, PortError, RegionPort, Replaced};
 use crate::model::failover::Standings;
 use crate::model::point::Point;
 use crate::model::policy::HealthPolicy;
@@ -28,7 +28,7 @@ use crate::model::{ByteCount, RegionId, ResourceKey, World};
 use crate::replica::port::{SessionId, TransferError};
 use crate::replica::transfer::{Progress, SyncFailure, SyncOptions, SyncReport};
 use crate::wire::Operation;
-use crate::wire::call::{Fetch, Inquiry, Ordered, Recording, Restore};
+use crate::wire::call::{Controlling, Fetch, Inquiry, Ordered, Recording, Restore};
 use crate::wire::record::RecordChangeBody;
 use crate::wire::region::RegionHealth;
 
@@ -170,8 +170,15 @@ impl RegionPort for HttpRegion {
         self.order("region", json(&Ordered { authority: authority.clone() }), "a region's identity").await
     }
 
-    async fn take_control(&self, authority: &Authority) -> Result<(), PortError> {
-        self.order("controller", json(&Ordered { authority: authority.clone() }), ANSWER).await
+    async fn control(&self, control: &Control, peers: &PeerRecords) -> Result<(), PortError> {
+        let body = Controlling { control: control.clone(), peers: peers.clone() };
+        // Its runner may be asked about all of its machines.
+        let ask = Ask {
+            key: Some(self.client.world.ids.ordered()),
+            deadline: self.client.deadlines.snapshot,
+            ..self.client.short(Method::POST, "control", json(&body), ANSWER)
+        };
+        self.question(&ask).await.map_err(CallError::into_port)
     }
 
     async fn standings(&self, machines: &BTreeSet<ResourceKey>) -> Result<Standings, PortError> {

@@ -10,10 +10,11 @@ use rusqlite::{OptionalExtension, Transaction};
 use super::error::StoreError;
 use super::open::Store;
 use super::read::{self, Of, json, parse, rows, signed};
-use crate::failover::Book;
-use crate::model::failover::{Ended, Inert, Open, Part};
-use crate::model::region::Identity;
-use crate::model::{OperationId, ResourceKey};
+use crate::failover::{Book, Control, Refusal};
+use crate::live::port::PeerRecords;
+use crate::model::failover::{Ended, Open, Part};
+use crate::model::region::{Identity, RegionRecord, ResourceRecord};
+use crate::model::{OperationId, RegionId, ResourceKey};
 
 impl Store {
     /// The book as it stands, without the operations that ended.
@@ -47,6 +48,56 @@ impl Store {
                 transaction.execute("UPDATE region SET serial = serial + 1", []).map_err(of)?;
             }
             Ok(Ok(done))
+        })
+    }
+}
+
+impl Store {
+    /// Does as it is asked about authority and the registry: the book, and of what others have recorded that which this
+    /// region is to know, in one transaction. `running`: what runs here, or may.
+    ///
+    /// # Errors
+    /// [`StoreError`], also where a region or a resource is to be known of which there is no record; nothing was
+    /// written then.
+    pub fn obey(
+        &self,
+        identity: &Identity,
+        control: &Control,
+        peers: &PeerRecords,
+        running: &BTreeSet<ResourceKey>,
+    ) -> Result<Result<(), Refusal>, StoreError> {
+        self.write(|transaction, of| {
+            let before = load(transaction, of, identity, None)?;
+            let mut after = before.clone();
+            if let Err(refusal) = after.obey(running, control) {
+                return Ok(Err(refusal));
+            }
+            let known = read::registry(transaction, of)?;
+            let told = |(id, record): &(&RegionId, &RegionRecord)| {
+                after.registry.contains(*id) && known.get(*id) != Some(*record)
+            };
+            let told: Vec<_> = peers.regions.iter().filter(told).collect();
+            if after == before && told.is_empty() {
+                return Ok(Ok(()));
+            }
+            let unknown = |id: &&RegionId| {
+                **id != identity.region_id && !known.contains_key(*id) && !peers.regions.contains_key(*id)
+            };
+            if let Some(id) = after.registry.iter().find(unknown) {
+                return Err(StoreError::refused(format!("there is no record of region {id} to be kept"), "plan again"));
+            }
+            told.iter().try_for_each(|(id, record)| put_region(transaction, of, id, record))?;
+            for id in before.registry.difference(&after.registry) {
+                transaction.execute("DELETE FROM registry WHERE region_id = ?1", [id.as_str()]).map_err(of)?;
+            }
+            for (key, part) in after.parts.iter().filter(|(key, _)| !before.parts.contains_key(*key)) {
+                if let Some(record) = peers.resources.get(key) {
+                    put_resource(transaction, of, key, record, part)?;
+                }
+            }
+            keep(transaction, of, &before, &after)?;
+            transaction.execute("UPDATE region SET serial = serial + 1", []).map_err(of)?;
+            Ok(Ok(()))
         })
     }
 }
@@ -113,13 +164,11 @@ fn load(
             ended.insert(id, json::<Ended>(&format!("operation {id}"), &record)?);
         }
     }
-    let inert: Option<String> = transaction.query_row("SELECT inert FROM region", [], |row| row.get(0)).map_err(of)?;
-    let inert = inert.map(|text| json::<Inert>("why the region is inert", &text)).transpose()?;
     Ok(Book {
         region: identity.region_id.clone(),
         store: identity.store,
         serial: head.serial,
-        inert,
+        inert: head.inert,
         controller: head.controller,
         registry,
         gone,
@@ -131,7 +180,7 @@ fn load(
 }
 
 fn keep(transaction: &Transaction<'_>, of: Of<'_>, before: &Book, after: &Book) -> Result<(), StoreError> {
-    // The registry is kept with the records of its regions.
+    // The registry is kept with the records of its regions: see `obey`.
     let Book { region: _, store: _, serial, inert, controller, registry: _, gone, highest_epoch, parts, open, ended } =
         after;
     let (controller, inert) = (controller.as_ref().map(text), inert.as_ref().map(text));
@@ -219,6 +268,36 @@ fn keep_operations(
         is.difference(&was).try_for_each(|key| mark(key, Some(id)))?;
     }
     Ok(())
+}
+
+fn put_region(
+    transaction: &Transaction<'_>,
+    of: Of<'_>,
+    id: &RegionId,
+    record: &RegionRecord,
+) -> Result<(), StoreError> {
+    let RegionRecord { spec, store, managed_by } = record;
+    let sql = "INSERT OR REPLACE INTO registry (region_id, spec, store, managed_by) VALUES (?1, ?2, ?3, ?4)";
+    let (store, lineage) = (store.map(|store| store.to_string()), managed_by.map(|lineage| lineage.to_string()));
+    transaction.execute(sql, (id.as_str(), text(spec), store, lineage)).map(|_| ()).map_err(of)
+}
+
+/// A resource of which this region had no record; its part in it is what it is told.
+fn put_resource(
+    transaction: &Transaction<'_>,
+    of: Of<'_>,
+    key: &ResourceKey,
+    record: &ResourceRecord,
+    part: &Part,
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO resources (id, type, spec, managed_by, role, holder, epoch, attempt)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let managed_by = record.managed_by.map(|lineage| lineage.to_string());
+    let (epoch, attempt) = (signed(part.epoch.0), signed(part.attempt.into()));
+    let named = (key.id.as_str(), key.kind.as_str(), text(&record.spec), managed_by);
+    let (id, kind, spec, managed_by) = named;
+    let row = (id, kind, spec, managed_by, part.role.as_str(), part.holder.as_str(), epoch, attempt);
+    transaction.execute(sql, row).map(|_| ()).map_err(of)
 }
 
 fn text<T: serde::Serialize>(record: &T) -> String {

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, Row, Transaction};
 
 use super::error::StoreError;
 use super::open::Store;
-use crate::model::failover::Part;
+use crate::model::failover::{Inert, Part};
 use crate::model::point::Refusal;
 use crate::model::region::{Controller, Epoch, PairRecord, RegionRecord, ResourceRecord, Role};
 use crate::model::topology::ResourceSpec;
@@ -31,6 +31,8 @@ pub struct Records {
     pub serial: u64,
     /// The highest epoch that the region ever saw.
     pub highest_epoch: Epoch,
+    /// Why the region takes no part in anything; none: it does.
+    pub inert: Option<Inert>,
     /// Who may change roles and the registry here.
     pub controller: Option<Controller>,
     /// The registry.
@@ -116,20 +118,24 @@ pub(super) fn records(transaction: &Transaction<'_>, of: Of<'_>) -> Result<Recor
     Ok(records)
 }
 
-fn registry(transaction: &Transaction<'_>, of: Of<'_>) -> Result<BTreeMap<RegionId, RegionRecord>, StoreError> {
+pub(super) fn registry(
+    transaction: &Transaction<'_>,
+    of: Of<'_>,
+) -> Result<BTreeMap<RegionId, RegionRecord>, StoreError> {
     let found = rows(transaction, of, &format!("SELECT {REGION} FROM registry"), raw_region)?;
     found.into_iter().map(RawRegion::understand).collect()
 }
 
 /// What the region records of itself; nothing of others.
 pub(super) fn head(transaction: &Transaction<'_>, of: Of<'_>) -> Result<Records, StoreError> {
-    let (serial, highest_epoch, controller) = transaction
-        .query_row("SELECT serial, highest_epoch, controller FROM region", [], |row| {
-            Ok((number(row, 0)?, number(row, 1)?, row.get::<_, Option<String>>(2)?))
+    let (serial, highest_epoch, controller, inert) = transaction
+        .query_row("SELECT serial, highest_epoch, controller, inert FROM region", [], |row| {
+            Ok((number(row, 0)?, number(row, 1)?, optional(row, 2)?, optional(row, 3)?))
         })
         .map_err(of)?;
+    let inert = inert.map(|text| json("why the region is inert", &text)).transpose()?;
     let controller = controller.map(|text| json("the controller", &text)).transpose()?;
-    Ok(Records { serial, highest_epoch: Epoch(highest_epoch), controller, ..Records::default() })
+    Ok(Records { serial, highest_epoch: Epoch(highest_epoch), inert, controller, ..Records::default() })
 }
 
 /// One region's record, where there is one.

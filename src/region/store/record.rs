@@ -112,28 +112,6 @@ impl Store {
 }
 
 impl Store {
-    /// Makes whoever gives this order the controller of this region.
-    ///
-    /// Guarantee: durable when it returns. A repeat changes nothing; a crash leaves the former controller or this one.
-    ///
-    /// # Errors
-    /// [`StoreError::NotController`] where another one has this term or a higher one.
-    pub fn take_control(&self, authority: &Authority) -> Result<(), StoreError> {
-        self.write(|transaction, of| {
-            match read::head(transaction, of)?.controller {
-                Some(controller) if controller.gave(authority) => return Ok(()),
-                Some(controller) if authority.term <= controller.term => {
-                    return Err(StoreError::NotController(Box::new(controller)));
-                }
-                Some(_) | None => {}
-            }
-            bind(transaction, of, authority)?;
-            transaction.execute("UPDATE region SET serial = serial + 1", []).map(|_| ()).map_err(of)
-        })
-    }
-}
-
-impl Store {
     /// Refuses to let anybody but whoever manages a resource here replace its files. One that nobody manages is
     /// anybody's; a newer term of the same state file need not have taken control yet.
     ///

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::*;
+use crate::failover::{Control, Refusal};
+use crate::live::port::PeerRecords;
 use crate::model::digest::Digest;
 use crate::model::point::{Outline, Point, PointKind, PointState};
 use crate::model::policy::Policy;
@@ -289,15 +291,19 @@ fn control_is_taken_with_a_higher_term_only() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let of = |term: u64, seat: u128| Authority { term, seat: Seat(Uuid::from_u128(seat)), ..authority(1) };
-    store.take_control(&of(2, 5)).unwrap();
+    let taken = |term, seat| {
+        let control = Control::TakeOver { authority: of(term, seat) };
+        store.obey(&identity(), &control, &PeerRecords::default(), &BTreeSet::new()).unwrap()
+    };
+    taken(2, 5).unwrap();
     let serial = store.records().unwrap().serial;
-    store.take_control(&of(2, 5)).unwrap();
+    taken(2, 5).unwrap();
     assert_eq!(store.records().unwrap().serial, serial, "a repeat changes nothing");
     for (term, seat) in [(1, 6), (2, 6)] {
-        let error = store.take_control(&of(term, seat)).unwrap_err();
-        assert!(matches!(&error, StoreError::NotController(known) if known.term == 2), "{error}");
+        let refusal = taken(term, seat).unwrap_err();
+        assert!(matches!(&refusal, Refusal::NotController(Some(known)) if known.term == 2), "{refusal}");
     }
-    store.take_control(&of(3, 6)).unwrap();
+    taken(3, 6).unwrap();
     assert!(matches!(record(&store, &of(2, 5), &[create_vm("vm.a")]), Err(StoreError::NotController(_))));
     record(&store, &of(3, 6), &[create_vm("vm.a")]).unwrap();
 }

@@ -19,9 +19,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::*;
+use crate::failover::Control;
 use crate::host::disk::faulty::{Bad, EIO, Fault, FaultyDisk};
 use crate::host::{self, Holder, HostDisk};
-use crate::live::port::{FileVerdict, PointSelector, PortError, RegionPort};
+use crate::live::port::{FileVerdict, PeerRecords, PointSelector, PortError, RegionPort};
 use crate::model::observed::RegionStatus;
 use crate::model::point::{BlockReason, PointKind, PointState};
 use crate::model::policy::Policy;

@@ -14,7 +14,8 @@ async fn files_are_replaced_for_whoever_manages_them_alone() {
     refused(pair.east.replace_files(&foreign, &web, &pair.path("out")).await.unwrap_err());
     // Another seat took over.
     let taken = Authority { term: 2, seat: Seat(Uuid::from_u128(3)), ..pair.authority() };
-    pair.east.take_control(&taken).await.unwrap();
+    let taking = Control::TakeOver { authority: taken.clone() };
+    pair.east.control(&taking, &PeerRecords::default()).await.unwrap();
     refused(pair.east.replace_files(&pair.authority(), &web, &pair.path("out")).await.unwrap_err());
     assert_eq!(pair.read("east/resources/vm/web/web.xml"), "<newer/>");
     pair.east.replace_files(&taken, &web, &pair.path("out")).await.unwrap().unwrap();

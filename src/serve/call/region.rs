@@ -19,7 +19,7 @@ use crate::model::ResourceKey;
 use crate::model::failover::Standings;
 use crate::model::region::{Identity, RegionSnapshot};
 use crate::model::running::Running;
-use crate::wire::call::{Inquiry, Ordered};
+use crate::wire::call::{Controlling, Inquiry, Ordered};
 
 /// What `health` says.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -83,9 +83,9 @@ pub(in super::super) async fn found(
     Ok(ok(&app, &app.region.found(&authority).await?))
 }
 
-pub(in super::super) async fn take_control(
+pub(in super::super) async fn control(
     State(app): State<Arc<App>>,
-    Json { value: Ordered { authority }, .. }: Json<Ordered>,
+    Json { value: Controlling { control, peers }, .. }: Json<Controlling>,
 ) -> Result<Reply<()>, Failure> {
-    Ok(ok(&app, &app.region.take_control(&authority).await?))
+    Ok(ok(&app, &app.region.control(&control, &peers).await?))
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::replica::port::{BlockAddress, Confirmed, Reading, Receiving};
 use crate::wire::blocks;
 use crate::wire::call::{
-    BlockHashes, Confirming, GroupHashes, GroupRun, Groups, HashList, OpenReceiving, Publish, WantedBlocks,
+    BlockHashes, Confirming, Controlling, GroupHashes, GroupRun, Groups, HashList, OpenReceiving, Publish, WantedBlocks,
 };
 
 pub(super) fn hashes(bytes: &[u8]) -> HashList {
@@ -91,11 +91,11 @@ async fn a_region_is_founded_controlled_and_written_to() {
     let first = east.post("region", &ordered).await.data();
     assert_eq!(first["region_id"], "east");
     assert_eq!(east.post("region", &ordered).await.data(), first, "founded twice, it is the same");
-    east.post("controller", &ordered).await.data();
+    east.post("control", &lab.take_over()).await.data();
     assert_eq!(east.get("snapshot").await.data()["controller"]["place"], "ops@host:/infra/state.db");
-    let mut other = Ordered { authority: lab.authority() };
-    other.authority.seat = Seat(Uuid::from_u128(99));
-    let refused = east.post("controller", &other).await;
+    let other = Authority { seat: Seat(Uuid::from_u128(99)), ..lab.authority() };
+    let other = Controlling { control: Control::TakeOver { authority: other }, peers: PeerRecords::default() };
+    let refused = east.post("control", &other).await;
     assert_eq!((refused.status.as_u16(), refused.code().as_str()), (409, "not_controller"));
 
     let change = RecordChangeBody::from(&resource_record());

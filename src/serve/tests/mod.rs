@@ -31,13 +31,15 @@ use super::options::{Given, ServeOptions};
 use super::peer::HttpPeers;
 use super::session::Leases;
 use crate::config::{Credentials, RegionConfig};
+use crate::failover::Control;
 use crate::host::{self, Holder, HostDisk};
+use crate::live::port::PeerRecords;
 use crate::model::policy::Policy;
 use crate::model::region::{Authority, Epoch, RecordChange, RecordWrite, SyncOrder};
 use crate::model::topology::{RegionSpec, ResourceSpec, Spec};
 use crate::model::{Lineage, OperationId, RegionId, Seat, Timestamp, World};
 use crate::region::{LocalRegion, Opening};
-use crate::wire::call::{OpenReading, Ordered, Recording};
+use crate::wire::call::{Controlling, OpenReading, Ordered, Recording};
 use crate::wire::record::RecordChangeBody;
 
 fn id(text: &str) -> RegionId {
@@ -150,6 +152,11 @@ impl Lab {
         let origin = server.origin().to_owned();
         let client = client.unwrap_or_default();
         Served { origin, client, drain, running: tokio::spawn(server.run()), checks: description::Checks::default() }
+    }
+
+    fn take_over(&self) -> Controlling {
+        let control = Control::TakeOver { authority: self.authority() };
+        Controlling { control, peers: PeerRecords::default() }
     }
 
     fn authority(&self) -> Authority {

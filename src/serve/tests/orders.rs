@@ -195,7 +195,7 @@ async fn a_region_that_has_a_controller_leaves_the_registry_to_it() {
     let lab = Lab::new();
     let (east, west) = by_hand(&lab).await;
     // As a topology that is applied would.
-    west.post("controller", &Ordered { authority: lab.authority() }).await.data();
+    west.post("control", &lab.take_over()).await.data();
     let third = lab.serve("third").await;
     let told = east.post("regions", &registration("third", &third, false)).await;
     assert_eq!((told.status, told.code().as_str()), (StatusCode::CONFLICT, "not_controller"), "{told:?}");

@@ -55,14 +55,14 @@ impl Given {
 
 /// The regions that are gone, of options that have no others.
 #[derive(Debug, Clone, Default, Args)]
-pub(super) struct Gone {
+pub(in super::super) struct Gone {
     /// A region never comes back as it was, and this is how you know; it starts nothing before `region readmit`
     #[arg(long, value_name = "REGION=HOW YOU KNOW", value_parser = gone)]
     gone: Vec<(RegionId, String)>,
 }
 
 impl Gone {
-    pub(super) fn regions(self) -> BTreeMap<RegionId, String> {
+    pub(in super::super) fn regions(self) -> BTreeMap<RegionId, String> {
         self.gone.into_iter().collect()
     }
 }

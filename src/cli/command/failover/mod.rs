@@ -2,7 +2,7 @@
 
 mod accept;
 mod execute;
-mod given;
+pub(super) mod given;
 mod history;
 mod pending;
 mod take_over;

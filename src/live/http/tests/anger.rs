@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::hostile::{Doing, Hostile, Seen, angry, bytes, good, http, sealed};
 use super::*;
 use crate::live::http::deadlines::LEAST;
-use crate::live::port::{PointSelector, PortError, RegionPort};
+use crate::live::port::{PeerRecords, PointSelector, PortError, RegionPort};
 use crate::model::observed::RegionStatus;
 use crate::model::point::{Point, PointKind, PointState};
 use crate::model::{ByteCount, Digest, Timestamp};
@@ -232,7 +232,10 @@ async fn errors_of_the_region_arrive_as_they_were_and_name_their_request() {
     assert!(matches!(error, PortError::Refused { reason, help: Some(_) } if reason == "another region lies here"));
     let failed = PortError::Failed("the disk broke".to_owned());
     let server = Hostile::always(angry("503 Service Unavailable", "x", &failed)).await;
-    let error = region(&server.origin).take_control(&authority()).await.unwrap_err();
+    let error = region(&server.origin)
+        .control(&crate::failover::Control::TakeOver { authority: authority() }, &PeerRecords::default())
+        .await
+        .unwrap_err();
     let request = server.seen()[0].header("x-request-id").unwrap().to_owned();
     assert_eq!(error.to_string(), format!("the disk broke (request {request})"));
     assert_eq!(server.seen().len(), 1, "a broken disk is no lost question");
