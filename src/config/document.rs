@@ -112,6 +112,9 @@ pub(super) struct PairDoc {
     /// The most of the link that it may use, such as `200 Mbit/s`. Default: all of it.
     #[schemars(with = "Option<RateText>")]
     pub(super) bandwidth_limit: Option<At<BitRate>>,
+    /// Whether its copies rest for now; what it feeds keeps its points, and grows older. Default: false.
+    #[schemars(extend("default" = false))]
+    pub(super) paused: Option<At<bool>>,
     /// Its header, and whether one of the keys that say what it connects could not be read.
     #[schemars(skip)]
     pub(super) header: super::source::Place,

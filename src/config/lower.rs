@@ -223,6 +223,7 @@ fn pair_spec(pair: &PairDoc) -> PairSpec {
         bidirectional,
         compression,
         bandwidth_limit,
+        paused,
         header: _,
         broken: _,
     } = pair;
@@ -237,6 +238,7 @@ fn pair_spec(pair: &PairDoc) -> PairSpec {
         bidirectional: bidirectional.as_ref().map_or(default.bidirectional, |both| both.value),
         compression: compression.as_ref().map_or(default.compression, |compression| compression.value),
         bandwidth_limit: bandwidth_limit.as_ref().map(|limit| limit.value),
+        paused: paused.as_ref().map_or(default.paused, |paused| paused.value),
     }
 }
 

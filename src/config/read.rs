@@ -292,6 +292,7 @@ fn pair(report: &mut Report, header: Place, value: Spanned<DeValue<'_>>) -> Opti
         bidirectional,
         compression: table.boolean("compression"),
         bandwidth_limit: table.parsed("bandwidth_limit", "200 Mbit/s", str::parse),
+        paused: table.boolean("paused"),
         header,
         broken,
     };

@@ -407,6 +407,7 @@ impl Scene {
             bidirectional: false,
             compression: true,
             bandwidth_limit: None,
+            paused: false,
         };
         topology.pairs.insert(PairId { source: "a".parse().unwrap(), target: "b".parse().unwrap() }, pair);
         for change in plan.changes.iter().filter(|change| change.action == Action::Create) {

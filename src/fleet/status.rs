@@ -196,6 +196,8 @@ pub enum ReplicaHealth {
     Behind,
     /// Older than it was promised.
     Late,
+    /// Its pair is paused: it keeps what it has.
+    Paused,
     /// Safety stops its copies.
     Blocked,
     /// Its own files are damaged.

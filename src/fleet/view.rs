@@ -156,7 +156,12 @@ impl View<'_> {
         let replica = snapshot.replicas.get(key).unwrap_or(&none);
         let newest = replica.newest.as_ref();
         let lag = newest.map(|newest| self.now.since(newest.point.verified_at));
-        let (status, detail) = self.judge(key, holder, replica, lag, promise);
+        let pair = self.topology.settings_between(&spec.primary, holder, at, key.kind);
+        let (status, detail) = match self.judge(key, holder, replica, lag, promise) {
+            (ReplicaHealth::Damaged, detail) => (ReplicaHealth::Damaged, detail),
+            (_, detail) if pair.is_some_and(|(_, pair)| pair.paused) => (ReplicaHealth::Paused, detail),
+            judged => judged,
+        };
         ReplicaState {
             status,
             detail,
@@ -298,11 +303,17 @@ impl View<'_> {
                         (TroubleKind::Damaged, "its files are damaged", Some("the next `apply` repairs it"))
                     }
                     ReplicaHealth::Late => (TroubleKind::Late, "older than promised", None),
+                    ReplicaHealth::Paused if replica.lag.is_some_and(|lag| lag > replica.promise) => (
+                        TroubleKind::Late,
+                        "older than promised, its pair is paused",
+                        Some("`replication resume` lets it go on"),
+                    ),
                     ReplicaHealth::Pending => {
                         (TroubleKind::Pending, "has no point", Some("`apply` makes the first one"))
                     }
                     // Blocked is told by the plan, which knows more; unknown by the region that is silent.
                     ReplicaHealth::Blocked
+                    | ReplicaHealth::Paused
                     | ReplicaHealth::Unknown
                     | ReplicaHealth::InSync
                     | ReplicaHealth::Behind

@@ -67,6 +67,10 @@ pub struct PairSpec {
     pub compression: bool,
     /// The most it may use of the link.
     pub bandwidth_limit: Option<BitRate>,
+    /// Whether its copies rest for now: it is still what feeds its target. Left out where it is not, as it was before
+    /// there was such a key.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
 }
 
 impl PairSpec {
@@ -86,6 +90,7 @@ impl Default for PairSpec {
             bidirectional: false,
             compression: true,
             bandwidth_limit: None,
+            paused: false,
         }
     }
 }

@@ -279,6 +279,7 @@ const fn health(health: ReplicaHealth) -> (&'static str, Tone) {
         ReplicaHealth::InSync => ("in sync", Tone::Good),
         ReplicaHealth::Behind => ("behind", Tone::Plain),
         ReplicaHealth::Late => ("late", Tone::Bad),
+        ReplicaHealth::Paused => ("paused", Tone::Warn),
         ReplicaHealth::Blocked => ("blocked", Tone::Warn),
         ReplicaHealth::Damaged => ("damaged", Tone::Bad),
         ReplicaHealth::Pending => ("no point yet", Tone::Warn),
@@ -324,6 +325,7 @@ fn replica_table(rows: &[(&ReplicationStatus, &RegionId, &ReplicaState)], detail
                 ReplicaHealth::InSync | ReplicaHealth::Pending | ReplicaHealth::Waiting => String::new(),
                 ReplicaHealth::Behind
                 | ReplicaHealth::Late
+                | ReplicaHealth::Paused
                 | ReplicaHealth::Blocked
                 | ReplicaHealth::Damaged
                 | ReplicaHealth::Unknown => replica.detail.clone().unwrap_or_default(),

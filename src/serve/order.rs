@@ -301,6 +301,7 @@ impl App {
             bidirectional: body.bidirectional,
             compression: body.compression,
             bandwidth_limit: None,
+            paused: false,
         };
         let ends = self.ends(&own.regions, vec![pair.source.clone(), pair.target.clone()]).await?;
         for (region, (_, snapshot)) in &ends {

@@ -202,6 +202,37 @@ fn apply_carries_out_just_that() {
 }
 
 #[test]
+fn a_paused_pair_rests_and_goes_on() {
+    let world = world();
+    world.apply();
+    let before = text(&world);
+    let pair = ["us-east-1", "us-west-1"];
+    let words = |verb: &'static str| [&["replication", verb][..], &pair].concat();
+    declares(&world, &words("pause"), &["+paused = true"]);
+    world.run(["plan", "--detailed-exitcode"]).exits(2).says(&["paused", "replication resume us-east-1 us-west-1"]);
+    world.run([&words("pause")[..], &["--apply", "--auto-approve"]].concat()).exits(0);
+    world.write("us-east-1/resources/vm/web-vm-1/disk.raw", "another\n".repeat(900));
+    world.assert_settled();
+    world.apply();
+    world.run(["reconcile"]).exits(0);
+    let copied = world.read("us-west-1/resources/vm/web-vm-1/disk.raw");
+    assert_eq!(copied, "disk 1\n".repeat(500).as_bytes());
+    let status = world.run(["replication", "status", "web-vm-1", "--format", "json"]).exits(0).json();
+    assert_eq!(status["replicas"]["us-west-1"]["status"], "paused", "{status:#}");
+    // By hand it is copied all the same.
+    world.run(["replication", "sync", "web-vm-1", "us-east-1", "us-west-1"]).exits(0);
+    world.assert_newest_point_is("web-vm-1", "us-west-1", &world.path("us-east-1/resources/vm/web-vm-1"));
+
+    world.write("us-east-1/resources/vm/web-vm-2/disk.raw", "a third\n".repeat(700));
+    declares(&world, &words("resume"), &["-paused = true"]);
+    assert_eq!(text(&world), before);
+    world.apply();
+    world.assert_newest_point_is("web-vm-2", "us-west-1", &world.path("us-east-1/resources/vm/web-vm-2"));
+    world.assert_settled();
+    world.run(["replication", "pause", "us-west-1", "eu-west-1"]).exits(1).says(&["is not declared"]);
+}
+
+#[test]
 fn a_first_region_begins_a_topology() {
     let world = World::new();
     world.run(["region", "remove", "a"]).exits(1).says(&["there is no topology here"]);

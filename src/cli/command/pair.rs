@@ -1,4 +1,4 @@
-//! `replication setup` and `remove`: declaring pairs of regions.
+//! `replication setup`, `pause`, `resume` and `remove`: declaring pairs of regions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,11 +95,76 @@ impl Setup {
                 sync_interval: interval,
                 batch_size,
                 priority,
-                enabled: None,
                 bidirectional,
                 compression,
                 bandwidth_limit,
+                paused: None,
             })],
+        };
+        declare(session, Ground::there(session)?, declaration, how).await
+    }
+}
+
+/// Let a pair's copies rest, in the topology's files
+///
+/// Writes `paused = true`. The pair stays what feeds its target, whose points grow older; `status` and `plan` say so.
+/// `replication sync` still copies by hand, and failovers go on.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  debvisor-region replication pause us-east-1 eu-west-1
+  debvisor-region replication pause us-east-1 eu-west-1 --apply")]
+pub(crate) struct Pause {
+    /// Which
+    #[command(flatten)]
+    pair: Pair,
+}
+
+/// Let a paused pair go on, in the topology's files
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  debvisor-region replication resume us-east-1 eu-west-1 --apply")]
+pub(crate) struct Resume {
+    /// Which
+    #[command(flatten)]
+    pair: Pair,
+}
+
+/// A pair, and what becomes of the edit.
+#[derive(Debug, Args)]
+struct Pair {
+    /// The region that is copied from
+    #[arg(value_name = "SOURCE")]
+    source: RegionId,
+    /// The region that is copied to
+    #[arg(value_name = "TARGET")]
+    target: RegionId,
+    /// What becomes of it.
+    #[command(flatten)]
+    how: How,
+}
+
+impl Pause {
+    pub(super) async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
+        self.pair.rests(session, true).await
+    }
+}
+
+impl Resume {
+    pub(super) async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
+        self.pair.rests(session, false).await
+    }
+}
+
+impl Pair {
+    async fn rests(self, session: &Arc<Session>, paused: bool) -> Result<Exit, CliError> {
+        let Self { source, target, how } = self;
+        let id = PairId { source, target };
+        let already = if paused { "paused already" } else { "not paused" };
+        let declaration = Declaration {
+            concerns: vec![Address::Replication(id.clone())],
+            gone: false,
+            already: format!("the pair {id} is {already}"),
+            edits: vec![Edit::Pair(PairEdit { paused: Some(paused), ..PairEdit::of(id) })],
         };
         declare(session, Ground::there(session)?, declaration, how).await
     }

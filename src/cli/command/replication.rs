@@ -10,7 +10,7 @@ use super::super::error::CliError;
 use super::super::exit::Exit;
 use super::super::finish;
 use super::super::session::Session;
-use super::pair::{Remove, Setup};
+use super::pair::{Pause, Remove, Resume, Setup};
 use crate::fleet::PointsAt;
 use crate::live::port::PointSelector;
 use crate::model::point::Point;
@@ -30,6 +30,8 @@ pub(crate) enum Replication {
     Verify(Verify),
     Export(Export),
     Discard(Discard),
+    Pause(Pause),
+    Resume(Resume),
     Remove(Remove),
 }
 
@@ -44,6 +46,8 @@ impl Replication {
             Self::Verify(command) => command.run(session).await,
             Self::Export(command) => command.run(session).await,
             Self::Discard(command) => command.run(session).await,
+            Self::Pause(command) => command.run(session).await,
+            Self::Resume(command) => command.run(session).await,
             Self::Remove(command) => command.run(session).await,
         }
     }

@@ -60,14 +60,14 @@ pub struct PairEdit {
     pub batch_size: Option<u32>,
     /// Lower goes first.
     pub priority: Option<u32>,
-    /// Whether it carries anything at all.
-    pub enabled: Option<bool>,
     /// Whether it also serves resources born at its target.
     pub bidirectional: Option<bool>,
     /// Whether blocks are compressed on the way.
     pub compression: Option<bool>,
     /// The most of the link that it may use.
     pub bandwidth_limit: Option<BitRate>,
+    /// Whether its copies rest for now.
+    pub paused: Option<bool>,
 }
 
 impl PairEdit {
@@ -79,10 +79,10 @@ impl PairEdit {
             sync_interval: None,
             batch_size: None,
             priority: None,
-            enabled: None,
             bidirectional: None,
             compression: None,
             bandwidth_limit: None,
+            paused: None,
         }
     }
 }

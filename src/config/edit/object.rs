@@ -77,7 +77,14 @@ pub(super) fn pair(pages: &mut [Page], catalog: &Catalog, topology: &Topology, e
     };
     let Some((table, form)) = place.table(pages) else { return Ok(()) };
     let page = &pages[place.file];
-    let splices = keys.iter().map(|(key, value)| page.set(table, &form, key, value, Line::Last)).collect();
+    let splices = keys.iter().map(|(key, value)| match (*key, value.as_str()) {
+        // As the file was before it was paused.
+        ("paused", "false") => {
+            page.unset(table, &form, key).unwrap_or_else(|| page.set(table, &form, key, value, Line::Last))
+        }
+        _ => page.set(table, &form, key, value, Line::Last),
+    });
+    let splices = splices.collect();
     pages[place.file].splice_all(splices);
     Ok(())
 }
@@ -89,10 +96,10 @@ fn pair_keys(known: Option<&PairSpec>, edit: &PairEdit) -> Keys {
         sync_interval,
         batch_size,
         priority,
-        enabled,
         bidirectional,
         compression,
         bandwidth_limit,
+        paused,
     } = edit;
     let default = PairSpec::default();
     let is = known.unwrap_or(&default);
@@ -110,12 +117,12 @@ fn pair_keys(known: Option<&PairSpec>, edit: &PairEdit) -> Keys {
     let mut flag = |key, wanted: Option<bool>, is: bool| {
         keys.extend(wanted.filter(|wanted| *wanted != is).map(|wanted| (key, wanted.to_string())));
     };
-    flag("enabled", *enabled, is.enabled);
     flag("bidirectional", *bidirectional, is.bidirectional);
     flag("compression", *compression, is.compression);
     if bandwidth_limit.is_some() && *bandwidth_limit != is.bandwidth_limit {
         keys.extend(bandwidth_limit.map(|rate| ("bandwidth_limit", quoted(&rate.to_string()))));
     }
+    keys.extend(paused.filter(|wanted| *wanted != is.paused).map(|wanted| ("paused", wanted.to_string())));
     keys
 }
 

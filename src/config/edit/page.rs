@@ -142,6 +142,14 @@ impl Page {
         self.splice(at..at, section);
     }
 
+    /// The change that takes a key's line out, where nothing else stands on it.
+    pub(super) fn unset(&self, table: &dyn TableLike, form: &Form, key: &str) -> Option<Splice> {
+        let (from, to) = (table.key(key)?.span()?.start, table.get(key)?.span()?.end);
+        let (start, end) = (line_start(self.text(), from), line_end(self.text(), to));
+        let alone = self.text()[start..from].trim().is_empty() && self.text()[to..end].trim().is_empty();
+        (alone && matches!(form, Form::Headed(_))).then(|| Splice { range: start..end, text: String::new() })
+    }
+
     /// The change that makes `key = value` of a table.
     pub(super) fn set(&self, table: &dyn TableLike, form: &Form, key: &str, value: &str, line: Line) -> Splice {
         if let Some(range) = table.get(key).and_then(Item::span) {

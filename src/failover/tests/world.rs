@@ -144,6 +144,7 @@ impl World {
             bidirectional: false,
             compression: true,
             bandwidth_limit: None,
+            paused: false,
         };
         self.topology.pairs.insert(PairId { source: region(source), target: region(target) }, spec);
     }

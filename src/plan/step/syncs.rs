@@ -86,6 +86,9 @@ fn of_resource(draft: &mut Draft<'_>, known: &KnownResource<'_>, holder: &Holder
         let replica = under_either(at_target, key, former, |snapshot, key| snapshot.replicas.get(key));
         let newest = replica.and_then(|replica| replica.newest.as_ref());
         protected |= newest.is_some();
+        if pair.paused {
+            continue;
+        }
         // Nothing to lose and nothing to copy.
         if (empty && newest.is_none()) || !recorded_at_source || !draft.will_record(known, target) {
             continue;

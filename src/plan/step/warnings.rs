@@ -1,5 +1,5 @@
 //! What a reader of the plan should know besides: what runs where it is not held, what an earlier run may have left
-//! frozen, regions over their capacity, resources kept in one place only, what `reconcile` leaves to others.
+//! frozen, regions over their capacity, pairs that rest, resources kept in one place only, what `reconcile` leaves to others.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +13,7 @@ pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
     foreign_starts(draft);
     still_held(draft);
     over_capacity(draft);
+    paused(draft);
     one_place_only(draft);
     left_to_others(draft);
     Ok(())
@@ -55,6 +56,13 @@ fn over_capacity(draft: &mut Draft<'_>) {
             let message = format!("holds {held} VMs, more than its capacity_vms of {}", spec.capacity_vms);
             draft.warnings.push(Warning { address: Some(Address::Region(id.clone())), message });
         }
+    }
+}
+
+fn paused(draft: &mut Draft<'_>) {
+    for (id, _) in draft.view.input.topology.pairs.iter().filter(|(_, pair)| pair.enabled && pair.paused) {
+        let message = format!("paused, what it feeds grows older: `replication resume {} {}`", id.source, id.target);
+        draft.warnings.push(Warning { address: Some(Address::Replication(id.clone())), message });
     }
 }
 

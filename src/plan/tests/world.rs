@@ -59,6 +59,7 @@ pub(super) fn pair_spec() -> PairSpec {
         bidirectional: false,
         compression: true,
         bandwidth_limit: None,
+        paused: false,
     }
 }
 

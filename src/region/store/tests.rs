@@ -94,6 +94,7 @@ fn pair_spec(interval: u64) -> Spec {
         bidirectional: false,
         compression: true,
         bandwidth_limit: None,
+        paused: false,
     })
 }
 

@@ -50,6 +50,8 @@ pub(super) fn gist(address: &Address, attributes: Option<&Value>, arrow: &str) -
                 gist.push_str(&format!(", at most {limit}"));
             }
             if !spec.enabled {
+                gist.push_str(", not enabled");
+            } else if spec.paused {
                 gist.push_str(", paused");
             }
             Some(gist)

@@ -30,6 +30,7 @@ fn pair_record() -> RecordChange {
         bidirectional: false,
         compression: true,
         bandwidth_limit: None,
+        paused: false,
     };
     record("replication.east.west", Spec::Replication(spec))
 }

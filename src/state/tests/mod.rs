@@ -93,6 +93,7 @@ fn pair(priority: u32) -> Spec {
         bidirectional: false,
         compression: true,
         bandwidth_limit: None,
+        paused: false,
     })
 }
 
