@@ -111,6 +111,7 @@ impl Session {
             disk: Arc::new(HostDisk),
             guard: guard(),
             exec_guard: exec_guard(),
+            allowed_hooks: None,
             credentials: Arc::new(self.credentials(loaded)?),
             command: self.command_line.clone(),
         };

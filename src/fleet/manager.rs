@@ -1,6 +1,7 @@
 //! The front door: what a fleet is, and everything that only reads it. Reading takes no lock of the state and writes
 //! nothing anywhere.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use futures_util::future::join_all;
@@ -34,6 +35,8 @@ pub struct MultiRegionManager {
     pub(super) world: World,
     pub(super) settings: Settings,
     pub(super) desired: Desired,
+    /// Ports that are there already; others are opened by their endpoints.
+    pub(super) at_hand: BTreeMap<RegionId, Arc<dyn RegionPort>>,
 }
 
 impl PlanOptions {
@@ -53,7 +56,13 @@ impl PlanOptions {
 impl MultiRegionManager {
     /// A manager of the regions that `desired` declares. Opens nothing yet.
     pub fn new(world: World, settings: Settings, desired: Desired) -> Self {
-        Self { world, settings, desired }
+        Self { world, settings, desired, at_hand: BTreeMap::new() }
+    }
+
+    /// The same, which reaches these regions by ports that are there already.
+    #[must_use]
+    pub fn reaching(self, at_hand: BTreeMap<RegionId, Arc<dyn RegionPort>>) -> Self {
+        Self { at_hand, ..self }
     }
 
     /// How much may run at once.

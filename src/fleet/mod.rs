@@ -10,6 +10,7 @@ mod report;
 mod status;
 mod error;
 mod view;
+mod registry;
 mod witness;
 mod whereabouts;
 mod compare;
@@ -37,6 +38,7 @@ pub use options::{
     Allowed, Desired, OnLocked, PlanOptions, ReconcileOptions, Review, SavedOptions, Settings, Verdict, Watch,
 };
 pub use readmit::{ReadmitOptions, Readmitted};
+pub use registry::{topology_of, with_records_of};
 pub use report::{
     ChangeOutcome, Counts, ExitClass, FileComparison, Planned, PointsAt, Rebuilt, ReplicaVerification, Restored, Round,
     RunReport, Side, Skipped, SyncReport, Verification,

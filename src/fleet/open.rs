@@ -18,6 +18,9 @@ use crate::state::StateFile;
 impl MultiRegionManager {
     /// The port to a region. Nothing is asked or written yet.
     pub(super) fn open(&self, region: &RegionId, endpoint: &Endpoint) -> Arc<dyn RegionPort> {
+        if let Some(port) = self.at_hand.get(region) {
+            return Arc::clone(port);
+        }
         match endpoint {
             Endpoint::Directory(directory) => {
                 let holder = Holder {

@@ -45,6 +45,9 @@ pub struct Settings {
     /// The argv of a process that runs a program only while what was confirmed for it is fresh (see
     /// [`process::fresh`](crate::process::fresh)).
     pub exec_guard: Option<Vec<String>>,
+    /// The programs that may be run as a policy's hooks; none: any. Whoever wrote the policy on this machine may name
+    /// what it runs.
+    pub allowed_hooks: Option<Vec<PathBuf>>,
     /// What regions elsewhere may see of this program's secrets.
     pub credentials: Arc<Credentials>,
     /// The command line, for the lock, the history and whoever meets them.

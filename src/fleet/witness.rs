@@ -4,17 +4,16 @@
 //! as those of a topology come out.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
+use super::registry::topology_of;
 use super::status::{RegionState, ReplicationStatus};
 use super::view::View;
-use crate::config::resolve_endpoint;
 use crate::model::observed::{Observation, Observed, RegionStatus};
 use crate::model::region::RegionSnapshot;
 use crate::model::sighting::{Evidence, Observer};
 use crate::model::topology::Topology;
-use crate::model::{Digest, RegionId, ResourceId, ResourceKey, Timestamp};
+use crate::model::{RegionId, ResourceId, ResourceKey, Timestamp};
 use crate::wire::region::{RegionHealth, RegionNumbers};
 
 /// One region's knowledge of the fleet.
@@ -30,19 +29,7 @@ pub struct Witness {
 impl Witness {
     /// What the region `own` knows, which has just said `snapshot` of itself.
     pub fn new(own: RegionId, snapshot: RegionSnapshot, now: Timestamp) -> Self {
-        let specs = || snapshot.regions.iter().map(|(id, record)| (id.clone(), record.spec.clone()));
-        let endpoints = specs().filter_map(|(id, spec)| {
-            resolve_endpoint(&spec.api_endpoint, Path::new("/")).map(|endpoint| (id, endpoint))
-        });
-        let topology = Topology {
-            regions: specs().collect(),
-            endpoints: endpoints.collect(),
-            pairs: snapshot.pairs.iter().map(|(id, record)| (id.clone(), record.spec.clone())).collect(),
-            resources: snapshot.resources.iter().map(|(key, record)| (key.clone(), record.spec.clone())).collect(),
-            policy: snapshot.regions.get(&own).map(|record| record.spec.policy.clone()).unwrap_or_default(),
-            moved: Vec::new(),
-            digest: Digest::of(b"a registry"),
-        };
+        let topology = topology_of(&own, &snapshot);
         let sightings = snapshot.sightings.clone();
         let answer = Observation::Answered { snapshot: Box::new(snapshot), latency: Duration::ZERO };
         Self { observed: Observed { regions: BTreeMap::from([(own.clone(), answer)]) }, own, topology, sightings, now }

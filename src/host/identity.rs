@@ -4,6 +4,8 @@ use std::path::Path;
 
 use rustix::process::{geteuid, getpid};
 
+use crate::model::RegionId;
+
 /// The user, machine and process that this program is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
@@ -18,6 +20,8 @@ pub struct Host {
     /// Names this machine over its boots: its machine id, else its host name. Two machines cloned from one image
     /// may share it.
     pub machine: String,
+    /// The region that this program serves; none: it is a person's.
+    pub serves: Option<RegionId>,
 }
 
 impl Host {
@@ -40,12 +44,23 @@ impl Host {
             pid: u32::try_from(getpid().as_raw_nonzero().get()).unwrap_or(0),
             boot_id: boot_id(),
             machine,
+            serves: None,
         }
     }
 
-    /// The person, as history names it: `user@host`.
+    /// The same, of a program that serves a region and acts for it.
+    #[must_use]
+    pub fn serving(self, region: RegionId) -> Self {
+        Self { serves: Some(region), ..self }
+    }
+
+    /// The person, as history names it: `user@host`; of a region's server `region ID (user@host)`.
     pub fn who(&self) -> String {
-        format!("{}@{}", self.user, self.name)
+        let person = format!("{}@{}", self.user, self.name);
+        match &self.serves {
+            Some(region) => format!("region {region} ({person})"),
+            None => person,
+        }
     }
 
     /// A place on this machine, as people are told it: `user@host:path`.
@@ -91,6 +106,10 @@ mod tests {
         let host = Host::current();
         assert_eq!(host.pid, std::process::id());
         assert!(!host.user.is_empty() && !host.name.is_empty() && !host.machine.is_empty());
-        assert_eq!(host.place(Path::new("/srv/x")), format!("{}@{}:/srv/x", host.user, host.name));
+        let place = format!("{}@{}:/srv/x", host.user, host.name);
+        assert_eq!(host.place(Path::new("/srv/x")), place);
+        let who = format!("{}@{}", host.user, host.name);
+        let serving = host.serving("east".parse().unwrap());
+        assert_eq!(serving.place(Path::new("/srv/x")), format!("region east ({who}):/srv/x"));
     }
 }

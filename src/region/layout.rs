@@ -45,6 +45,11 @@ impl Layout {
         self.own().join("config.toml")
     }
 
+    /// The state under which the region itself moves what regions hold.
+    pub fn state(&self) -> PathBuf {
+        self.own().join("state.db")
+    }
+
     /// The metadata.
     pub fn database(&self) -> PathBuf {
         self.root.join("region.db")

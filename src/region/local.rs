@@ -137,6 +137,20 @@ impl LocalRegion {
         Self { inner: Arc::clone(&self.inner), cancel: cancel.clone() }
     }
 
+    /// What starts a program only while what was confirmed for it is fresh, as it was given at the opening.
+    pub fn exec_guard(&self) -> Option<&[String]> {
+        self.inner.exec_guard.as_deref()
+    }
+
+    /// The programs that this region may run as a policy's hooks, by its own configuration.
+    ///
+    /// # Errors
+    /// [`PortError::Refused`] where that file cannot be read.
+    pub async fn allowed_hooks(&self) -> Result<Vec<PathBuf>, PortError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.config().map(|config| config.allowed_hooks)).await
+    }
+
     /// The region's directory.
     pub fn directory(&self) -> &Path {
         self.inner.layout.root()

@@ -246,6 +246,11 @@ impl RegionPort for LocalRegion {
         self.inner.discard(authority, resource, name).await
     }
 
+    /// As long as a server holds it.
+    fn is_served(&self) -> bool {
+        self.inner.is_held()
+    }
+
     fn interrupt(&self) {
         self.inner.stop.now();
         self.inner.readings.interrupt();

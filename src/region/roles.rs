@@ -22,6 +22,7 @@ use tokio::sync::futures::Notified;
 use tokio::task::JoinHandle;
 
 use super::heard::Heard;
+use super::history::ended_since;
 use super::local::{Inner, Writing, blocking};
 use super::runner::Machines;
 use crate::failover::{Agent, Book, Order, Refusal, Reply};
@@ -223,8 +224,17 @@ impl Inner {
         about: Option<OperationId>,
         act: impl FnOnce(&mut Book) -> Result<T, Refusal>,
     ) -> Result<T, PortError> {
-        let changed = writing.store.change_book(&writing.identity, about, act);
-        changed.map_err(|error| self.of(error))?.map_err(|refusal| PortError::Role(Box::new(refusal)))
+        let mut over = Vec::new();
+        let changed = writing.store.change_book(&writing.identity, about, |book| {
+            let before = book.open.clone();
+            let done = act(book)?;
+            over = ended_since(&before, book, self.world.clock.now());
+            Ok(done)
+        });
+        let done = changed.map_err(|error| self.of(error))?.map_err(|refusal| PortError::Role(Box::new(refusal)))?;
+        // What counts is in the book; history may lack one.
+        over.iter().for_each(|event| drop(writing.store.keep_failover(event)));
+        Ok(done)
     }
 
     /// Carries an order out. See the module.

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::live::PortError;
 use crate::model::Timestamp;
 use crate::replica::port::TransferError;
+use crate::wire::failover::FailoverRefused;
 use crate::wire::{BYTES, Envelope, Fault, FaultCode, Operation, served};
 
 /// What an answer is made of.
@@ -37,6 +38,12 @@ impl Failure {
 
     fn of(fault: Fault) -> Self {
         Self { status: status_of(fault.code), data: json!(fault), message: fault.detail }
+    }
+
+    /// A failover that is not begun.
+    pub(super) fn of_failover(refused: FailoverRefused) -> Self {
+        let status = StatusCode::from_u16(refused.code.status()).expect("every refusal has a status of HTTP");
+        Self { status, data: json!(refused), message: refused.detail }
     }
 
     /// What was asked makes no sense; `field` is where.

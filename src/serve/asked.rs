@@ -115,6 +115,11 @@ const fn begun<T>(answer: Answer) -> Begun<T> {
 }
 
 impl Asked {
+    /// The same, whose end nobody waits for.
+    pub(super) const fn at_once(self) -> Self {
+        Self { wait: Some(Duration::ZERO), ..self }
+    }
+
     /// Has work done, and answers with its result or with where to ask for it.
     pub(super) async fn operation<W, F, T>(
         self,

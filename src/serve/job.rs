@@ -17,6 +17,7 @@ pub(super) enum Job {
     SetUpReplication,
     ReplicateVm,
     Order,
+    Failover,
 }
 
 impl Job {
@@ -37,12 +38,15 @@ impl Job {
             Self::SetUpReplication => "setup_replication",
             Self::ReplicateVm => "replicate_vm",
             Self::Order => "order",
+            Self::Failover => "failover",
         }
     }
 
     /// Why it cannot be stopped; none: it stops at the next place where that is safe.
     pub(super) const fn unstoppable(self) -> Option<&'static str> {
         match self {
+            // It stays open, and is resumed or led back.
+            Self::Failover => None,
             Self::Sync | Self::Restore | Self::Verify | Self::Reading | Self::Receiving => None,
             Self::CloseReading => Some("whatever holds still for the reading is being let go, and nothing stops that"),
             Self::Survey => Some("a survey takes a moment; close the receiving to end it"),
@@ -72,7 +76,8 @@ impl Job {
             | Self::Checkpoint
             | Self::Publish
             | Self::CloseReceiving
-            | Self::Order => false,
+            | Self::Order
+            | Self::Failover => false,
         }
     }
 }

@@ -30,6 +30,7 @@ use super::session::{Leases, Sessions};
 use super::steady::Steady;
 use super::tls::Tls;
 use crate::config;
+use crate::host::Host;
 use crate::live::RegionPort;
 use crate::model::World;
 use crate::region::LocalRegion;
@@ -54,6 +55,7 @@ pub(super) struct Means {
     pub(super) leases: Leases,
     pub(super) fetches: usize,
     pub(super) requests: usize,
+    pub(super) host: Host,
 }
 
 /// What each connection is served with.
@@ -77,7 +79,8 @@ impl Server {
         let credentials =
             options.peer_tokens.as_deref().map(config::credentials::load).transpose()?.unwrap_or_default();
         let peers = Arc::new(HttpPeers::new(credentials, world.clone()));
-        let means = Means { peers, leases: Leases::default(), fetches: AT_ONCE, requests: REQUESTS };
+        let means =
+            Means { peers, leases: Leases::default(), fetches: AT_ONCE, requests: REQUESTS, host: Host::current() };
         Self::with(options, region, world, drain, means).await
     }
 
@@ -113,8 +116,10 @@ impl Server {
         let address = listener.local_addr().map_err(listening)?;
         let origin = format!("{}://{address}", if tls.is_some() { "https" } else { "http" });
         let clock = &world.clock;
+        let host = means.host.serving(region.region().clone());
         let app = Arc::new(App {
             region,
+            host,
             access,
             operations: Operations::new(world.clone()),
             sessions: Arc::new(Sessions::new(Arc::clone(clock), means.leases)),

@@ -16,6 +16,7 @@
 //! | a call | the region's own, of the same order in-process | as there |
 //! | an operation | one effect for one key, as long as it is remembered | forgotten with the program: whoever asks again begins it again, under the region's own guards |
 //! | a restore | the holder's files are those of before or of the point | a part of the point, removed by the next start; an exchange that the next writer ends |
+//! | a failover | the fleet's own; an operation that has begun is gone on with by a repeat under its key | an open operation, which every region shows |
 //! | a session | it ends with its lease at the latest; what was frozen is thawed | the guard process thaws; what was received stays |
 //! | the end | running requests end; transfers stop at the next durable place | as a crash would, after thirty seconds |
 
@@ -43,6 +44,7 @@ mod probe;
 mod agent;
 mod neighbour;
 mod order;
+mod failover;
 mod numbers;
 mod route;
 mod routes;

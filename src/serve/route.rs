@@ -19,6 +19,7 @@ pub(super) const OPEN: [&str; 2] = ["/api/v1/health", "/metrics"];
 pub(super) enum Tag {
     Regions,
     Replication,
+    Failover,
     Server,
     Region,
     Resources,
@@ -28,9 +29,10 @@ pub(super) enum Tag {
 }
 
 impl Tag {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Regions,
         Self::Replication,
+        Self::Failover,
         Self::Server,
         Self::Region,
         Self::Resources,
@@ -43,6 +45,7 @@ impl Tag {
         match self {
             Self::Regions => "regions",
             Self::Replication => "replication",
+            Self::Failover => "failover",
             Self::Server => "server",
             Self::Region => "region",
             Self::Resources => "resources",
@@ -56,6 +59,7 @@ impl Tag {
         match self {
             Self::Regions => "The regions together, as the one that is asked knows them.",
             Self::Replication => "Pairs, VMs with copies, and copies made now. The region that is asked sees to all.",
+            Self::Failover => "Moving what a region holds to another one. The region that is asked sees to all.",
             Self::Server => "The server itself.",
             Self::Region => "Between programs: what the region records.",
             Self::Resources => "Between programs: points of resources, and their contents.",

@@ -24,6 +24,7 @@ use super::route::OPEN;
 use super::routes::routes;
 use super::seal::Sealing;
 use super::session::{Kind, Sessions};
+use crate::host::Host;
 use crate::model::World;
 use crate::region::LocalRegion;
 use crate::replica::port::{SessionId, Source, Target};
@@ -34,6 +35,8 @@ use crate::wire::{FaultCode, REQUEST_ID};
 pub(super) struct App {
     pub(super) region: LocalRegion,
     pub(super) world: World,
+    /// Who acts here for the region.
+    pub(super) host: Host,
     pub(super) access: Access,
     pub(super) operations: Operations,
     pub(super) sessions: Arc<Sessions>,

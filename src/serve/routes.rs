@@ -1,7 +1,7 @@
 //! Every path that there is: the one table that the router and its description are made from.
 
 use super::call;
-use super::openapi::Refuses::{Own, Port, Session, Sync, Transfer};
+use super::openapi::Refuses::{Failover, Own, Port, Session, Sync, Transfer};
 use super::route::{Route, Tag, delete, get, post};
 use crate::wire::FaultCode::{Conflict, NotFound, Unstoppable};
 
@@ -37,6 +37,13 @@ pub(super) fn routes() -> Vec<Route> {
         post("/vms/replicate", call::order::replicate)
             .called(Tag::Replication, "replicate_vm", "Records a VM where it is born and wherever copies are kept")
             .long().may([Port, Own(Conflict), Own(NotFound)]),
+
+        post("/failover/execute", call::failover::execute)
+            .called(Tag::Failover, "execute_failover", "Moves what a region holds to another one")
+            .long().may([Port, Failover, Own(Conflict), Own(NotFound)]),
+        get("/failover/history", call::failover::history)
+            .called(Tag::Failover, "get_failover_history", "The failovers that this region knows, the newest first")
+            .may([Port]),
 
         get("/health", call::region::health)
             .called(Tag::Server, "get_health", "Whether it answers"),

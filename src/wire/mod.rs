@@ -16,6 +16,7 @@ pub mod fault;
 pub mod call;
 pub mod record;
 pub mod region;
+pub mod failover;
 pub mod operation;
 pub mod blocks;
 pub mod seal;

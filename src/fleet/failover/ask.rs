@@ -43,6 +43,9 @@ pub struct ResumeOptions {
 pub trait FailoverReview: Send {
     /// Shows the proposal, and asks where that is wanted.
     async fn review(&mut self, proposal: &Proposal) -> Verdict;
+
+    /// Sees a failover that gates let not pass, before the refusal is returned.
+    fn refused(&mut self, _proposal: &Proposal) {}
 }
 
 /// What became of a failover.

@@ -51,6 +51,20 @@ impl MultiRegionManager {
         review: &mut dyn FailoverReview,
         watch: &Watch,
     ) -> Result<FailoverReport, FleetError> {
+        self.perform_failover_as(OperationId(self.world.ids.ordered()), options, review, watch).await
+    }
+
+    /// The same under a name that no operation had before: regions take it once, for ever.
+    ///
+    /// # Errors
+    /// As [`perform_failover`](Self::perform_failover).
+    pub async fn perform_failover_as(
+        &self,
+        operation: OperationId,
+        options: &FailoverOptions,
+        review: &mut dyn FailoverReview,
+        watch: &Watch,
+    ) -> Result<FailoverReport, FleetError> {
         let at = self.world.clock.now();
         let mut known = self.know_whether_down(&options.request, options.explain, watch).await?;
         if !options.take_over {
@@ -67,7 +81,10 @@ impl MultiRegionManager {
                     class: ExitClass::Done,
                 });
             }
-            Proposed::Refused => return Err(self.refused(&proposal, options)),
+            Proposed::Refused => {
+                review.refused(&proposal);
+                return Err(self.refused(&proposal, options));
+            }
             Proposed::Goes | Proposed::Partly => {}
         }
         self.expect_stoppable(&known, (&proposal.from, &proposal.to), &options.request.overrides)?;
@@ -93,8 +110,7 @@ impl MultiRegionManager {
             proposal = self.judged_again(&known, &proposal, options)?;
         }
         let began = self.world.clock.since_boot();
-        let owner = AttemptOwner(self.world.ids.random());
-        let bid = self.first_bid(&known.sight, &proposal, options, owner);
+        let bid = self.first_bid(operation, &known.sight, &proposal, options);
         let mut event = self.event(&bid, &bid.failover.reason);
         event.automatic = options.request.asker == Asker::Policy;
         event.loss = proposal.going().filter_map(|one| one.loss.as_ref()).map(|loss| loss.at_most).max();
@@ -128,6 +144,29 @@ impl MultiRegionManager {
         let asked = proposal.moves.len();
         let report = self.conclude(progress, team, ended, began, (asked, false)).await?;
         Ok(FailoverReport { proposal: Some(proposal), ..report })
+    }
+
+    /// A failover that this state knows.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub fn known_failover(&self, operation: OperationId) -> Result<Option<FailoverEvent>, FleetError> {
+        let reader = StateFile::new(&self.settings.state).read()?;
+        Ok(reader.map(|reader| reader.failover(operation)).transpose()?.flatten())
+    }
+
+    /// The failovers that this state knows, refused ones too, the newest first: those that a region takes part in, where
+    /// one is named.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub fn get_failover_history(
+        &self,
+        region: Option<&RegionId>,
+        limit: Option<usize>,
+    ) -> Result<Vec<FailoverEvent>, FleetError> {
+        let reader = StateFile::new(&self.settings.state).read()?;
+        Ok(reader.map(|reader| reader.failovers(region, limit)).transpose()?.unwrap_or_default())
     }
 
     /// Who this state is to the regions; refused where it is not their controller.
@@ -202,7 +241,7 @@ impl MultiRegionManager {
         FleetError::Refused(gates)
     }
 
-    fn first_bid(&self, sight: &Sight, proposal: &Proposal, options: &FailoverOptions, owner: AttemptOwner) -> Bid {
+    fn first_bid(&self, id: OperationId, sight: &Sight, proposal: &Proposal, options: &FailoverOptions) -> Bid {
         let answering = || sight.observed.regions.keys().filter_map(|region| sight.observed.snapshot(region));
         let highest = answering().map(|seen| seen.highest_epoch).max().unwrap_or_default();
         let mut registry: BTreeSet<RegionId> = answering().flat_map(|seen| seen.regions.keys().cloned()).collect();
@@ -210,14 +249,14 @@ impl MultiRegionManager {
             .extend(answering().filter_map(|seen| seen.identity.as_ref()).map(|identity| identity.region_id.clone()));
         Bid {
             failover: Failover {
-                id: OperationId(self.world.ids.ordered()),
+                id,
                 epoch: Epoch(highest.0 + 1),
                 from: proposal.from.clone(),
                 strategy: proposal.strategy,
                 reason: reason(proposal, options),
                 opened_at: self.world.clock.now(),
             },
-            attempt: Attempt { number: 1, owner },
+            attempt: Attempt { number: 1, owner: AttemptOwner(self.world.ids.random()) },
             direction: Direction::Forward,
             to: proposal.to.clone(),
             resources: proposal.going().map(|one| one.resource.clone()).collect(),

@@ -34,8 +34,7 @@ impl MultiRegionManager {
         Hooks {
             clock: std::sync::Arc::clone(&self.world.clock),
             guard: self.settings.exec_guard.clone(),
-            // Whoever wrote the policy that is on this machine may name what this machine runs.
-            allowed: None,
+            allowed: self.settings.allowed_hooks.clone(),
         }
     }
 

@@ -142,6 +142,7 @@ impl Place {
             disk: Arc::new(HostDisk),
             guard: None,
             exec_guard: None,
+            allowed_hooks: None,
             credentials: Arc::default(),
             command: "a test".to_owned(),
         };

@@ -13,6 +13,7 @@ mod rename;
 mod sighting;
 mod catalog;
 mod book;
+mod history;
 
 pub use catalog::RegionCatalog;
 pub use error::StoreError;

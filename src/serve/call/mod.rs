@@ -3,6 +3,7 @@
 pub(super) mod region;
 pub(super) mod fleet;
 pub(super) mod order;
+pub(super) mod failover;
 pub(super) mod record;
 pub(super) mod resource;
 pub(super) mod point;

@@ -10,6 +10,7 @@ use super::forms::Forms;
 use crate::live::PortError;
 use crate::model::{ByteCount, Timestamp};
 use crate::replica::port::TransferError;
+use crate::wire::failover::{FailoverFault, FailoverRefused};
 use crate::wire::{Fault, FaultCode};
 
 /// Errors that a call may meet besides those that its parts tell.
@@ -25,6 +26,8 @@ pub(in super::super) enum Refuses {
     Sync,
     /// That a session is not open any more.
     Session,
+    /// Why a failover is not begun.
+    Failover,
 }
 
 /// An error of a whole transfer: also what travelled nevertheless.
@@ -62,6 +65,17 @@ const TRANSFER: [(u16, &str); 7] = [
 /// A session that is gone is a [`TransferError::Region`] with a status of its own.
 const SESSION: [(u16, &str); 1] = [(404, "region")];
 
+/// Status and code of each refusal of a failover.
+const FAILOVER: [(u16, &str); 4] = {
+    let [one, two, three, four] = FailoverFault::ALL;
+    [
+        (one.status(), one.as_str()),
+        (two.status(), two.as_str()),
+        (three.status(), three.as_str()),
+        (four.status(), four.as_str()),
+    ]
+};
+
 /// Which type an error is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Form {
@@ -69,6 +83,7 @@ enum Form {
     Port,
     Transfer,
     Sync,
+    Failover,
 }
 
 /// The errors that one call may meet, by status.
@@ -83,6 +98,7 @@ impl Refusals {
             Refuses::Transfer => (Form::Transfer, &TRANSFER),
             Refuses::Sync => (Form::Sync, &TRANSFER),
             Refuses::Session => (Form::Transfer, &SESSION),
+            Refuses::Failover => (Form::Failover, &FAILOVER),
         };
         for (status, code) in table {
             self.0.entry(*status).or_default().insert((form, code));
@@ -105,6 +121,7 @@ impl Refusals {
                     Form::Port => forms.written::<PortError>(),
                     Form::Transfer => forms.written::<TransferError>(),
                     Form::Sync => forms.written::<SyncError>(),
+                    Form::Failover => forms.written::<FailoverRefused>(),
                 })
                 .collect();
             let mut told = json!({ "type": "object", "properties": { "code": { "enum": codes } } });

@@ -5,6 +5,7 @@ mod access;
 mod calls;
 mod description;
 mod fetches;
+mod failover;
 mod fleet;
 mod hostile;
 mod limits;
@@ -32,7 +33,7 @@ use super::peer::HttpPeers;
 use super::session::Leases;
 use crate::config::{Credentials, RegionConfig};
 use crate::failover::Control;
-use crate::host::{self, Holder, HostDisk};
+use crate::host::{self, Holder, Host, HostDisk};
 use crate::live::port::PeerRecords;
 use crate::model::policy::Policy;
 use crate::model::region::{Authority, Epoch, RecordChange, RecordWrite, SyncOrder};
@@ -146,7 +147,8 @@ impl Lab {
         let drain = CancellationToken::new();
         let credentials = self.credentials.clone();
         let peers: Arc<dyn Peers> = Arc::new(HttpPeers::new(credentials, self.world.clone()));
-        let means = Means { peers, leases: self.leases, fetches: self.at_once, requests: self.requests };
+        let means =
+            Means { peers, leases: self.leases, fetches: self.at_once, requests: self.requests, host: Host::current() };
         let region = self.region(options.region.as_str());
         let server = Server::with(&options, region, self.world.clone(), drain.clone(), means).await.unwrap();
         let origin = server.origin().to_owned();

@@ -52,7 +52,14 @@ fn world() -> World {
 }
 
 fn host() -> Host {
-    Host { user: "ana".into(), name: "desk".into(), pid: 7, boot_id: "boot".into(), machine: "machine-1".into() }
+    Host {
+        user: "ana".into(),
+        name: "desk".into(),
+        pid: 7,
+        boot_id: "boot".into(),
+        machine: "machine-1".into(),
+        serves: None,
+    }
 }
 
 fn holder(command: &str) -> Holder {

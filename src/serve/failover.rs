@@ -1,0 +1,317 @@
+//! Failovers that a person or a program orders of this region.
+//!
+//! The machine is the one of the command line: [`MultiRegionManager`]. What the regions have recorded stands for the
+//! files, this one's copy first, and a state of the region's own below its directory for the state file, with a
+//! lineage and a seat of its own: to change roles it has to be the controller, or to take the controller's place.
+//! Programs that the policy names run here only where the region's own configuration allows them.
+//!
+//! # Once
+//! The key of a request is the operation's name, which regions take once, for ever. A repeat finds the work while the
+//! server remembers it, and the state for ever: what has ended is told again, what is open is gone on with.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+
+use super::answer::Failure;
+use super::operation::Running;
+use super::router::App;
+use crate::config::Credentials;
+use crate::execute::event::{Event, EventSink};
+use crate::failover::{Gate as Judged, Outcome, Overrides, Proposal, Request};
+use crate::fleet::{
+    Desired, FailoverOptions, FailoverReport, FailoverReview, FleetError, Gate, MultiRegionManager, ResumeOptions,
+    Settings, Verdict, Watch, topology_of, with_records_of,
+};
+use crate::host::HostDisk;
+use crate::live::{PortError, RegionPort};
+use crate::model::event::FailoverEvent;
+use crate::model::region::{Controller, RegionSnapshot};
+use crate::model::topology::Endpoint;
+use crate::model::{OperationId, RegionId};
+use crate::region::layout::Layout;
+use crate::state::StateError;
+use crate::wire::FaultCode;
+use crate::wire::failover::{ExecuteFailover, FailedGate, FailedOver, FailoverFault, FailoverRefused, FieldOverride};
+
+/// How long another order of this region is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whoever asks for a failover here is asked nothing, and shown nothing before its end.
+struct Unasked {
+    refused: Option<Proposal>,
+}
+
+#[async_trait]
+impl FailoverReview for Unasked {
+    async fn review(&mut self, _: &Proposal) -> Verdict {
+        Verdict::Proceed
+    }
+
+    fn refused(&mut self, proposal: &Proposal) {
+        self.refused = Some(proposal.clone());
+    }
+}
+
+/// What happens goes to the server's log.
+struct Logged(OperationId);
+
+impl EventSink for Logged {
+    fn emit(&self, event: &Event) {
+        match event {
+            Event::ActionFinished { address, action, outcome, message, .. } => {
+                let (action, message) = (action.as_str(), message.as_deref().unwrap_or_default());
+                tracing::info!(operation = %self.0, %address, action, ?outcome, message, "an action of a failover ended");
+            }
+            _ => tracing::debug!(operation = %self.0, ?event, "a failover goes on"),
+        }
+    }
+}
+
+/// The fleet as this region reaches it, and what it has recorded itself.
+struct Fleet {
+    manager: MultiRegionManager,
+    own: RegionSnapshot,
+}
+
+impl App {
+    /// The registered regions, each by the port that this one reaches it by.
+    async fn fleet(&self) -> Result<Fleet, Failure> {
+        let own = self.region.recorded().await?;
+        let id = self.region.region();
+        if own.identity.is_none() {
+            let help = Some("register it first, or apply a topology that declares it".to_owned());
+            let reason = format!("{id} knows no region yet, not even itself");
+            return Err(PortError::Refused { reason, help }.into());
+        }
+        let mut ports: BTreeMap<RegionId, Arc<dyn RegionPort>> = BTreeMap::new();
+        for (region, record) in own.regions.iter().filter(|(region, _)| *region != id) {
+            if let Some(port) = self.neighbour(region, record) {
+                ports.insert(region.clone(), port);
+            }
+        }
+        let asked = ports.values().map(|port| async move { port.snapshot().await.ok() });
+        let others: Vec<RegionSnapshot> = join_all(asked).await.into_iter().flatten().collect();
+        ports.insert(id.clone(), Arc::new(self.region.clone()));
+
+        let mut topology = others.iter().fold(topology_of(id, &own), with_records_of);
+        // A directory is one of the machine of whoever declared it, and not of this one.
+        topology.endpoints.retain(|_, endpoint| matches!(endpoint, Endpoint::Http(_)));
+        topology.endpoints.entry(id.clone()).or_insert_with(|| Endpoint::Http(format!("region {id} itself")));
+        let layout = Layout::new(self.region.directory());
+        let settings = Settings {
+            state: layout.state(),
+            parallelism: Settings::DEFAULT_PARALLELISM,
+            lock_timeout: PATIENCE,
+            host: self.host.clone(),
+            disk: Arc::new(HostDisk),
+            guard: None,
+            exec_guard: self.region.exec_guard().map(<[String]>::to_vec),
+            allowed_hooks: Some(self.region.allowed_hooks().await?),
+            // Every port is at hand.
+            credentials: Arc::new(Credentials::default()),
+            command: "POST /api/v1/failover/execute".to_owned(),
+        };
+        let desired = Desired { topology, path: "the registry".to_owned(), base: PathBuf::from("/") };
+        Ok(Fleet { manager: MultiRegionManager::new(self.world.clone(), settings, desired).reaching(ports), own })
+    }
+
+    /// Fails over, or says what would be done.
+    pub(super) async fn fail_over(&self, body: ExecuteFailover, running: &Running) -> Result<FailedOver, Failure> {
+        let fleet = self.fleet().await?;
+        for (field, region) in [("from_region_id", &body.from_region_id), ("to_region_id", &body.to_region_id)] {
+            if !fleet.own.regions.contains_key(region) {
+                let message = format!("{} has no record of region {region}", self.region.region());
+                return Err(Failure::not_found(field, message));
+            }
+        }
+        let controller = fleet.own.controller.clone();
+        let ExecuteFailover {
+            from_region_id: from,
+            to_region_id: to,
+            strategy,
+            reason,
+            resources,
+            fenced,
+            gone,
+            accept_data_loss,
+            accept_collateral,
+            ignore_capacity,
+            ignore_cooldown,
+            take_over,
+            dry_run,
+            wait: _,
+        } = body;
+        let overrides =
+            Overrides { accept_data_loss, fenced, gone, accept_collateral, ignore_capacity, ignore_cooldown };
+        let only: BTreeSet<_> = resources;
+        let request =
+            Request { only, strategy, overrides: overrides.clone(), ..Request::new(from.clone(), to.clone()) };
+        let manager = &fleet.manager;
+        let refused = |error, proposal| refusal(error, proposal, controller.clone());
+        if dry_run {
+            let proposal = manager.propose_failover(&request).await.map_err(|error| refused(error, None))?;
+            if proposal.outcome == Outcome::Refused {
+                return Err(refused(FleetError::Refused(Vec::new()), Some(proposal)));
+            }
+            return Ok(FailedOver::without_event(proposal, reason, true));
+        }
+        let watch = Watch { events: Arc::new(Logged(running.id)), cancel: running.cancel.clone() };
+        if let Some(event) = manager.known_failover(running.id).map_err(|error| refused(error, None))? {
+            let options = ResumeOptions { operation: Some(running.id), abort: false, overrides, take_over };
+            return self.go_on(&fleet, event, (&from, &options), &watch).await;
+        }
+        let options = FailoverOptions { request, reason: reason.clone(), take_over };
+        let mut review = Unasked { refused: None };
+        let FailoverReport { event, proposal, unheard, class: _ } =
+            match manager.perform_failover_as(running.id, &options, &mut review, &watch).await {
+                Ok(report) => report,
+                Err(error) => return Err(refused(error, review.refused)),
+            };
+        match (event, proposal) {
+            (Some(event), proposal) => Ok(FailedOver::told(event, unheard, proposal)),
+            (None, Some(proposal)) => Ok(FailedOver::without_event(proposal, reason, false)),
+            (None, None) => Err(Failure::bug()),
+        }
+    }
+
+    /// Tells of an operation that was begun before; one that is open is brought to its end.
+    async fn go_on(
+        &self,
+        fleet: &Fleet,
+        event: FailoverEvent,
+        (from, options): (&RegionId, &ResumeOptions),
+        watch: &Watch,
+    ) -> Result<FailedOver, Failure> {
+        if event.from_region_id != *from {
+            return Err(Failure::conflict(format!("the idempotency key {} is another failover's", event.operation)));
+        }
+        if event.outcome.is_some() {
+            return Ok(FailedOver::told(event, BTreeMap::new(), None));
+        }
+        match fleet.manager.resume_failover(options, watch).await {
+            Ok(FailoverReport { event: resumed, proposal, unheard, class: _ }) => {
+                Ok(FailedOver::told(resumed.unwrap_or(event), unheard, proposal))
+            }
+            Err(error) => match fleet.manager.known_failover(event.operation) {
+                // It is open nowhere any more.
+                Ok(Some(event)) if event.outcome.is_some() => Ok(FailedOver::told(event, BTreeMap::new(), None)),
+                Ok(_) | Err(_) => Err(refusal(error, None, fleet.own.controller.clone())),
+            },
+        }
+    }
+
+    /// The failovers that this region knows, the newest first: of its own state, and of those that it took part in.
+    pub(super) async fn failover_history(
+        &self,
+        region: Option<&RegionId>,
+        limit: usize,
+    ) -> Result<Vec<FailoverEvent>, Failure> {
+        let state = crate::state::StateFile::new(Layout::new(self.region.directory()).state());
+        let own = state.read().and_then(|reader| reader.map(|reader| reader.failovers(region, None)).transpose());
+        let own = own.map_err(|error| refusal(error.into(), None, None))?.unwrap_or_default();
+        let mut known: BTreeMap<OperationId, FailoverEvent> = BTreeMap::new();
+        let takes_part =
+            |event: &FailoverEvent| region.is_none_or(|id| [&event.from_region_id, &event.to_region_id].contains(&id));
+        let took_part = self.region.failovers().await?.into_iter().filter(takes_part);
+        // Whoever carried it out knows more of it, once it has ended.
+        for event in took_part.chain(own) {
+            match known.get(&event.operation) {
+                Some(other) if other.outcome.is_some() && event.outcome.is_none() => {}
+                Some(_) | None => drop(known.insert(event.operation, event)),
+            }
+        }
+        let mut events: Vec<FailoverEvent> = known.into_values().collect();
+        events.sort_by_key(|event| std::cmp::Reverse((event.timestamp, event.operation)));
+        events.truncate(limit);
+        Ok(events)
+    }
+}
+
+/// Why a failover was not begun, as the client is told.
+fn refusal(error: FleetError, proposal: Option<Proposal>, controller: Option<Controller>) -> Failure {
+    let message = error.to_string();
+    let refused = |code, detail: String, gates| {
+        Failure::of_failover(FailoverRefused { code, detail, gates, controller: controller.clone(), proposal: None })
+    };
+    match error {
+        FleetError::Refused(gates) => {
+            if let Some(proposal) = proposal {
+                let gates: Vec<FailedGate> = proposal.failed_gates().map(judged).collect();
+                let figures: Vec<&str> = gates.iter().map(|gate| gate.figure.as_str()).collect();
+                let (code, detail) = (FailoverFault::Gates, format!("refused: {}", figures.join("; ")));
+                let (controller, proposal) = (controller.clone(), Some(proposal));
+                return Failure::of_failover(FailoverRefused { code, detail, gates, controller, proposal });
+            }
+            let named = |name: &str| gates.iter().any(|gate| gate.code == name);
+            let code = match (named("not_controller"), named("withdrawn")) {
+                (true, _) => FailoverFault::NotController,
+                (false, true) => FailoverFault::Withdrawn,
+                (false, false) => FailoverFault::Gates,
+            };
+            refused(code, message, gates.into_iter().map(told).collect())
+        }
+        FleetError::Unfit { reason, help } => {
+            let detail = help.map_or_else(|| reason.clone(), |help| format!("{reason}; {help}"));
+            refused(FailoverFault::Unfit, detail, Vec::new())
+        }
+        FleetError::UnknownRegion { .. } | FleetError::UnknownResource { .. } => {
+            Failure::own(FaultCode::NotFound, message)
+        }
+        FleetError::State(StateError::Locked { .. }) | FleetError::Interrupted => Failure::busy(&message),
+        FleetError::Region { source, .. } => (*source).into(),
+        FleetError::TakeOver { source, .. } => match *source {
+            PortError::NotController { region, lineage, term, place } => {
+                PortError::NotController { region, lineage, term, place }.into()
+            }
+            PortError::Unreachable { status, reason: _, help } => {
+                PortError::Unreachable { status, reason: message, help }.into()
+            }
+            _ => PortError::Failed(message).into(),
+        },
+        FleetError::State(_) | FleetError::Journal(_) | FleetError::Request(_) | FleetError::Io { .. } => {
+            PortError::Failed(message).into()
+        }
+    }
+}
+
+/// A gate as it was judged, with the request's own fields.
+fn judged(gate: &Judged) -> FailedGate {
+    let Judged { kind, subject, passes: _, figure, evidence_age, way_past, safer } = gate;
+    let way_past = way_past.as_ref().map(|way| FieldOverride {
+        field: way.option.split(' ').next().unwrap_or_default().trim_start_matches('-').replace('-', "_"),
+        option: way.option.clone(),
+        price: way.price.clone(),
+    });
+    FailedGate {
+        gate: kind.as_str().to_owned(),
+        figure: figure.clone(),
+        address: subject.as_ref().map(ToString::to_string),
+        evidence_age: *evidence_age,
+        way_past,
+        safer: safer.clone(),
+    }
+}
+
+/// One that was found before anything was judged.
+fn told(gate: Gate) -> FailedGate {
+    let Gate { code, detail, help, address } = gate;
+    let is_controller = code == "not_controller";
+    let way_past = is_controller.then(|| FieldOverride {
+        field: "take_over".to_owned(),
+        option: "--take-over".to_owned(),
+        price: "the other changes roles and the registry no more, until it takes its place back".to_owned(),
+    });
+    FailedGate {
+        gate: code,
+        figure: detail,
+        address: address.map(|address| address.to_string()),
+        evidence_age: None,
+        way_past,
+        safer: if is_controller { Some("ask its controller".to_owned()) } else { help },
+    }
+}
