@@ -13,17 +13,17 @@ use crate::served::Served;
 use crate::support::{World, assert_same_tree};
 
 /// Three served regions, and machines that are held at `a` with copies at `b` and `c`.
-struct Fleet {
+pub(crate) struct Fleet {
     // In this order they end.
-    regions: Vec<Served>,
-    machines: Machines,
-    world: World,
+    pub(crate) regions: Vec<Served>,
+    pub(crate) machines: Machines,
+    pub(crate) world: World,
 }
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
 impl Fleet {
-    fn new(vms: usize, failover: &str) -> Self {
+    pub(crate) fn new(vms: usize, failover: &str) -> Self {
         let world = World::new();
         let machines = Machines::of(&world);
         for n in 1..=vms {
@@ -53,7 +53,7 @@ impl Fleet {
     }
 
     /// What `vm where` says of each machine: the regions that it runs at.
-    fn running(&self) -> Vec<(String, Vec<String>)> {
+    pub(crate) fn running(&self) -> Vec<(String, Vec<String>)> {
         let answer = self.world.run(["vm", "where", "--format", "json"]).exits(0).json();
         let mut found: Vec<(String, Vec<String>)> = Vec::new();
         for machine in answer["machines"].as_array().unwrap() {
@@ -65,7 +65,7 @@ impl Fleet {
     }
 
     #[track_caller]
-    fn assert_all_run_at(&self, region: &str) {
+    pub(crate) fn assert_all_run_at(&self, region: &str) {
         for (machine, at) in self.running() {
             assert_eq!(at, [region], "{machine}");
         }
@@ -149,7 +149,7 @@ fn a_dead_region_is_refused_without_a_fence_and_goes_with_a_word() {
 }
 
 /// How many steps the state's journal has.
-fn steps(world: &World) -> i64 {
+pub(crate) fn steps(world: &World) -> i64 {
     let read_only = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let state = rusqlite::Connection::open_with_flags(world.path("debvisor-region.state.db"), read_only).unwrap();
     // Where it is being written, it is asked again.

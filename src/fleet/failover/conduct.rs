@@ -20,7 +20,7 @@ use super::detect::evidence;
 use super::facts::Known;
 use crate::execute::failover::{Drive, End};
 use crate::failover::{
-    Asker, Ending, Gate as Judged, Impasse, OldSide, Outcome as Proposed, Progress, Proposal, Recourse,
+    Asker, Ending, Gate as Judged, Impasse, OldSide, Outcome as Proposed, Progress, Proposal, Recourse, Refusal,
 };
 use crate::fleet::error::{FleetError, Gate};
 use crate::fleet::manager::MultiRegionManager;
@@ -88,6 +88,7 @@ impl MultiRegionManager {
             Proposed::Goes | Proposed::Partly => {}
         }
         self.expect_stoppable(&known, (&proposal.from, &proposal.to), &options.request.overrides)?;
+        self.expect_prepared()?;
         let gone = &options.request.overrides.gone;
         // It need not accept the take-over: the operation cuts it off.
         let cut_off = (proposal.source.stopped == OldSide::Fence).then_some(&proposal.from);
@@ -197,6 +198,20 @@ impl MultiRegionManager {
             seat: seating.seat,
             place: self.settings.host.place(&self.settings.state),
             operation: OperationId(self.world.ids.ordered()),
+        })
+    }
+
+    /// Refuses what could only be led back: the program that goes before the first change cannot be run here.
+    fn expect_prepared(&self) -> Result<(), FleetError> {
+        let before = &self.desired.topology.policy.failover.hooks.before;
+        let runnable = if before.is_empty() { Ok(()) } else { self.hooks().expect_runnable(before) };
+        runnable.map_err(|why| {
+            FleetError::Refused(vec![Gate {
+                code: "hook".to_owned(),
+                detail: format!("the hook before cannot be run: {why}"),
+                help: Some("run it where the program is there, and allowed".to_owned()),
+                address: None,
+            }])
         })
     }
 
@@ -404,6 +419,13 @@ impl MultiRegionManager {
                 }
                 End::Stuck(impasse) => {
                     let recourse = progress.recourse(&impasse);
+                    if recourse == Recourse::Leave
+                        && let Some(error) = self.superseded(progress, &impasse).await
+                    {
+                        team.event.notes.push(words(&impasse));
+                        team.keep()?;
+                        return Err(error);
+                    }
                     let forward = progress.bid.direction == Direction::Forward;
                     match &impasse {
                         Impasse::Missing(region, _) if *region == to => silent_target = Some(to.clone()),
@@ -440,6 +462,26 @@ impl MultiRegionManager {
             team.event.to_region_id = progress.bid.to.clone();
             team.keep()?;
         }
+    }
+
+    /// The refusal of a program that slept, or lost its way, while somebody else took the operation over; none where that
+    /// is not so, or where something runs by its orders.
+    async fn superseded(&self, progress: &Progress, impasse: &Impasse) -> Option<FleetError> {
+        let Impasse::Refused(region, Refusal::NotController(_) | Refusal::Attempt(_)) = impasse else { return None };
+        if !progress.started.is_empty() {
+            return None;
+        }
+        let control = self.look().await.ok().and_then(|sight| sight.control_elsewhere());
+        let id = progress.bid.failover.id;
+        let whose = control.unwrap_or_else(|| format!("{region} has accepted another attempt at it"));
+        Some(FleetError::Refused(vec![Gate {
+            code: "superseded".to_owned(),
+            detail: format!(
+                "operation {id} is somebody else's now, and this program does nothing more for it: {whose}"
+            ),
+            help: Some("look at `failover status` and `vm where` before anything else".to_owned()),
+            address: None,
+        }]))
     }
 
     /// Ends the event, has the new holder feed the others, and says what came of it all: of so many resources that were
