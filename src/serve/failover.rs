@@ -248,7 +248,8 @@ fn refusal(error: FleetError, proposal: Option<Proposal>, controller: Option<Con
                 return Failure::of_failover(FailoverRefused { code, detail, gates, controller, proposal });
             }
             let named = |name: &str| gates.iter().any(|gate| gate.code == name);
-            let code = match (named("not_controller"), named("withdrawn")) {
+            let withdrawn = named("withdrawn") || named("superseded");
+            let code = match (named("not_controller"), withdrawn) {
                 (true, _) => FailoverFault::NotController,
                 (false, true) => FailoverFault::Withdrawn,
                 (false, false) => FailoverFault::Gates,

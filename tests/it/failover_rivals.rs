@@ -40,12 +40,21 @@ struct Tally {
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
+/// How it ended, and what it said.
+type Said = (i32, String);
+
+fn ended(child: Child) -> Said {
+    let output = child.wait_with_output().unwrap();
+    let said: Vec<&str> = str::from_utf8(&output.stderr).unwrap().split_whitespace().collect();
+    (output.status.code().unwrap(), said.join(" "))
+}
+
 fn cli(fleet: &Fleet, from: &str, to: &str, take_over: bool) -> Child {
     let mut command = fleet.world.command(["failover", "execute", from, to, "--force"]);
     if take_over {
         command.args(["--take-over", "--lock-timeout", "30s"]);
     }
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// Where the machines run: every one of them at one region, and all at the same.
@@ -63,7 +72,7 @@ fn open(fleet: &Fleet) -> usize {
 }
 
 /// Both at once, once; says how many got there.
-fn meet(fleet: &Fleet, rivals: Rivals, chance: &mut Chance) -> (u32, bool) {
+fn meet(fleet: &Fleet, rivals: Rivals, chance: &mut Chance) -> (u32, bool, [Said; 2]) {
     let from = held_at(fleet);
     let [one, two] = NAMES.into_iter().filter(|name| *name != from).collect::<Vec<_>>()[..] else { unreachable!() };
     let (first, later) = (chance.below(2) == 0, Duration::from_millis(chance.below(80)));
@@ -71,31 +80,32 @@ fn meet(fleet: &Fleet, rivals: Rivals, chance: &mut Chance) -> (u32, bool) {
     let (winners, exits) = thread::scope(|scope| {
         let left = scope.spawn(|| {
             thread::sleep(if first { Duration::ZERO } else { later });
-            cli(fleet, &from, one, rivals == Rivals::BothTakeOver).wait().unwrap().code().unwrap()
+            ended(cli(fleet, &from, one, rivals == Rivals::BothTakeOver))
         });
         let right = scope.spawn(|| {
             thread::sleep(if first { later } else { Duration::ZERO });
             match rivals {
-                Rivals::OneState => cli(fleet, &from, two, false).wait().unwrap().code().unwrap(),
+                Rivals::OneState => ended(cli(fleet, &from, two, false)),
                 Rivals::ControllerAndRegion | Rivals::BothTakeOver => {
                     let more = json!({ "take_over": rivals == Rivals::BothTakeOver });
                     let told = execute(asked, &from, two, &more);
-                    match (told.status, told.body["data"]["success"].as_bool()) {
+                    let code = match (told.status, told.body["data"]["success"].as_bool()) {
                         (201, Some(true)) => 0,
                         (201, Some(false)) => 1,
                         // There was nothing left to move.
                         (200, _) => 5,
                         (409 | 503, _) => 5,
                         (status, _) => panic!("{status}: {:#}", told.body),
-                    }
+                    };
+                    (code, format!("{} {}", told.body["message"], told.body["data"]["notes"]))
                 }
             }
         });
         let exits = [left.join().unwrap(), right.join().unwrap()];
-        (exits.into_iter().filter(|code| *code == 0).count(), exits)
+        (exits.iter().filter(|(code, _)| *code == 0).count(), exits)
     });
     assert_eq!(fleet.machines.overlaps(), Vec::<String>::new(), "{rivals:?}: {exits:?}");
-    assert!(exits.iter().all(|code| [0, 1, 3, 5].contains(code)), "{rivals:?}: {exits:?}");
+    assert!(exits.iter().all(|(code, _)| [0, 1, 3, 5].contains(code)), "{rivals:?}: {exits:?}");
     let left_open = open(fleet) > 0;
     // Whoever is left may go on with it, or lead it back: one of them is possible.
     let began = Instant::now();
@@ -109,18 +119,18 @@ fn meet(fleet: &Fleet, rivals: Rivals, chance: &mut Chance) -> (u32, bool) {
     assert_eq!(fleet.machines.overlaps(), Vec::<String>::new(), "{rivals:?}: {exits:?}");
     let moved = held_at(fleet) != from;
     assert!(winners == 0 || moved, "{rivals:?}: {exits:?}: who got there says that it moved");
-    (u32::from(moved), left_open)
+    (u32::from(moved), left_open, exits)
 }
 
 fn rounds(fleet: &Fleet, rivals: Rivals, rounds: u32, seed: u64) -> Tally {
     let mut chance = Chance::new(seed);
     let mut tally = Tally::default();
     for _ in 0..rounds {
-        if rivals == Rivals::ControllerAndRegion {
+        if rivals != Rivals::BothTakeOver {
             fleet.world.run(["failover", "take-over"]).exits(0);
         }
         for attempt in 1.. {
-            let (won, left_open) = meet(fleet, rivals, &mut chance);
+            let (won, left_open, said) = meet(fleet, rivals, &mut chance);
             tally.left_open += u32::from(left_open);
             tally.tries = tally.tries.max(attempt);
             // Everything is fed again before the next.
@@ -130,7 +140,7 @@ fn rounds(fleet: &Fleet, rivals: Rivals, rounds: u32, seed: u64) -> Tally {
                 break;
             }
             tally.none_won += 1;
-            assert!(attempt < 10, "nobody gets there: {tally:?}");
+            assert!(attempt < 10, "nobody gets there: {rivals:?}: {tally:?}: {said:#?}");
         }
     }
     tally

@@ -472,16 +472,8 @@ impl MultiRegionManager {
             return None;
         }
         let control = self.look().await.ok().and_then(|sight| sight.control_elsewhere());
-        let id = progress.bid.failover.id;
         let whose = control.unwrap_or_else(|| format!("{region} has accepted another attempt at it"));
-        Some(FleetError::Refused(vec![Gate {
-            code: "superseded".to_owned(),
-            detail: format!(
-                "operation {id} is somebody else's now, and this program does nothing more for it: {whose}"
-            ),
-            help: Some("look at `failover status` and `vm where` before anything else".to_owned()),
-            address: None,
-        }]))
+        Some(superseded(progress, &whose))
     }
 
     /// Ends the event, has the new holder feed the others, and says what came of it all: of so many resources that were
@@ -528,10 +520,17 @@ impl MultiRegionManager {
             Some(Ending::Past) => ExitClass::Done,
             Some(Ending::Aborted | Ending::Withdrawn) | None => ExitClass::Failed,
         };
-        team.keep()?;
         if ended == Some(Ending::Withdrawn) && forward {
+            if let Some(control) = self.look().await.ok().and_then(|sight| sight.control_elsewhere()) {
+                // Whoever took the place may have brought it to another end, which is read from the regions.
+                team.event.outcome = None;
+                team.keep()?;
+                return Err(superseded(&progress, &control));
+            }
+            team.keep()?;
             return Err(withdrawn(&team.event));
         }
+        team.keep()?;
         if ended == Some(Ending::Completed) && !team.watch.cancel.is_cancelled() {
             self.feed_others(&progress, &mut team, &arrived).await?;
         }
@@ -596,6 +595,17 @@ pub(super) fn told(gate: &Judged) -> Gate {
         help: (!help.is_empty()).then(|| help.join("; ")),
         address: gate.subject.as_ref().map(|key| Address::Resource(key.clone())),
     }
+}
+
+/// The refusal of a program whose operation is somebody else's now.
+fn superseded(progress: &Progress, whose: &str) -> FleetError {
+    let id = progress.bid.failover.id;
+    FleetError::Refused(vec![Gate {
+        code: "superseded".to_owned(),
+        detail: format!("operation {id} is somebody else's now, and this program does nothing more for it: {whose}"),
+        help: Some("look at `failover status` and `vm where` before anything else".to_owned()),
+        address: None,
+    }])
 }
 
 /// The refusal of what was taken back before it had any effect.
