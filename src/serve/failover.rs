@@ -153,19 +153,20 @@ impl App {
             Request { only, strategy, overrides: overrides.clone(), ..Request::new(from.clone(), to.clone()) };
         let manager = &fleet.manager;
         let refused = |error, proposal| refusal(error, proposal, controller.clone());
+        let watch = Watch { events: Arc::new(Logged(running.id)), cancel: running.cancel.clone() };
         if dry_run {
-            let proposal = manager.propose_failover(&request).await.map_err(|error| refused(error, None))?;
+            let proposal =
+                manager.propose_failover(&request, false, &watch).await.map_err(|error| refused(error, None))?;
             if proposal.outcome == Outcome::Refused {
                 return Err(refused(FleetError::Refused(Vec::new()), Some(proposal)));
             }
             return Ok(FailedOver::without_event(proposal, reason, true));
         }
-        let watch = Watch { events: Arc::new(Logged(running.id)), cancel: running.cancel.clone() };
         if let Some(event) = manager.known_failover(running.id).map_err(|error| refused(error, None))? {
             let options = ResumeOptions { operation: Some(running.id), abort: false, overrides, take_over };
             return self.go_on(&fleet, event, (&from, &options), &watch).await;
         }
-        let options = FailoverOptions { request, reason: reason.clone(), take_over };
+        let options = FailoverOptions { request, reason: reason.clone(), take_over, explain: false };
         let mut review = Unasked { refused: None };
         let FailoverReport { event, proposal, unheard, class: _ } =
             match manager.perform_failover_as(running.id, &options, &mut review, &watch).await {
