@@ -146,7 +146,7 @@ fn a_region_runs_only_the_hooks_that_its_own_configuration_allows() {
     fleet.assert_all_run_at("a");
     let own = format!("{}[hooks]\nallow = [{before:?}]\n", fleet.machines.config());
     world.write("c/.debvisor/config.toml", own);
-    execute(c, "a", "b", &json!({})).is(201);
+    execute(c, "a", "b", &json!({ "take_over": true })).is(201);
     assert_eq!(world.read("ran"), b"ran\n");
     fleet.assert_all_run_at("b");
 }
