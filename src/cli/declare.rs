@@ -83,7 +83,7 @@ impl Ground {
         if !none {
             return Self::there(session);
         }
-        Ok(Self { loaded: session.keep(config::edit::begun(path)?), begun: true })
+        Ok(Self { loaded: session.keep(config::edit::begun(path, "schema_version = 1\n")?), begun: true })
     }
 }
 

@@ -30,6 +30,7 @@ pub mod region;
 pub mod credentials;
 pub mod edit;
 pub mod fmt;
+mod written;
 pub mod init;
 
 pub use credentials::{Credential, Credentials};
@@ -40,5 +41,6 @@ pub use nearest::nearest;
 pub use problem::{Label, Problem, Problems};
 pub use region::RegionConfig;
 pub use source::Source;
+pub use written::text as written;
 #[cfg(test)]
 mod tests;

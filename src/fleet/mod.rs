@@ -26,6 +26,7 @@ mod readmit;
 mod act;
 mod mend;
 mod accept;
+mod import;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ pub use accept::{Elsewhere, HeldElsewhere, LeftOut, accepting};
 pub use control::TakeOverOptions;
 pub use error::{FleetError, Gate};
 pub use failover::{FailoverOptions, FailoverReport, FailoverReview, PendingOperation, ResumeOptions};
+pub use import::Imported;
 pub use manager::MultiRegionManager;
 pub use options::{
     Allowed, Desired, OnLocked, PlanOptions, ReconcileOptions, Review, SavedOptions, Settings, Verdict, Watch,

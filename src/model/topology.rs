@@ -195,6 +195,19 @@ pub struct Topology {
 }
 
 impl Topology {
+    /// A topology that declares nothing.
+    pub fn empty() -> Self {
+        Self {
+            regions: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            pairs: BTreeMap::new(),
+            resources: BTreeMap::new(),
+            policy: Policy::default(),
+            moved: Vec::new(),
+            digest: Digest::of(b""),
+        }
+    }
+
     /// Every declared object by address.
     pub fn objects(&self) -> BTreeMap<Address, Spec> {
         let regions =

@@ -33,6 +33,7 @@ mod served_export;
 mod served_health;
 mod by_hand;
 mod declared;
+mod imported;
 mod guarded;
 mod machines;
 mod whereabouts;

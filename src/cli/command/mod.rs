@@ -3,6 +3,7 @@
 
 mod status;
 mod init;
+mod import;
 mod validate;
 mod fmt;
 mod schema;
@@ -37,6 +38,7 @@ use super::session::Session;
 pub(crate) enum Command {
     Status(status::Status),
     Init(init::Init),
+    Import(import::Import),
     Validate(validate::Validate),
     Fmt(fmt::Fmt),
     Schema(schema::Schema),
@@ -89,6 +91,7 @@ impl Command {
         match self {
             Self::Status(command) => command.run(&session).await,
             Self::Init(command) => command.run(&session),
+            Self::Import(command) => command.run(&session).await,
             Self::Validate(command) => command.run(&session),
             Self::Fmt(command) => command.run(&session),
             Self::Schema(command) => command.run(&session),

@@ -13,14 +13,13 @@ use crate::config::source::Source;
 use crate::model::Address;
 use crate::model::topology::{Spec, Topology};
 
-/// A topology that is not there yet, to be begun in the file `path` by the first edits.
+/// The text of a topology file that is not there yet, understood as if it lay at `path`.
 ///
 /// # Errors
-/// None that a person could meet: it declares nothing.
-pub fn begun(path: &Path) -> Result<Loaded, Problems> {
+/// All that is wrong with it.
+pub fn begun(path: &Path, text: &str) -> Result<Loaded, Problems> {
     let base = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let first = Source::new(path.display().to_string(), "schema_version = 1\n");
-    load_texts(vec![first], path.to_owned(), base.to_owned())
+    load_texts(vec![Source::new(path.display().to_string(), text)], path.to_owned(), base.to_owned())
 }
 
 /// What becomes of the files of a topology by these edits. Writes nothing.

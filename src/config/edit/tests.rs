@@ -341,7 +341,7 @@ fn line_breaks_stay_what_they_are() {
 #[test]
 fn a_first_topology_begins_with_a_region() {
     let new = RegionEdit { api_endpoint: Some("file:d".to_owned()), primary: Some(true), ..region("d") };
-    let begun = begun(std::path::Path::new("topology.toml")).unwrap();
+    let begun = begun(std::path::Path::new("topology.toml"), "schema_version = 1\n").unwrap();
     let after = edit(&begun, &[Edit::Region(new)]).unwrap();
     assert_eq!(after.files[0].after, "schema_version = 1\n\n[regions.d]\napi_endpoint = \"file:d\"\nprimary = true\n");
 }
