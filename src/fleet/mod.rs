@@ -33,7 +33,9 @@ mod tests;
 pub use accept::{Elsewhere, HeldElsewhere, LeftOut, accepting};
 pub use control::TakeOverOptions;
 pub use error::{FleetError, Gate};
-pub use failover::{FailoverOptions, FailoverReport, FailoverReview, PendingOperation, ResumeOptions};
+pub use failover::{
+    Back, BackOptions, FailoverOptions, FailoverReport, FailoverReview, HeldBack, PendingOperation, ResumeOptions,
+};
 pub use import::Imported;
 pub use manager::MultiRegionManager;
 pub use options::{

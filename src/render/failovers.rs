@@ -5,7 +5,7 @@ use super::paint::Tone;
 use super::table::{Cell, Column, Table};
 use super::terminal::Look;
 use super::text::{brief, count};
-use crate::fleet::{FailoverReport, PendingOperation};
+use crate::fleet::{Back, FailoverReport, PendingOperation};
 use crate::model::event::{FailoverEvent, FailoverOutcome};
 use crate::model::failover::Direction;
 
@@ -66,6 +66,22 @@ pub fn report(report: &FailoverReport, look: &Look) -> String {
         );
     }
     out
+}
+
+/// Where nothing is held elsewhere than the files say.
+pub const HOME: &str = "everything is at home\n";
+
+/// What went home.
+pub fn back(back: &Back, look: &Look) -> String {
+    let Back { reports, left_out, held_back, error: _ } = back;
+    let mut out: String = reports.iter().map(|one| report(one, look)).collect();
+    for one in held_back {
+        out.push_str(&look.wrapped(2, &format!("{} -> {} did not go: {}", one.from, one.to, one.reason)));
+    }
+    for one in left_out {
+        out.push_str(&look.wrapped(2, &format!("{} stays where it is: {}", one.resource, one.reason)));
+    }
+    if out.is_empty() { HOME.to_owned() } else { out }
 }
 
 /// How a failover ended, or that it is open.

@@ -448,6 +448,136 @@ fn a_take_over_that_is_cut_half_way_leaves_nobody_in_control_before_another_goes
     fleet.assert_all_run_at("c");
 }
 
+/// The state is lost.
+fn forget_state(world: &World) {
+    for more in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(world.path(format!("debvisor-region.state.db{more}")));
+    }
+}
+
+/// Kills the orchestrator at every third step of its journal and throws its state away: one with an empty state brings
+/// the operation to its end, or leads it back.
+#[test]
+fn an_operation_whose_state_was_lost_is_gone_on_with_or_led_back() {
+    let fleet = Fleet::new(2, "");
+    let world = &fleet.world;
+    world.write("after", format!("#!/bin/sh\necho $DEBVISOR_OPERATION >> {}\n", world.path("ran").display()));
+    fs::set_permissions(world.path("after"), fs::Permissions::from_mode(0o755)).unwrap();
+    let topology = String::from_utf8(world.read("topology.toml")).unwrap();
+    world.write(
+        "topology.toml",
+        format!("{topology}hooks = {{ after = [{:?}], timeout = \"1s\" }}\n", world.path("after")),
+    );
+    world.apply();
+    let (mut from, mut to) = ("a", "b");
+    let (mut resumed, mut led_back) = (0, 0);
+    for step in (1..).step_by(3) {
+        if !kill_at(world, (from, to), step) {
+            break;
+        }
+        forget_state(world);
+        world.run(["state", "rebuild"]).exits(0);
+        if step == 1 {
+            world.run(["failover", "execute", from, to, "--force"]).exits(5).says(&["take-over"]);
+        }
+        let before = step % 2 == 1;
+        if before {
+            world.run(["failover", "take-over"]).exits(0);
+        }
+        let with = |command: &[&'static str]| {
+            let more = if before { &[][..] } else { &["--take-over"] };
+            world.run(command.iter().chain(more))
+        };
+        let open = world.run(["failover", "status", "--format", "json"]).exits(0).json();
+        let open = open.as_array().unwrap().first().cloned();
+        let promoted = open.as_ref().is_some_and(|open| !open["promoted"].as_object().unwrap().is_empty());
+        let abort = open.is_some() && !promoted && led_back <= resumed;
+        let ended = match &open {
+            None => "none",
+            Some(_) if abort => {
+                led_back += 1;
+                with(&["failover", "abort"]).exits(0);
+                "aborted"
+            }
+            Some(_) => {
+                let answer = with(&["failover", "resume"]);
+                // What the killed one had asked for last may have closed it meanwhile.
+                let late = answer.stderr.contains("no operation is open");
+                resumed += u32::from(!late);
+                if late {
+                    "none"
+                } else {
+                    answer.exits(0).says(&["completed"]);
+                    "completed"
+                }
+            }
+        };
+        if ended == "none" {
+            // No region had accepted it, or all have closed it.
+            with(&["failover", "execute", from, to, "--force"]).exits(0);
+        }
+        fleet.assert_all_run_at(if abort { from } else { to });
+        world.run(["failover", "status"]).exits(0).says(&["no operation is open"]);
+        if ended != "none" {
+            let events = world.run(["failover", "history", "--format", "json"]).exits(0).json();
+            let events = events.as_array().unwrap().clone();
+            let outcomes: Vec<&str> = events.iter().map(|event| event["outcome"].as_str().unwrap()).collect();
+            assert_eq!(outcomes, [ended], "step {step}: {events:#?}");
+        }
+        world.apply();
+        if !abort {
+            (from, to) = (to, from);
+        }
+    }
+    assert!(resumed > 0 && led_back > 0, "{resumed} resumed, {led_back} led back");
+    // A hook runs once for an operation, but for the one that was killed while its hook ran.
+    let ran = String::from_utf8(world.read("ran")).unwrap();
+    let mut operations: Vec<&str> = ran.lines().collect();
+    let all = operations.len();
+    operations.sort_unstable();
+    operations.dedup();
+    assert!(all - operations.len() <= 1, "a hook ran twice: {ran}");
+}
+
+#[test]
+fn what_a_failover_moved_goes_home_by_what_differs() {
+    let mut fleet = Fleet::new(2, "");
+    fleet.world.run(["failover", "back", "--force"]).exits(0).says(&["everything is at home"]);
+    let topology = String::from_utf8(fleet.world.read("topology.toml")).unwrap();
+    fleet.world.write("fence", fleet.machines.fence());
+    fs::set_permissions(fleet.world.path("fence"), fs::Permissions::from_mode(0o755)).unwrap();
+    let fence = fleet.world.path("fence");
+    fleet.world.write("topology.toml", format!("{topology}hooks = {{ fence = [{fence:?}] }}\n"));
+    fleet.world.apply();
+    fleet.regions[0].kill();
+    fleet.world.run(["failover", "execute", "a", "b", "--force"]).exits(0);
+    fleet.assert_all_run_at("b");
+    // Home is not there: refused, and it runs on where it is.
+    fleet.world.run(["failover", "back", "--force"]).exits(5).says(&["a"]);
+    fleet.assert_all_run_at("b");
+    // What the old one wrote alone, and what the new one did since.
+    fleet.world.write("a/resources/vm/web-2/disk.raw", "the disk of WEB-2\n".repeat(9000));
+    let changed = "the disk of WEB-1\n".repeat(10) + &"the disk of web-1\n".repeat(8990);
+    fleet.world.write("b/resources/vm/web-1/disk.raw", &changed);
+    let _ = fs::remove_file(fleet.world.path("machines/a/.fenced"));
+    let a = fleet.regions.remove(0).again(&fleet.world);
+    fleet.regions.insert(0, a);
+    let world = &fleet.world;
+    world.apply();
+    let dry = world.run(["failover", "back", "--dry-run", "--format", "json"]).exits(0).json();
+    assert_eq!((dry[0]["from"].as_str(), dry[0]["to"].as_str()), (Some("b"), Some("a")), "{dry:#}");
+    world.run(["failover", "back"]).exits(5).says(&["nobody can be asked"]);
+    fleet.assert_all_run_at("b");
+    let back = ["failover", "back", "--force", "--reason", "power is back", "--format", "json"];
+    let back = world.run(back).exits(0).json();
+    assert_eq!(back["reports"][0]["event"]["affected_resources"], 2, "{back:#}");
+    fleet.assert_all_run_at("a");
+    assert_eq!(world.read("a/resources/vm/web-1/disk.raw"), changed.as_bytes());
+    world.run(["failover", "history"]).exits(0).says(&["power is back"]);
+    world.run(["failover", "back", "a", "--force"]).exits(0).says(&["everything is at home"]);
+    world.assert_settled();
+}
+
 #[test]
 #[ignore = "125 machines with real disks; prints what it took"]
 fn a_hundred_and_twenty_five_machines_move() {

@@ -11,7 +11,9 @@ mod conduct;
 mod pending;
 mod copies;
 mod automatic;
+mod home;
 
 pub use ask::{FailoverOptions, FailoverReport, FailoverReview, ResumeOptions};
 pub(super) use automatic::ByItself;
+pub use home::{Back, BackOptions, HeldBack};
 pub use pending::PendingOperation;

@@ -102,7 +102,7 @@ impl Execute {
             session.print(&proposal, |look| failover::proposal(&proposal, look, explain))?;
             return Ok(if proposal.outcome == Outcome::Refused { Exit::Refused } else { Exit::Done });
         }
-        let mut reviewer = Reviewer { session: Arc::clone(session), force, explain, declined: None };
+        let mut reviewer = Reviewer::new(session, force, explain);
         let (watch, feed) = session.watch_for_people();
         let options = FailoverOptions { request, reason, take_over, explain };
         let report = fleet.perform_failover(&options, &mut reviewer, &watch).await;
@@ -114,7 +114,7 @@ impl Execute {
 }
 
 /// Shows a failover and gets it confirmed.
-struct Reviewer {
+pub(super) struct Reviewer {
     session: Arc<Session>,
     force: bool,
     explain: bool,
@@ -122,8 +122,13 @@ struct Reviewer {
 }
 
 impl Reviewer {
+    /// One that asks nothing where `force` says so.
+    pub(super) fn new(session: &Arc<Session>, force: bool, explain: bool) -> Self {
+        Self { session: Arc::clone(session), force, explain, declined: None }
+    }
+
     /// The error of a failover that nobody confirmed says how to.
-    fn explain_refusal(self, error: FleetError) -> CliError {
+    pub(super) fn explain_refusal(self, error: FleetError) -> CliError {
         match (error, self.declined) {
             (FleetError::Refused(_) | FleetError::Interrupted, Some(declined)) => declined,
             (error, _) => error.into(),

@@ -1,6 +1,7 @@
 //! `failover`: moving what a region holds to another one.
 
 mod accept;
+mod back;
 mod execute;
 pub(super) mod given;
 mod history;
@@ -26,6 +27,7 @@ pub(crate) enum Failover {
     History(history::History),
     TakeOver(take_over::TakeOver),
     Accept(accept::Accept),
+    Back(back::Back),
     Runbook(runbook::Runbook),
 }
 
@@ -39,6 +41,7 @@ impl Failover {
             Self::History(command) => command.run(session),
             Self::TakeOver(command) => command.run(session).await,
             Self::Accept(command) => command.run(session).await,
+            Self::Back(command) => command.run(session).await,
             Self::Runbook(command) => command.run(session),
         }
     }
