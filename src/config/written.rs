@@ -1,4 +1,4 @@
-//! A topology as text: what [`load`](super::load) reads back as the same. Defaults are left out, and machines alike are
+//! A topology as text: what [`load`](super::load()) reads back as the same. Defaults are left out, and machines alike are
 //! a range.
 
 use std::collections::{BTreeMap, BTreeSet};

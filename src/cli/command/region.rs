@@ -143,7 +143,7 @@ pub(crate) struct Add {
     /// Its name for people
     #[arg(value_name = "NAME")]
     name: String,
-    /// Where it is reached: https://host[:port], or file:directory
+    /// Where it is reached: https://HOST or https://HOST:PORT, or file:directory
     #[arg(value_name = "ENDPOINT")]
     endpoint: String,
     /// Resources that name no region are born there; at most one region
