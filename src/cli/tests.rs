@@ -722,3 +722,28 @@ fn every_mistake_in_a_regions_own_file_is_told_with_its_line() {
     std::fs::write(&file, "[quiesce]\ntimeout = \"soon\"\n").unwrap();
     assert!(told().contains("line 2"), "{}", told());
 }
+
+#[test]
+fn what_was_born_elsewhere_is_accepted_after_a_yes() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let file = dir.path().join("topology.toml");
+    let text = "schema_version = 1\n[regions.a]\napi_endpoint = \"file:a\"\nprimary = true\n[regions.b]\n\
+                api_endpoint = \"file:b\"\n[[replication]]\nsource = \"a\"\ntarget = \"b\"\nresource_types = [\"vm\"]\n\
+                bidirectional = true\n[vms.web]\nprimary = \"a\"\nreplicas = [\"b\"] # there\n";
+    std::fs::write(&file, text).unwrap();
+    let topology = file.to_str().unwrap();
+    assert_eq!(run(&["apply", "--auto-approve", "--topology", topology]).0, code(0));
+    let other = text.replace("primary = \"a\"\nreplicas = [\"b\"]", "primary = \"b\"\nreplicas = [\"a\"]");
+    std::fs::write(&file, &other).unwrap();
+    let tty = Device { tty: true, width: Some(80) };
+    let seen = Terminal { input_tty: true, output: tty, error: tty, utf8: true, ..Terminal::default() };
+    let accept = |answer| run_at(&["failover", "accept", "--topology", topology], answer, seen);
+    let (exit, output, error) = accept("yes please\n");
+    assert_eq!(exit, code(5), "{error}");
+    assert!(output.contains("\u{1b}[31m-replicas = [\"a\"] # there\u{1b}[0m"), "{output:?}");
+    assert!(error.contains("nothing was written: the answer was `yes please`"), "{error}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), other);
+    let (exit, _, error) = accept("yes\n");
+    assert_eq!(exit, code(0), "{error}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+}

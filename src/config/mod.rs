@@ -41,6 +41,6 @@ pub use nearest::nearest;
 pub use problem::{Label, Problem, Problems};
 pub use region::RegionConfig;
 pub use source::Source;
-pub use written::text as written;
+pub use written::{Alike, alike, text as written};
 #[cfg(test)]
 mod tests;

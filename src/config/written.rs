@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::model::policy::Policy;
 use crate::model::topology::{PairSpec, RegionSpec, ResourceSpec, Spec, Topology};
-use crate::model::{RegionId, ResourceId, ResourceType};
+use crate::model::{RegionId, ResourceId, ResourceKey, ResourceType};
 
 use super::range::{MEMBERS_MAX, Pattern};
 
@@ -26,21 +26,7 @@ pub fn text(topology: &Topology) -> String {
         let keys: Vec<_> = ends.into_iter().chain(pair(spec)).collect();
         sections.push(section("[[replication]", None, &keys));
     }
-    let mut alike: BTreeMap<(ResourceType, String), (&ResourceSpec, BTreeSet<&str>)> = BTreeMap::new();
-    for (key, spec) in resources {
-        let like = Spec::Resource(spec.clone()).to_json().to_string();
-        // Only machines can be a range.
-        let like = if key.kind == ResourceType::Vm { like } else { key.id.to_string() };
-        alike.entry((key.kind, like)).or_insert_with(|| (spec, BTreeSet::new())).1.insert(key.id.as_str());
-    }
-    let mut tables: Vec<(ResourceType, String, &ResourceSpec)> = Vec::new();
-    for ((kind, _), (spec, names)) in alike {
-        let names =
-            if kind == ResourceType::Vm { gathered(&names) } else { names.iter().map(|&it| it.to_owned()).collect() };
-        tables.extend(names.into_iter().map(|name| (kind, name, spec)));
-    }
-    tables.sort_by(|(a, x, _), (b, y, _)| (a, x).cmp(&(b, y)));
-    for (kind, name, spec) in tables {
+    for Alike { kind, name, spec } in alike(resources) {
         let list = if kind == ResourceType::Vm { "[vms" } else { "[resources" };
         let kind = (kind != ResourceType::Vm).then(|| ("type".to_owned(), Value::from(kind.as_str())));
         let keys: Vec<_> = kind.into_iter().chain(resource(spec)).collect();
@@ -48,6 +34,43 @@ pub fn text(topology: &Topology) -> String {
     }
     sections.extend(self::policy(policy));
     sections.join("\n")
+}
+
+/// Resources that one table can declare.
+#[derive(Debug, Clone)]
+pub struct Alike<'a> {
+    /// Of which type.
+    pub kind: ResourceType,
+    /// The name of one, or a range of names.
+    pub name: String,
+    /// What is declared of each.
+    pub spec: &'a ResourceSpec,
+}
+
+impl Alike<'_> {
+    /// The names that it stands for.
+    pub fn members(&self) -> Vec<String> {
+        Pattern::parse(&self.name).map(|pattern| pattern.members().collect()).unwrap_or_default()
+    }
+}
+
+/// Resources that are declared alike, by type and name; machines as ranges, where they follow each other.
+pub fn alike(resources: &BTreeMap<ResourceKey, ResourceSpec>) -> Vec<Alike<'_>> {
+    let mut alike: BTreeMap<(ResourceType, String), (&ResourceSpec, BTreeSet<&str>)> = BTreeMap::new();
+    for (key, spec) in resources {
+        let like = Spec::Resource(spec.clone()).to_json().to_string();
+        // Only machines can be a range.
+        let like = if key.kind == ResourceType::Vm { like } else { key.id.to_string() };
+        alike.entry((key.kind, like)).or_insert_with(|| (spec, BTreeSet::new())).1.insert(key.id.as_str());
+    }
+    let mut tables: Vec<Alike<'_>> = Vec::new();
+    for ((kind, _), (spec, names)) in alike {
+        let names =
+            if kind == ResourceType::Vm { gathered(&names) } else { names.iter().map(|&it| it.to_owned()).collect() };
+        tables.extend(names.into_iter().map(|name| Alike { kind, name, spec }));
+    }
+    tables.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+    tables
 }
 
 /// Keys that are not at their defaults, those of `first` before all others.

@@ -189,3 +189,104 @@ fn feed(
     let had = known.into_iter().flat_map(|pair| &pair.resource_types).copied();
     edit.resource_types.get_or_insert_with(|| had.collect()).insert(key.kind);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::edit::{begun, edit};
+
+    const TOPOLOGY: &str = "\
+schema_version = 1
+
+[regions.a]
+api_endpoint = \"file:a\"
+primary = true
+labels = { jurisdiction = \"us\" }
+
+[regions.b]
+api_endpoint = \"file:b\"
+labels = { jurisdiction = \"eu\" }
+
+[regions.c]
+api_endpoint = \"file:c\"
+labels = { jurisdiction = \"eu\" }
+
+[[replication]]
+source = \"a\"
+target = \"b\"
+resource_types = [\"vm\", \"config\"]
+
+[[replication]]
+source = \"a\"
+target = \"c\"
+resource_types = [\"vm\", \"config\"]
+sync_interval = \"10m\"
+priority = 2
+bandwidth_limit = \"200 Mbit/s\"
+
+[vms.\"web-{1..3}\"]
+replicas = [\"b\", \"c\"] # both
+";
+
+    fn moved(name: &str, declared: &str, holder: &str) -> HeldElsewhere {
+        HeldElsewhere {
+            resource: name.parse().unwrap(),
+            declared: declared.parse().unwrap(),
+            holder: holder.parse().unwrap(),
+            epoch: Epoch(2),
+        }
+    }
+
+    fn accepted(text: &str, moved: &[HeldElsewhere]) -> String {
+        let before = begun(std::path::Path::new("t.toml"), text).unwrap();
+        let after = edit(&before, &accepting(&before.topology, moved)).unwrap();
+        for it in moved {
+            assert_eq!(after.loaded.topology.resources[&it.resource].primary, it.holder);
+        }
+        after.loaded.sources[0].text().to_owned()
+    }
+
+    #[test]
+    fn the_new_holder_feeds_the_others_with_the_settings_that_they_were_fed_with() {
+        let all: Vec<HeldElsewhere> = (1..=3).map(|n| moved(&format!("vm.web-{n}"), "a", "b")).collect();
+        let expected =
+            TOPOLOGY.replace("[\"vm\", \"config\"]\n\n", "[\"vm\", \"config\"]\nbidirectional = true\n\n").replace(
+                "[vms.\"web-{1..3}\"]\nreplicas = [\"b\", \"c\"] # both\n",
+                "[[replication]]\nsource = \"b\"\ntarget = \"c\"\nresource_types = [\"vm\"]\nsync_interval = \"10m\"\n\
+                 priority = 2\nbandwidth_limit = \"200 Mbit/s\"\n\n\
+                 [vms.\"web-{1..3}\"]\nprimary = \"b\"\nreplicas = [\"a\", \"c\"] # both\n",
+            );
+        assert_eq!(accepted(TOPOLOGY, &all), expected);
+        // Back home, nothing is added any more.
+        let home: Vec<HeldElsewhere> = (1..=3).map(|n| moved(&format!("vm.web-{n}"), "b", "a")).collect();
+        let home = accepted(&expected, &home);
+        assert!(home.contains("primary = \"a\"\nreplicas = [\"b\", \"c\"] # both\n"), "{home}");
+        assert_eq!(home.matches("[[replication]]").count(), 3);
+    }
+
+    #[test]
+    fn a_pair_that_is_there_carries_one_type_more() {
+        let text =
+            format!("{TOPOLOGY}\n[[replication]]\nsource = \"b\"\ntarget = \"c\"\nresource_types = [\"config\"]\n");
+        let after = accepted(&text, &[moved("vm.web-2", "a", "b")]);
+        assert!(after.contains("target = \"c\"\nresource_types = [\"vm\", \"config\"]\n"), "{after}");
+        assert!(after.contains("\n[vms.web-2]\nprimary = \"b\"\nreplicas = [\"a\", \"c\"] # both\n"), "{after}");
+    }
+
+    #[test]
+    fn where_it_may_not_be_kept_any_more_it_leaves_no_replica() {
+        let text = TOPOLOGY.replace("# both", "# both\nallowed_regions = { jurisdiction = [\"eu\", \"us\"] }");
+        let one = [moved("vm.web-1", "a", "b")];
+        assert!(accepted(&text, &one).contains("replicas = [\"a\", \"c\"]"));
+        // As files would have it that were edited after the failover.
+        let mut topology = begun(std::path::Path::new("t.toml"), &text).unwrap().topology;
+        for spec in topology.resources.values_mut() {
+            spec.allowed_regions.insert("jurisdiction".to_owned(), ["eu".to_owned()].into());
+        }
+        let edits = accepting(&topology, &one);
+        let Some(Edit::Resource(ResourceEdit { replicas: Some(replicas), .. })) = edits.last() else {
+            panic!("{edits:?}")
+        };
+        assert_eq!(replicas.iter().map(RegionId::as_str).collect::<Vec<_>>(), ["c"]);
+    }
+}

@@ -12,6 +12,7 @@ pub mod printer;
 pub mod document;
 pub mod diff;
 pub mod edited;
+pub mod graph;
 pub mod report;
 pub mod plan;
 pub mod event;

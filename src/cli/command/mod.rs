@@ -17,6 +17,7 @@ mod pair;
 mod vm;
 mod failover;
 mod global;
+mod graph;
 mod history;
 mod state;
 mod completions;
@@ -58,6 +59,7 @@ pub(crate) enum Command {
     /// Move what a region holds to another region, and look at such moves
     #[command(subcommand)]
     Failover(failover::Failover),
+    Graph(graph::Graph),
     Global(global::Global),
     History(history::History),
     /// Look at the state file, back it up, make it anew
@@ -103,6 +105,7 @@ impl Command {
             Self::Replication(command) => command.run(&session).await,
             Self::Vm(command) => command.run(&session).await,
             Self::Failover(command) => command.run(&session).await,
+            Self::Graph(command) => command.run(&session),
             Self::Global(command) => command.run(&session).await,
             Self::History(command) => command.run(&session),
             Self::State(command) => command.run(&session).await,

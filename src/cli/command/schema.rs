@@ -8,6 +8,7 @@ use super::super::session::Session;
 use crate::config;
 use crate::execute::event::Event;
 use crate::render::document;
+use crate::render::graph::Graph;
 use crate::render::report::ErrorDocument;
 
 /// Print the JSON Schema of a format
@@ -41,6 +42,8 @@ enum Of {
     Event,
     /// What commands that edit topology files print with `--format json`
     Edit,
+    /// What `graph --format json` prints
+    Graph,
     /// What stands on standard error with `--format json` when something went wrong
     Error,
 }
@@ -55,6 +58,7 @@ impl Schema {
             Of::Openapi => crate::serve::openapi(),
             Of::Event => schemars::schema_for!(Event).to_value(),
             Of::Edit => crate::render::edited::schema(),
+            Of::Graph => schemars::schema_for!(Graph).to_value(),
             Of::Error => schemars::schema_for!(ErrorDocument).to_value(),
         };
         // A schema is JSON whatever the format of other results.
