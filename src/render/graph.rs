@@ -61,6 +61,11 @@ pub struct Thing {
     pub depends_on: BTreeSet<String>,
 }
 
+/// The schema of [`Graph`], committed as `schemas/graph.schema.json`.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Graph).to_value()
+}
+
 impl Graph {
     /// The picture of a topology.
     pub fn of(topology: &Topology) -> Self {
@@ -199,7 +204,7 @@ mod tests {
     fn topology() -> Topology {
         let dir = tempfile::TempDir::new().unwrap();
         let path = dir.path().join("topology.toml");
-        let text = "schema_version = 1\n[regions.a]\nname = \"The \\\"old\\\" #1 <house>\"\napi_endpoint = \"file:a\"\n\
+        let text = "schema_version = 1\n[regions.a]\nname = 'The \\old\\ \"house\" #1 <b>'\napi_endpoint = \"file:a\"\n\
                     primary = true\n[regions.b-1]\napi_endpoint = \"file:b\"\n[regions.c]\napi_endpoint = \"file:c\"\n\
                     [[replication]]\nsource = \"a\"\ntarget = \"b-1\"\nresource_types = [\"vm\", \"config\"]\n\
                     bidirectional = true\n[[replication]]\nsource = \"a\"\ntarget = \"c\"\nresource_types = [\"vm\"]\n\
@@ -218,5 +223,136 @@ mod tests {
         let web = graph.resources.iter().find(|thing| thing.address == "vm.web-{1..3}").unwrap();
         let before: Vec<&str> = web.depends_on.iter().map(String::as_str).collect();
         assert_eq!(before, ["config.app", "vm.db-{1..2}"]);
+    }
+
+    /// Words, quoted texts (without their quotes and escapes) and signs of DOT.
+    fn tokens(text: &str) -> Vec<String> {
+        let mut tokens = Vec::new();
+        let mut rest = text.chars().peekable();
+        while let Some(first) = rest.next() {
+            match first {
+                '"' => {
+                    let mut quoted = "\"".to_owned();
+                    loop {
+                        match rest.next().expect("a quoted text ends") {
+                            '"' => break,
+                            '\\' => match rest.next().expect("an escape is two characters") {
+                                'n' => quoted.push('\n'),
+                                it @ ('"' | '\\') => quoted.push(it),
+                                other => panic!("\\{other}"),
+                            },
+                            '\n' => panic!("a text of several lines"),
+                            other => quoted.push(other),
+                        }
+                    }
+                    tokens.push(quoted);
+                }
+                '-' if rest.next_if_eq(&'>').is_some() => tokens.push("->".to_owned()),
+                '{' | '}' | '[' | ']' | ';' | '=' | ',' => tokens.push(first.to_string()),
+                it if it.is_whitespace() => {}
+                it if it.is_ascii_alphanumeric() || it == '_' => {
+                    let mut word = it.to_string();
+                    while let Some(next) = rest.next_if(|it| it.is_ascii_alphanumeric() || *it == '_') {
+                        word.push(next);
+                    }
+                    tokens.push(word);
+                }
+                other => panic!("`{other}` in {text}"),
+            }
+        }
+        tokens
+    }
+
+    /// A picture as a reader of DOT has it.
+    #[derive(Default)]
+    struct Read {
+        clusters: Vec<String>,
+        nodes: BTreeMap<String, BTreeMap<String, String>>,
+        edges: Vec<(String, String, BTreeMap<String, String>)>,
+    }
+
+    impl Read {
+        fn statements(&mut self, tokens: &mut std::vec::IntoIter<String>) {
+            loop {
+                let id = tokens.next().expect("a list of statements ends");
+                match (id.as_str(), tokens.as_slice().first().map(String::as_str)) {
+                    ("}", _) => return,
+                    ("subgraph", Some(name)) => {
+                        assert!(name.starts_with("cluster_"));
+                        tokens.next();
+                        assert_eq!(tokens.next().as_deref(), Some("{"));
+                        self.statements(tokens);
+                        continue;
+                    }
+                    (_, Some("=")) => {
+                        tokens.next();
+                        let value = tokens.next().unwrap();
+                        self.clusters.extend((id == "label").then_some(value));
+                    }
+                    (_, Some("->")) => {
+                        tokens.next();
+                        let to = tokens.next().unwrap();
+                        self.edges.push((id, to, attributes(tokens)));
+                    }
+                    ("node", _) => assert_eq!(attributes(tokens)["shape"], "box"),
+                    _ => assert!(self.nodes.insert(id, attributes(tokens)).is_none()),
+                }
+                assert_eq!(tokens.next().as_deref(), Some(";"));
+            }
+        }
+    }
+
+    fn attributes(tokens: &mut std::vec::IntoIter<String>) -> BTreeMap<String, String> {
+        assert_eq!(tokens.next().as_deref(), Some("["));
+        let mut all = BTreeMap::new();
+        loop {
+            let key = tokens.next().unwrap();
+            assert_eq!(tokens.next().as_deref(), Some("="));
+            all.insert(key, tokens.next().unwrap());
+            match tokens.next().as_deref() {
+                Some(",") => {}
+                Some("]") => return all,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn dot_reads_back_as_what_was_drawn() {
+        let graph = Graph::of(&topology());
+        let mut tokens = tokens(&dot(&graph)).into_iter();
+        assert_eq!(tokens.by_ref().take(3).collect::<Vec<_>>(), ["digraph", "topology", "{"]);
+        let mut read = Read::default();
+        read.statements(&mut tokens);
+        assert_eq!(tokens.next(), None);
+        let titles: Vec<String> = graph.regions.iter().map(|place| format!("\"{}", title(place))).collect();
+        assert_eq!(read.clusters, titles);
+        assert!(titles[0].contains("The \\old\\ \"house\" #1 <b>"), "{titles:?}");
+        assert_eq!(read.nodes.len(), graph.regions.len() + graph.resources.len());
+        for thing in &graph.resources {
+            let label = format!("\"{}", lines(thing).join("\n"));
+            assert!(read.nodes.values().any(|node| node["label"] == label), "{label}");
+        }
+        let afters: usize = graph.resources.iter().map(|thing| thing.depends_on.len()).sum();
+        assert_eq!(read.edges.len(), graph.pairs.len() + afters);
+        for (from, to, _) in &read.edges {
+            assert!(read.nodes.contains_key(from) && read.nodes.contains_key(to), "{from} -> {to}");
+        }
+        let both: Vec<&str> = read.edges.iter().filter_map(|(.., it)| it.get("dir").map(String::as_str)).collect();
+        assert_eq!(both, ["both"]);
+    }
+
+    #[test]
+    fn the_committed_schema_is_that_of_the_document_and_real_ones_fit() {
+        let schema = schema();
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/graph.schema.json");
+        let text = crate::render::document::json(&schema).unwrap();
+        if std::env::var_os("UPDATE_SCHEMAS").is_some() {
+            std::fs::write(path, &text).unwrap();
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(committed == text, "run the tests with UPDATE_SCHEMAS=1 and commit schemas/graph.schema.json");
+        let document = serde_json::to_value(Graph::of(&topology())).unwrap();
+        jsonschema::validator_for(&schema).unwrap().validate(&document).unwrap();
     }
 }

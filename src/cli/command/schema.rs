@@ -8,7 +8,6 @@ use super::super::session::Session;
 use crate::config;
 use crate::execute::event::Event;
 use crate::render::document;
-use crate::render::graph::Graph;
 use crate::render::report::ErrorDocument;
 
 /// Print the JSON Schema of a format
@@ -58,7 +57,7 @@ impl Schema {
             Of::Openapi => crate::serve::openapi(),
             Of::Event => schemars::schema_for!(Event).to_value(),
             Of::Edit => crate::render::edited::schema(),
-            Of::Graph => schemars::schema_for!(Graph).to_value(),
+            Of::Graph => crate::render::graph::schema(),
             Of::Error => schemars::schema_for!(ErrorDocument).to_value(),
         };
         // A schema is JSON whatever the format of other results.
