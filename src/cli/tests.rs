@@ -261,7 +261,7 @@ fn unknown_command(root: &clap::Command, text: &str) -> Option<String> {
 }
 
 /// Commands that advice and the runbook name before they are there: one that comes is taken out here.
-const COMING: [&str; 4] = ["failover fence", "failover unfence", "failover pause", "failover unpause"];
+const COMING: [&str; 2] = ["failover fence", "failover unfence"];
 
 fn is_coming(text: &str) -> bool {
     let text = text.strip_prefix("debvisor-region ").unwrap_or(text);

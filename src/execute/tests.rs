@@ -187,6 +187,9 @@ impl RegionPort for Region {
     async fn standings(&self, _: &BTreeSet<ResourceKey>) -> Result<Standings, PortError> {
         Err(PortError::Failed("not in this test".to_owned()))
     }
+    async fn keep_pause(&self, _: Option<&crate::model::region::Pause>) -> Result<(), PortError> {
+        Err(PortError::Failed("not in this test".to_owned()))
+    }
     async fn order(&self, _: &Order) -> Result<Carried, PortError> {
         Err(PortError::Failed("not in this test".to_owned()))
     }

@@ -40,6 +40,8 @@ pub(super) fn metrics(view: View<'_>, plan: &Plan, report: &RunReport) -> Metric
         drift: plan.drift.len() as u64,
         blocked: plan.blocked.len() as u64,
         held: plan.held.len() as u64,
+        open: view.open().len() as u64,
+        paused: view.pauses().count() as u64,
         foreign_starts: view.foreign_starts().count() as u64,
         still_held: view.still_held().count() as u64,
         unobserved: view.observed.regions.values().filter(|o| matches!(o, Observation::Silent(_))).count() as u64,

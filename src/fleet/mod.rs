@@ -34,7 +34,8 @@ pub use accept::{Elsewhere, HeldElsewhere, LeftOut, accepting};
 pub use control::TakeOverOptions;
 pub use error::{FleetError, Gate};
 pub use failover::{
-    Back, BackOptions, FailoverOptions, FailoverReport, FailoverReview, HeldBack, PendingOperation, ResumeOptions,
+    Back, BackOptions, FailoverOptions, FailoverReport, FailoverReview, HeldBack, PauseReport, PendingOperation,
+    ResumeOptions,
 };
 pub use import::Imported;
 pub use manager::MultiRegionManager;

@@ -262,10 +262,14 @@ pub struct ReplicationStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TroubleKind {
+    /// An operation is open on it.
+    Open,
     /// A machine runs at a region that does not hold it.
     ForeignStart,
     /// What a run began to hold still may still be held.
     StillHeld,
+    /// Nothing fails over without a person.
+    Paused,
     /// A region does not answer.
     Unobserved,
     /// A region that answers here is silent to another.

@@ -8,11 +8,11 @@ use super::status::{RegionState, RegionWork, ReplicaHealth, ReplicaState, Replic
 use crate::execute::records;
 use crate::model::observed::{Observation, Observed, RegionStatus};
 use crate::model::point::{BlockReason, Replica};
-use crate::model::region::{Role, StillHeld};
+use crate::model::region::{Pause, Role, StillHeld};
 use crate::model::running::ForeignStart;
 use crate::model::sighting::{Evidence, Met, status};
 use crate::model::topology::{PairSpec, ResourceSpec, Topology};
-use crate::model::{Address, RegionId, ResourceKey, ResourceType, Timestamp, units};
+use crate::model::{Address, OperationId, RegionId, ResourceKey, ResourceType, Timestamp, units};
 use crate::plan::document::{Action, Plan};
 use crate::state::{ActionOutcome, ActionRecord};
 
@@ -225,6 +225,17 @@ impl View<'_> {
         })
     }
 
+    /// Resources that an operation is open on.
+    pub(super) fn open(&self) -> BTreeMap<&ResourceKey, OperationId> {
+        let told = self.observed.regions.keys().filter_map(|id| self.observed.snapshot(id));
+        told.flat_map(|told| &told.resources).filter_map(|(key, record)| Some((key, record.operation?))).collect()
+    }
+
+    /// Regions that keep a pause of failovers.
+    pub(super) fn pauses(&self) -> impl Iterator<Item = (&RegionId, &Pause)> {
+        self.observed.regions.keys().filter_map(|id| Some((id, self.observed.snapshot(id)?.paused.as_ref()?)))
+    }
+
     /// Machines that run where they are not held, and where.
     pub(super) fn foreign_starts(&self) -> impl Iterator<Item = (&RegionId, (&ResourceKey, &ForeignStart))> {
         let told = self.observed.regions.keys().filter_map(|id| Some((id, self.observed.snapshot(id)?)));
@@ -240,6 +251,24 @@ impl View<'_> {
         tries: &[ActionRecord],
     ) -> Vec<Trouble> {
         let mut troubles = Vec::new();
+        for (key, operation) in self.open() {
+            troubles.push(Trouble {
+                kind: TroubleKind::Open,
+                address: Address::Resource(key.clone()),
+                region_id: None,
+                reason: format!("operation {operation} is open on it: `failover status` shows it"),
+                help: Some("`failover resume` goes on with it, `failover abort` leads it back".to_owned()),
+            });
+        }
+        for (region, pause) in self.pauses() {
+            troubles.push(Trouble {
+                kind: TroubleKind::Paused,
+                address: Address::Region(region.clone()),
+                region_id: Some(region.clone()),
+                reason: format!("nothing fails over without a person: paused {}", pause.words()),
+                help: Some("`failover unpause` lets it".to_owned()),
+            });
+        }
         for (region, (key, foreign)) in self.foreign_starts() {
             troubles.push(Trouble {
                 kind: TroubleKind::ForeignStart,

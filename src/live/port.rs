@@ -16,7 +16,7 @@ use crate::model::point::Point;
 pub use crate::model::point::PointSelector;
 use crate::model::policy::HealthPolicy;
 use crate::model::region::{
-    Authority, Identity, RecordChange, RegionRecord, RegionSnapshot, ResourceRecord, SyncOrder,
+    Authority, Identity, Pause, RecordChange, RegionRecord, RegionSnapshot, ResourceRecord, SyncOrder,
 };
 use crate::model::running::Running;
 use crate::model::sighting::Probe;
@@ -242,6 +242,13 @@ pub trait RegionPort: Source + Target + std::fmt::Debug {
     /// # Errors
     /// Where the region was not founded, or cannot be asked.
     async fn standings(&self, machines: &BTreeSet<ResourceKey>) -> Result<Standings, PortError>;
+
+    /// Keeps that nothing fails over without a person, or, with none, that it may again. Durable before it answers; a
+    /// repeat is fine. Anybody who may speak to the region may say so.
+    ///
+    /// # Errors
+    /// Where the region was not founded, or cannot write it.
+    async fn keep_pause(&self, pause: Option<&Pause>) -> Result<(), PortError>;
 
     /// Carries out an order about roles. What the answer says is durable; a repeat of the same order does nothing
     /// twice.

@@ -235,6 +235,31 @@ pub struct RegionSnapshot {
     /// What is under way there.
     #[serde(default)]
     pub work: Vec<Work>,
+    /// That nothing fails over without a person, as long as this is kept.
+    #[serde(default)]
+    pub paused: Option<Pause>,
+}
+
+/// Failovers that no person asks for are stopped: by whom, since when, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pause {
+    /// Who did, and from where.
+    pub by: String,
+    /// When, by their clock.
+    pub at: Timestamp,
+    /// Why, in their words.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+impl Pause {
+    /// All of it, in words.
+    pub fn words(&self) -> String {
+        let Self { by, at, reason } = self;
+        let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        format!("by {by}, since {at}{reason}")
+    }
 }
 
 impl RegionSnapshot {
@@ -261,6 +286,7 @@ impl RegionSnapshot {
             sightings: BTreeMap::new(),
             links: BTreeMap::new(),
             work: Vec::new(),
+            paused: None,
         }
     }
 }

@@ -77,7 +77,7 @@ fn snapshot(
         .filter_map(|(key, kept)| Some((key.clone(), kept.former_id.clone()?)))
         .filter(|(key, _)| places.directory(key, records.resources.get(key)) != layout.files(key))
         .collect();
-    let Records { serial, highest_epoch, inert, controller, regions, pairs, resources } = records;
+    let Records { serial, highest_epoch, inert, controller, paused, regions, pairs, resources } = records;
     Ok(RegionSnapshot {
         identity: Some(identity),
         serial,
@@ -100,6 +100,7 @@ fn snapshot(
         sightings: BTreeMap::new(),
         links: BTreeMap::new(),
         work: Vec::new(),
+        paused,
     })
 }
 
@@ -125,6 +126,7 @@ pub(super) fn recorded(disk: &dyn Disk, layout: &Layout) -> Result<RegionSnapsho
         highest_epoch: records.highest_epoch,
         inert: records.inert,
         controller: records.controller,
+        paused: records.paused,
         regions: records.regions,
         pairs: records.pairs,
         replicas: replicas.collect(),

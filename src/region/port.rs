@@ -14,7 +14,7 @@ use crate::live::port::{Carried, ContentCheck, PeerRecords, PointSelector, PortE
 use crate::model::failover::Standings;
 use crate::model::point::Point;
 use crate::model::policy::HealthPolicy;
-use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot};
+use crate::model::region::{Authority, Identity, Pause, RecordChange, RegionSnapshot};
 use crate::model::running::Running;
 use crate::model::sighting::Probe;
 use crate::model::{Address, OperationId, RegionId, ResourceKey};
@@ -150,6 +150,12 @@ impl RegionPort for LocalRegion {
 
     async fn standings(&self, machines: &BTreeSet<ResourceKey>) -> Result<Standings, PortError> {
         self.inner.standings(machines).await
+    }
+
+    async fn keep_pause(&self, pause: Option<&Pause>) -> Result<(), PortError> {
+        let writing = self.inner.writing().await?;
+        let (inner, pause) = (Arc::clone(&self.inner), pause.cloned());
+        blocking(move || writing.store.keep_pause(pause.as_ref()).map_err(|error| inner.of(error))).await
     }
 
     async fn order(&self, order: &Order) -> Result<Carried, PortError> {

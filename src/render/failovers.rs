@@ -5,9 +5,13 @@ use super::paint::Tone;
 use super::table::{Cell, Column, Table};
 use super::terminal::Look;
 use super::text::{brief, count};
-use crate::fleet::{Back, FailoverReport, PendingOperation};
+use std::collections::BTreeMap;
+
+use crate::fleet::{Back, FailoverReport, PauseReport, PendingOperation};
+use crate::model::RegionId;
 use crate::model::event::{FailoverEvent, FailoverOutcome};
 use crate::model::failover::Direction;
+use crate::model::region::Pause;
 
 const fn outcome(event: &FailoverEvent) -> (&'static str, Tone) {
     match event.outcome {
@@ -113,6 +117,36 @@ pub fn ended(event: &FailoverEvent, look: &Look) -> String {
             event.operation
         );
         out.push_str(&look.wrapped(2, &next));
+    }
+    out
+}
+
+/// Which regions keep a pause; nothing where none does.
+pub fn pauses(pauses: &BTreeMap<RegionId, Pause>, look: &Look) -> String {
+    let line = |(region, pause): (&RegionId, &Pause)| {
+        let text = format!("paused, as {region} keeps: {}", pause.words());
+        look.wrapped(0, &look.paint(Tone::Warn, &text))
+    };
+    pauses.iter().map(line).collect()
+}
+
+/// What became of a pause, or of its end.
+pub fn pause(report: &PauseReport, look: &Look) -> String {
+    let PauseReport { pause, stored, not_stored, class: _ } = report;
+    let regions = stored.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let said = match pause {
+        _ if stored.is_empty() => "no region answered".to_owned(),
+        Some(_) => format!("nothing fails over without a person any more: {regions} keep that, and one would do"),
+        None => format!("failovers may happen without a person again, as far as {regions} know"),
+    };
+    let mut out = look.wrapped(0, &said);
+    for (region, why) in not_stored {
+        let consequence = match pause {
+            Some(_) => "has not stored it",
+            None => "still keeps a pause, if it had one, and that binds once it is back",
+        };
+        let line = look.paint(Tone::Warn, &format!("{region} {consequence}: {}", look.clean(why)));
+        out.push_str(&look.wrapped(2, &line));
     }
     out
 }

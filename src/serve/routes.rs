@@ -64,6 +64,9 @@ pub(super) fn routes() -> Vec<Route> {
         post("/standings", call::region::standings)
             .called(Tag::Region, "get_standings", "What the region says of its roles, and of what runs there")
             .may([Port]),
+        post("/failover/pause", call::region::keep_pause)
+            .called(Tag::Region, "pause_failover", "Keeps that nothing fails over without a person, or that it may again")
+            .may([Port]),
         post("/orders", call::region::order)
             .called(Tag::Region, "give_order", "Has the region carry out one step of a failover").long().may([Port]),
         post("/records", call::record::write)

@@ -11,6 +11,7 @@
 //! | `POST region` | founds the region |
 //! | `POST control` | takes control, changes the registry, or readmits the region |
 //! | `POST standings` | roles, and whether some machines run there |
+//! | `POST failover/pause` | keeps that nothing fails over without a person, or that it may again |
 //! | `POST orders` | carries out one step of a failover (an operation) |
 //! | `POST records` | writes records |
 //! | `POST records/by-hand` | writes records that belong to nobody, at a person's request to another region |
@@ -38,7 +39,7 @@ use super::record::RecordChangeBody;
 use crate::failover::Control;
 use crate::live::port::PeerRecords;
 use crate::model::point::PointSelector;
-use crate::model::region::{Authority, SyncOrder};
+use crate::model::region::{Authority, Pause, SyncOrder};
 use crate::model::{OperationId, RegionId, ResourceKey, Timestamp};
 use crate::replica::port::{BlockAddress, Confirmed, Reading};
 use crate::replica::transfer::SyncOptions;
@@ -59,6 +60,14 @@ pub struct Controlling {
     pub control: Control,
     /// What other regions have recorded, of what this one may have no record of.
     pub peers: PeerRecords,
+}
+
+/// Whether anything fails over without a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pausing {
+    /// What is kept; none: it may.
+    pub pause: Option<Pause>,
 }
 
 /// Asks for roles.

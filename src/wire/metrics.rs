@@ -67,6 +67,10 @@ pub struct Metrics {
     pub blocked: u64,
     /// Objects where an emergency put them.
     pub held: u64,
+    /// Resources that an operation is open on.
+    pub open: u64,
+    /// Regions that keep a pause of failovers.
+    pub paused: u64,
     /// Machines that run at regions that do not hold them.
     pub foreign_starts: u64,
     /// Resources that an earlier run may have left frozen or snapshotted.
@@ -103,6 +107,8 @@ impl Metrics {
             drift,
             blocked,
             held,
+            open,
+            paused,
             foreign_starts,
             still_held,
             unobserved,
@@ -154,6 +160,8 @@ impl Metrics {
             single("drift", "Objects whose live state differs from what was applied", *drift as f64),
             single("blocked", "Syncs that safety stops", *blocked as f64),
             single("held", "Objects that an emergency put where they are", *held as f64),
+            single("failover_open", "Resources that an operation is open on", *open as f64),
+            single("failover_paused", "Regions that keep that nothing fails over without a person", *paused as f64),
             single("foreign_starts", "Machines that run at regions that do not hold them", *foreign_starts as f64),
             single("still_held", "Resources whose writers an earlier run may have left frozen", *still_held as f64),
             single("unobserved_regions", "Regions of which nothing can be said", *unobserved as f64),

@@ -245,10 +245,11 @@ fn causes(trouble: Trouble) -> &'static [&'static str] {
         // A region that is left waiting closes in the end, which is all that the other side may hear of it.
         Trouble::Stall => &["no answer", "nothing came for", "did not come in time", "closed the connection"],
         Trouble::Trickle => &["no answer", "nothing came for", "too slow", "did not come in time"],
+        Trouble::Broken => &["answered 500"],
         Trouble::Html => &["something else than", "closed the connection", "connection reset", "answered 400"],
         // Whatever part of it was hit.
-        Trouble::Flip | Trouble::Swap | Trouble::Cross | Trouble::Alter { .. } => &[""],
-        Trouble::Delay | Trouble::Lose(_) | Trouble::Nothing => &["this never fails"],
+        Trouble::Deaf(_) | Trouble::Flip | Trouble::Swap | Trouble::Cross | Trouble::Alter { .. } => &[""],
+        Trouble::Delay | Trouble::Slow | Trouble::Lose(_) | Trouble::Nothing => &["this never fails"],
     }
 }
 

@@ -15,6 +15,7 @@ mod mistakes;
 mod exit_codes;
 mod terminal;
 mod automatic;
+mod doubts;
 mod bad_input;
 mod disks;
 mod kill;

@@ -38,8 +38,14 @@ pub(crate) enum Trouble {
     Truncate,
     /// One bit is another.
     Flip,
+    /// Every answer comes 600 ms late.
+    Slow,
     /// Somebody else answers, with a page.
     Html,
+    /// Somebody else answers, with a server's error.
+    Broken,
+    /// Questions with this text are never answered.
+    Deaf(&'static str),
     /// After some bytes nothing comes any more, for ever.
     Stall,
     /// After some bytes, one a second.
@@ -53,6 +59,10 @@ pub(crate) enum Trouble {
 /// A page such as proxies show, with a success's status.
 const PAGE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 70\r\nconnection: close\r\n\r\n\
 <!DOCTYPE html>\n<html><body><h1>Welcome to the portal</h1></body></html>";
+
+/// What a proxy says whose server says nothing of sense.
+const ERROR: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\
+connection: close\r\n\r\noops\n";
 
 #[derive(Debug)]
 struct Shared {
@@ -277,6 +287,20 @@ impl<'a> Pump<'a> {
                             to.write_all(held.as_deref().unwrap_or(&mine))?;
                         }
                     }
+                }
+                Trouble::Slow => {
+                    thread::sleep(Duration::from_millis(600));
+                    to.write_all(bytes)?;
+                }
+                Trouble::Deaf(text) => {
+                    if self.way == Way::Asked && String::from_utf8_lossy(bytes).contains(text) {
+                        return Err(io::ErrorKind::ConnectionAborted.into());
+                    }
+                    to.write_all(bytes)?;
+                }
+                Trouble::Broken => {
+                    to.write_all(ERROR)?;
+                    return Err(io::ErrorKind::ConnectionAborted.into());
                 }
                 Trouble::Html => {
                     self.strikes("");

@@ -82,10 +82,11 @@ impl MultiRegionManager {
         }
         let open = if sight.has_open() { pending_at(&sight.ports).await.0 } else { BTreeMap::new() };
         let may = self.speaker(&sight).and_then(|_| self.expect_applied(&sight));
+        let paused = !sight.pauses().is_empty();
         for (id, pending) in &open {
             let orphaned = self.is_orphaned(pending);
-            self.tell_open(*id, pending, orphaned, watch);
-            if orphaned && may.is_ok() {
+            self.tell_open(*id, pending, (orphaned, paused), watch);
+            if orphaned && may.is_ok() && !paused {
                 self.adopt(*id, pending, &sight, &mut done, watch).await?;
             } else {
                 done.held_back |= orphaned;
@@ -129,10 +130,18 @@ impl MultiRegionManager {
         pending.heard_seconds.is_some_and(|Seconds(age)| age >= limit * 2)
     }
 
-    fn tell_open(&self, operation: OperationId, pending: &PendingOperation, orphaned: bool, watch: &Watch) {
+    fn tell_open(
+        &self,
+        operation: OperationId,
+        pending: &PendingOperation,
+        (orphaned, paused): (bool, bool),
+        watch: &Watch,
+    ) {
         let heard = pending.heard_seconds.map_or(Duration::ZERO, |Seconds(age)| Duration::from_secs(age.as_secs()));
         let ago = units::format_duration(heard);
-        let detail = if orphaned {
+        let detail = if orphaned && paused {
+            format!("nobody has carried it on for {ago}, and failovers are paused: `failover resume {operation}`")
+        } else if orphaned {
             format!("nobody has carried it on for {ago}: it is gone on with")
         } else {
             format!("whoever carries it out was heard of {ago} ago: it is left to them")

@@ -26,7 +26,6 @@ pub(super) struct Known {
     last_met: Option<Timestamp>,
     pub(super) verdict: Option<Verdict>,
     last_automatic: Option<Timestamp>,
-    paused: BTreeSet<RegionId>,
 }
 
 impl MultiRegionManager {
@@ -66,8 +65,7 @@ impl MultiRegionManager {
                 past.iter().filter(|event| event.automatic && event.outcome == Some(FailoverOutcome::Completed));
             last_automatic = automatic.map(|event| event.timestamp.plus(event.duration_seconds.0)).max();
         }
-        let (verdict, paused) = (None, BTreeSet::new());
-        Ok(Known { points, runners, fence, last_met, verdict, last_automatic, paused, sight })
+        Ok(Known { points, runners, fence, last_met, verdict: None, last_automatic, sight })
     }
 
     /// The same, with a judgement on whether the source is down: where the policy asks, or somebody wants to see one.
@@ -127,6 +125,7 @@ impl MultiRegionManager {
     }
 
     pub(super) fn proposal(&self, known: &Known, request: &Request) -> Result<Proposal, FleetError> {
+        let paused = known.sight.pauses().into_keys().cloned().collect();
         let facts = Facts {
             topology: &self.desired.topology,
             observed: &known.sight.observed,
@@ -136,7 +135,7 @@ impl MultiRegionManager {
             last_met: known.last_met,
             verdict: known.verdict.as_ref(),
             last_automatic: known.last_automatic,
-            paused: &known.paused,
+            paused: &paused,
             now: self.world.clock.now(),
         };
         let proposal =

@@ -12,8 +12,10 @@ mod pending;
 mod copies;
 mod automatic;
 mod home;
+mod pause;
 
 pub use ask::{FailoverOptions, FailoverReport, FailoverReview, ResumeOptions};
 pub(super) use automatic::ByItself;
 pub use home::{Back, BackOptions, HeldBack};
+pub use pause::PauseReport;
 pub use pending::PendingOperation;

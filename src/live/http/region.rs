@@ -21,14 +21,14 @@ use crate::live::port::{Carried, ContentCheck, PeerRecords, PointSelector, PortE
 use crate::model::failover::Standings;
 use crate::model::point::Point;
 use crate::model::policy::HealthPolicy;
-use crate::model::region::{Authority, Identity, RecordChange, RegionSnapshot, SyncOrder};
+use crate::model::region::{Authority, Identity, Pause, RecordChange, RegionSnapshot, SyncOrder};
 use crate::model::running::Running;
 use crate::model::sighting::Probe;
 use crate::model::{ByteCount, RegionId, ResourceKey, World};
 use crate::replica::port::{SessionId, TransferError};
 use crate::replica::transfer::{Progress, SyncFailure, SyncOptions, SyncReport};
 use crate::wire::Operation;
-use crate::wire::call::{Controlling, Fetch, Inquiry, Ordered, Recording, Restore};
+use crate::wire::call::{Controlling, Fetch, Inquiry, Ordered, Pausing, Recording, Restore};
 use crate::wire::record::RecordChangeBody;
 use crate::wire::region::RegionHealth;
 
@@ -185,6 +185,10 @@ impl RegionPort for HttpRegion {
         let body = json(&Inquiry { machines: machines.clone() });
         let ask = self.client.short(Method::POST, "standings", body, "standings");
         self.question(&ask).await.map_err(CallError::into_port)
+    }
+
+    async fn keep_pause(&self, pause: Option<&Pause>) -> Result<(), PortError> {
+        self.order("failover/pause", json(&Pausing { pause: pause.cloned() }), ANSWER).await
     }
 
     async fn order(&self, order: &Order) -> Result<Carried, PortError> {

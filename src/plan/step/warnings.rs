@@ -1,5 +1,6 @@
-//! What a reader of the plan should know besides: what runs where it is not held, what an earlier run may have left
-//! frozen, regions over their capacity, pairs that rest, resources kept in one place only, what `reconcile` leaves to others.
+//! What a reader of the plan should know besides: that failovers are paused, what runs where it is not held, what an
+//! earlier run may have left frozen, regions over their capacity, pairs that rest, resources kept in one place only, what
+//! `reconcile` leaves to others.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,7 @@ use crate::plan::live::Holding;
 use crate::plan::refusal::PlanRefusal;
 
 pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
+    failovers_paused(draft);
     foreign_starts(draft);
     still_held(draft);
     over_capacity(draft);
@@ -17,6 +19,15 @@ pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
     one_place_only(draft);
     left_to_others(draft);
     Ok(())
+}
+
+fn failovers_paused(draft: &mut Draft<'_>) {
+    for (region, snapshot) in draft.view.sight.seen() {
+        if let Some(pause) = &snapshot.paused {
+            let message = format!("nothing fails over without a person, as it keeps: paused {}", pause.words());
+            draft.warnings.push(Warning { address: Some(Address::Region(region.clone())), message });
+        }
+    }
 }
 
 fn foreign_starts(draft: &mut Draft<'_>) {

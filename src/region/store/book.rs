@@ -13,7 +13,7 @@ use super::read::{self, Of, json, parse, rows, signed};
 use crate::failover::{Book, Control, Refusal};
 use crate::live::port::PeerRecords;
 use crate::model::failover::{Ended, Open, Part};
-use crate::model::region::{Identity, RegionRecord, ResourceRecord};
+use crate::model::region::{Identity, Pause, RegionRecord, ResourceRecord};
 use crate::model::{OperationId, RegionId, ResourceKey};
 
 impl Store {
@@ -103,6 +103,16 @@ impl Store {
 }
 
 impl Store {
+    /// Keeps that nothing fails over without a person; none: that it may.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn keep_pause(&self, pause: Option<&Pause>) -> Result<(), StoreError> {
+        self.write(|transaction, of| {
+            transaction.execute("UPDATE region SET paused = ?1", [pause.map(text)]).map(|_| ()).map_err(of)
+        })
+    }
+
     /// The machines that this program started and did not stop since, each with the boot of the host that it was in.
     ///
     /// # Errors

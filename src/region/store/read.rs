@@ -8,7 +8,7 @@ use super::error::StoreError;
 use super::open::Store;
 use crate::model::failover::{Inert, Part};
 use crate::model::point::Refusal;
-use crate::model::region::{Controller, Epoch, PairRecord, RegionRecord, ResourceRecord, Role};
+use crate::model::region::{Controller, Epoch, PairRecord, Pause, RegionRecord, ResourceRecord, Role};
 use crate::model::topology::ResourceSpec;
 use crate::model::{PairId, RegionId, ResourceId, ResourceKey};
 use crate::replica::catalog::{KeptEntry, KeptManifest, Ledger, PointRecord, ReceivingRecord, ReplicaRecord};
@@ -35,6 +35,8 @@ pub struct Records {
     pub inert: Option<Inert>,
     /// Who may change roles and the registry here.
     pub controller: Option<Controller>,
+    /// That nothing fails over without a person.
+    pub paused: Option<Pause>,
     /// The registry.
     pub regions: BTreeMap<RegionId, RegionRecord>,
     /// The pairs that concern it.
@@ -128,14 +130,15 @@ pub(super) fn registry(
 
 /// What the region records of itself; nothing of others.
 pub(super) fn head(transaction: &Transaction<'_>, of: Of<'_>) -> Result<Records, StoreError> {
-    let (serial, highest_epoch, controller, inert) = transaction
-        .query_row("SELECT serial, highest_epoch, controller, inert FROM region", [], |row| {
-            Ok((number(row, 0)?, number(row, 1)?, optional(row, 2)?, optional(row, 3)?))
+    let (serial, highest_epoch, controller, inert, paused) = transaction
+        .query_row("SELECT serial, highest_epoch, controller, inert, paused FROM region", [], |row| {
+            Ok((number(row, 0)?, number(row, 1)?, optional(row, 2)?, optional(row, 3)?, optional(row, 4)?))
         })
         .map_err(of)?;
     let inert = inert.map(|text| json("why the region is inert", &text)).transpose()?;
     let controller = controller.map(|text| json("the controller", &text)).transpose()?;
-    Ok(Records { serial, highest_epoch: Epoch(highest_epoch), inert, controller, ..Records::default() })
+    let paused = paused.map(|text| json("the pause of failovers", &text)).transpose()?;
+    Ok(Records { serial, highest_epoch: Epoch(highest_epoch), inert, controller, paused, ..Records::default() })
 }
 
 /// One region's record, where there is one.

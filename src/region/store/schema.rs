@@ -4,7 +4,7 @@
 pub(super) const APPLICATION_ID: i32 = 0x6476_7267;
 
 /// What leads from each version to the next; those that were ever released never change.
-pub(super) const MIGRATIONS: [&str; 4] = [V1, V2, V3, V4];
+pub(super) const MIGRATIONS: [&str; 5] = [V1, V2, V3, V4, V5];
 
 /// Structured attributes are JSON, as the plan prints them; what is looked for or compared has a column. Times are
 /// microseconds since 1970.
@@ -142,4 +142,10 @@ ALTER TABLE region ADD COLUMN inert TEXT;
 /// An operation that ended here, as history tells it.
 const V4: &str = "
 ALTER TABLE failovers ADD COLUMN event TEXT;
+";
+
+/// Whether anything fails over without a person.
+const V5: &str = "
+-- Who stopped that, when and why, as JSON; none: nobody did.
+ALTER TABLE region ADD COLUMN paused TEXT;
 ";

@@ -19,7 +19,7 @@ use crate::model::ResourceKey;
 use crate::model::failover::Standings;
 use crate::model::region::{Identity, RegionSnapshot};
 use crate::model::running::Running;
-use crate::wire::call::{Controlling, Inquiry, Ordered};
+use crate::wire::call::{Controlling, Inquiry, Ordered, Pausing};
 
 /// What `health` says.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -60,6 +60,13 @@ pub(in super::super) async fn standings(
     Json { value: Inquiry { machines }, .. }: Json<Inquiry>,
 ) -> Result<Reply<Standings>, Failure> {
     Ok(ok(&app, &app.region.standings(&machines).await?))
+}
+
+pub(in super::super) async fn keep_pause(
+    State(app): State<Arc<App>>,
+    Json { value: Pausing { pause }, .. }: Json<Pausing>,
+) -> Result<Reply<()>, Failure> {
+    Ok(ok(&app, &app.region.keep_pause(pause.as_ref()).await?))
 }
 
 pub(in super::super) async fn order(

@@ -6,6 +6,7 @@ mod execute;
 pub(super) mod given;
 mod history;
 mod pending;
+mod pause;
 mod take_over;
 mod runbook;
 
@@ -28,6 +29,8 @@ pub(crate) enum Failover {
     TakeOver(take_over::TakeOver),
     Accept(accept::Accept),
     Back(back::Back),
+    Pause(pause::Pause),
+    Unpause(pause::Unpause),
     Runbook(runbook::Runbook),
 }
 
@@ -42,6 +45,8 @@ impl Failover {
             Self::TakeOver(command) => command.run(session).await,
             Self::Accept(command) => command.run(session).await,
             Self::Back(command) => command.run(session).await,
+            Self::Pause(command) => command.run(session).await,
+            Self::Unpause(command) => command.run(session).await,
             Self::Runbook(command) => command.run(session),
         }
     }

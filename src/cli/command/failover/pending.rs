@@ -12,7 +12,7 @@ use crate::fleet::ResumeOptions;
 use crate::model::OperationId;
 use crate::render::failovers;
 
-/// Show the operations that are open at any region
+/// Show the operations that are open at any region, and whether failovers are paused
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   debvisor-region failover status
@@ -21,8 +21,12 @@ pub(crate) struct Status {}
 
 impl Status {
     pub(super) async fn run(self, session: &Session) -> Result<Exit, CliError> {
-        let pending = session.fleet()?.pending_failovers().await?;
-        session.print(&pending, |look| failovers::pending(&pending, look))?;
+        let fleet = session.fleet()?;
+        let pending = fleet.pending_failovers().await?;
+        let pauses = fleet.failover_pauses().await?;
+        session.print(&pending, |look| {
+            format!("{}{}", failovers::pauses(&pauses, look), failovers::pending(&pending, look))
+        })?;
         Ok(Exit::Done)
     }
 }
