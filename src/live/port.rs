@@ -15,9 +15,8 @@ use crate::model::observed::RegionStatus;
 use crate::model::point::Point;
 pub use crate::model::point::PointSelector;
 use crate::model::policy::HealthPolicy;
-use crate::model::region::{
-    Authority, Identity, Pause, RecordChange, RegionRecord, RegionSnapshot, ResourceRecord, SyncOrder,
-};
+pub use crate::model::region::PeerRecords;
+use crate::model::region::{Authority, Identity, Pause, RecordChange, RegionSnapshot, SyncOrder};
 use crate::model::running::Running;
 use crate::model::sighting::Probe;
 use crate::model::{ByteCount, Digest, RegionId, ResourceKey};
@@ -173,16 +172,6 @@ impl Carried {
     pub const fn all(reply: Reply) -> Self {
         Self { reply, failed: BTreeMap::new(), idle: BTreeMap::new() }
     }
-}
-
-/// What other regions have recorded, for one that is to know it and has no record.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PeerRecords {
-    /// Of regions.
-    pub regions: BTreeMap<RegionId, RegionRecord>,
-    /// Of resources, as any region records them.
-    pub resources: BTreeMap<ResourceKey, ResourceRecord>,
 }
 
 /// A region, wherever it is.

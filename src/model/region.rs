@@ -240,6 +240,16 @@ pub struct RegionSnapshot {
     pub paused: Option<Pause>,
 }
 
+/// What other regions have recorded, for one that is to know it and has no record.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PeerRecords {
+    /// Of regions.
+    pub regions: BTreeMap<RegionId, RegionRecord>,
+    /// Of resources, as any region records them.
+    pub resources: BTreeMap<ResourceKey, ResourceRecord>,
+}
+
 /// Failovers that no person asks for are stopped: by whom, since when, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

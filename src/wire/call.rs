@@ -37,9 +37,8 @@ use serde::{Deserialize, Serialize};
 
 use super::record::RecordChangeBody;
 use crate::failover::Control;
-use crate::live::port::PeerRecords;
 use crate::model::point::PointSelector;
-use crate::model::region::{Authority, Pause, SyncOrder};
+use crate::model::region::{Authority, Pause, PeerRecords, SyncOrder};
 use crate::model::{OperationId, RegionId, ResourceKey, Timestamp};
 use crate::replica::port::{BlockAddress, Confirmed, Reading};
 use crate::replica::transfer::SyncOptions;
