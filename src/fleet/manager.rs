@@ -115,7 +115,8 @@ impl MultiRegionManager {
     /// # Errors
     /// As above.
     pub async fn get_region_statistics(&self, region: &RegionId) -> Result<RegionStatistics, FleetError> {
-        self.get_region(region).await.map(|state| RegionStatistics::from(&state))
+        let state = self.get_region(region).await?;
+        Ok(RegionStatistics::of(&state, &self.get_failover_history(Some(region), None)?))
     }
 
     /// The numbers of all declared regions together.
@@ -123,7 +124,8 @@ impl MultiRegionManager {
     /// # Errors
     /// Where the state file cannot be read.
     pub async fn get_global_statistics(&self) -> Result<GlobalStatistics, FleetError> {
-        self.list_regions(None).await.map(|states| GlobalStatistics::of(&states))
+        let states = self.list_regions(None).await?;
+        Ok(GlobalStatistics::of(&states, &self.get_failover_history(None, None)?))
     }
 
     /// One region as it is now; the others are asked to look at it now, too. Those that don't answer say nothing.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::event::{FailoverEvent, FailoverOutcome};
 use crate::model::observed::RegionStatus;
 use crate::model::region::{Controller, Epoch};
 use crate::model::sighting::Evidence;
@@ -71,6 +72,15 @@ fn percent(used: u32, capacity: u32) -> Option<f64> {
     (capacity > 0).then(|| f64::from(used) * 100.0 / f64::from(capacity))
 }
 
+fn count<T>(of: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(of.count()).unwrap_or(u32::MAX)
+}
+
+/// Those that some region was asked for.
+fn begun(events: &[FailoverEvent]) -> impl Iterator<Item = &FailoverEvent> {
+    events.iter().filter(|event| event.outcome != Some(FailoverOutcome::Refused))
+}
+
 /// One region's numbers; names as in the guide.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RegionStatistics {
@@ -90,7 +100,7 @@ pub struct RegionStatistics {
     pub resources_primary: Option<u32>,
     /// How many resources it keeps replicas of.
     pub resources_replica: Option<u32>,
-    /// The failovers that it took part in. This program carries out none yet.
+    /// The failovers from it or to it that are known; refused ones are none.
     pub failover_events: u32,
     /// How long its answer took, in milliseconds.
     pub latency_ms: Option<f64>,
@@ -104,8 +114,11 @@ pub struct RegionStatistics {
     pub last_heartbeat: Option<Timestamp>,
 }
 
-impl From<&RegionState> for RegionStatistics {
-    fn from(state: &RegionState) -> Self {
+impl RegionStatistics {
+    /// The numbers of a region, and of the failovers among `events` that it took part in.
+    pub fn of(state: &RegionState, events: &[FailoverEvent]) -> Self {
+        let takes_part =
+            |event: &&FailoverEvent| [&event.from_region_id, &event.to_region_id].contains(&&state.region_id);
         Self {
             region_id: state.region_id.clone(),
             name: state.name.clone(),
@@ -115,7 +128,7 @@ impl From<&RegionState> for RegionStatistics {
             utilization_percent: state.utilization_percent(),
             resources_primary: state.resources_primary,
             resources_replica: state.resources_replica,
-            failover_events: 0,
+            failover_events: count(begun(events).filter(takes_part)),
             latency_ms: state.latency_ms,
             bandwidth_mbps: state.bandwidth_mbps,
             replication_lag_seconds: state.replication_lag_seconds,
@@ -152,24 +165,23 @@ pub struct GlobalStatistics {
     pub utilization_percent: Option<f64>,
     /// The largest lag of any region.
     pub replication_lag_seconds: Option<f64>,
-    /// How many failovers there were. This program carries out none yet.
+    /// How many failovers are known; refused ones are none.
     pub failover_events_total: u32,
-    /// How many of them failed.
+    /// How many of them ended, and not all that was asked for arrived.
     pub failover_events_failed: u32,
 }
 
 impl GlobalStatistics {
-    /// Sums up.
-    pub fn of(regions: &[RegionState]) -> Self {
-        let with =
-            |status| u32::try_from(regions.iter().filter(|state| state.status == status).count()).unwrap_or(u32::MAX);
+    /// Sums up regions, and the failovers that are known.
+    pub fn of(regions: &[RegionState], events: &[FailoverEvent]) -> Self {
+        let with = |status| count(regions.iter().filter(|state| state.status == status));
         let answering = || regions.iter().filter_map(|state| Some((state.current_vms?, state.capacity_vms)));
         let sum = |numbers: &mut dyn Iterator<Item = u32>| numbers.fold(0, u32::saturating_add);
         let total_vms = sum(&mut answering().map(|(vms, _)| vms));
         let capacity_vms = sum(&mut answering().map(|(_, capacity)| capacity));
         Self {
-            total_regions: u32::try_from(regions.len()).unwrap_or(u32::MAX),
-            answering_regions: u32::try_from(answering().count()).unwrap_or(u32::MAX),
+            total_regions: count(regions.iter()),
+            answering_regions: count(answering()),
             healthy_regions: with(RegionStatus::Healthy),
             degraded_regions: with(RegionStatus::Degraded),
             unreachable_regions: with(RegionStatus::Unreachable),
@@ -180,8 +192,8 @@ impl GlobalStatistics {
             capacity_vms,
             utilization_percent: percent(total_vms, capacity_vms),
             replication_lag_seconds: regions.iter().filter_map(|state| state.replication_lag_seconds).reduce(f64::max),
-            failover_events_total: 0,
-            failover_events_failed: 0,
+            failover_events_total: count(begun(events)),
+            failover_events_failed: count(begun(events).filter(|event| event.outcome.is_some() && !event.success)),
         }
     }
 }

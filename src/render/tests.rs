@@ -132,10 +132,10 @@ fn golden_region() {
     state.last_heartbeat = Some(now);
     widths("region-show", |look| regions::region(&state, now, look));
     widths("region-health", |look| regions::health(&state, look));
-    let stats = RegionStatistics::from(&state);
+    let stats = RegionStatistics::of(&state, &[]);
     widths("region-stats", |look| regions::statistics(&stats, now, look));
     let gone: RegionState = serde_json::from_value(region("eu-west-1", "unreachable", false)).unwrap();
-    let all = GlobalStatistics::of(&[state, gone]);
+    let all = GlobalStatistics::of(&[state, gone], &[]);
     assert_eq!((all.total_regions, all.healthy_regions, all.unreachable_regions), (2, 1, 1));
     assert_eq!((all.total_vms, all.capacity_vms, all.utilization_percent), (7, 2000, Some(0.35)));
     widths("global", |look| regions::global(&all, look));

@@ -87,6 +87,12 @@ fn a_region_fails_over_and_the_command_line_sees_it_and_takes_it_back() {
         assert_eq!(event["event_id"], done["event_id"], "{event:#}");
         assert_eq!((&event["success"], &event["reason"]), (&json!(true), &json!("over REST")), "{event:#}");
         assert_eq!(event["affected_resources"], 2, "{event:#}");
+        let global = get(region, "stats").is(200);
+        assert_eq!((&global["failover_events_total"], &global["failover_events_failed"]), (&json!(1), &json!(0)));
+        for (other, took_part) in [("a", 1), ("b", 1), ("c", 0)] {
+            let numbers = get(region, &format!("regions/{other}/stats")).is(200);
+            assert_eq!(numbers["failover_events"], took_part, "{numbers:#}");
+        }
     }
 
     // Whoever had the controller's place is told who has it now, and may take it back.

@@ -36,6 +36,7 @@ mod by_hand;
 mod declared;
 mod imported;
 mod guarded;
+mod guide_cli;
 mod machines;
 mod whereabouts;
 mod refused;

@@ -27,7 +27,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    fn from_output(output: Output) -> Self {
+    pub(crate) fn from_output(output: Output) -> Self {
         Self {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).expect("standard output is UTF-8"),

@@ -56,11 +56,13 @@ pub(in super::super) async fn stats(
     State(app): State<Arc<App>>,
     Called(region): Called<RegionId>,
 ) -> Result<Reply<RegionStatistics>, Failure> {
-    Ok(ok(&app, &RegionStatistics::from(&one(&app, &region).await?)))
+    let state = one(&app, &region).await?;
+    Ok(ok(&app, &RegionStatistics::of(&state, &app.failover_history(Some(&region), usize::MAX).await?)))
 }
 
 pub(in super::super) async fn global(State(app): State<Arc<App>>) -> Result<Reply<GlobalStatistics>, Failure> {
-    Ok(ok(&app, &GlobalStatistics::of(&all(&app).await?)))
+    let states = all(&app).await?;
+    Ok(ok(&app, &GlobalStatistics::of(&states, &app.failover_history(None, usize::MAX).await?)))
 }
 
 /// Asks now.
