@@ -21,6 +21,18 @@ pub enum Asker {
     Policy,
 }
 
+/// Which points are promoted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// The newest.
+    Newest,
+    /// One of a single resource, by its number or name at the target.
+    One(PointSelector),
+    /// Of each resource, the newest at the target of this moment or before: all that was written until the day went
+    /// wrong, and nothing after.
+    AsOf(Timestamp),
+}
+
 /// What somebody takes upon themselves, each a gate's own override.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
@@ -49,8 +61,8 @@ pub struct Request {
     pub to: Option<RegionId>,
     /// Only these; empty: all that the region holds.
     pub only: BTreeSet<ResourceId>,
-    /// The point to promote.
-    pub point: PointSelector,
+    /// What to promote.
+    pub point: Wish,
     /// How; none: gracefully if the source answers, else by hand.
     pub strategy: Option<Strategy>,
     /// What the asker takes upon themselves.
@@ -67,7 +79,7 @@ impl Request {
             from,
             to: Some(to),
             only: BTreeSet::new(),
-            point: PointSelector::Newest,
+            point: Wish::Newest,
             strategy: None,
             overrides: Overrides::default(),
             operation: None,
@@ -94,7 +106,7 @@ pub struct Facts<'a> {
     pub topology: &'a Topology,
     /// What the regions answered.
     pub observed: &'a Observed,
-    /// The points of the target, of the resources for which one was asked for by number or name.
+    /// The points of the target, of the resources of which another one than the newest was asked for.
     pub points: &'a BTreeMap<ResourceKey, Vec<Point>>,
     /// The regions that are known to have a runner.
     pub runners: &'a BTreeSet<RegionId>,

@@ -33,7 +33,7 @@ pub use book::Book;
 pub use claim::Claim;
 pub use control::{Control, Known, TakeOver};
 pub use duty::{Act, Duty};
-pub use facts::{Asker, Facts, FenceHook, Overrides, Request};
+pub use facts::{Asker, Facts, FenceHook, Overrides, Request, Wish};
 pub use gate::{Gate, GateKind, Override};
 pub use next::{Ending, Next, Step};
 pub use order::{Acceptance, Mandate, Order, Over, Refusal, Reply, Taken};

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::claim::Claim;
-use super::facts::{Facts, Request};
+use super::facts::{Facts, Request, Wish};
 use super::gate::{Gate, GateKind, age, at_least};
 use super::proposal::{ChosenPoint, ExpectedLoss};
 use crate::model::point::{Point, PointSelector, PointState};
 use crate::model::topology::{PairSpec, ResourceSpec};
-use crate::model::{RegionId, ResourceKey};
+use crate::model::{RegionId, ResourceKey, Timestamp};
 
 /// What is promoted of one resource, and its gates.
 #[derive(Debug)]
@@ -131,8 +131,9 @@ impl Case<'_> {
 
     fn as_kept(&self, gates: &mut Vec<Gate>) -> (Option<ChosenPoint>, Option<ExpectedLoss>) {
         let found = match &self.request.point {
-            PointSelector::Newest => self.freshest(gates),
-            asked @ (PointSelector::Sequence(_) | PointSelector::Name(_)) => self.asked_for(asked),
+            Wish::Newest => self.freshest(gates),
+            Wish::One(asked) => self.asked_for(asked),
+            Wish::AsOf(moment) => self.as_of(*moment),
         };
         match found {
             Ok(point) => {
@@ -217,6 +218,17 @@ impl Case<'_> {
                 Err((format!("point {label} of {} has lost bytes", self.to), safer()))
             }
         }
+    }
+
+    /// The newest copy of a moment or before, by the source's clock: all of it was written until then.
+    fn as_of(&self, moment: Timestamp) -> Result<ChosenPoint, (String, String)> {
+        let points = self.facts.points.get(self.key);
+        let copies = points.into_iter().flatten().filter(|point| point.state == PointState::Complete);
+        let found = copies.filter(|point| point.read_at <= moment).max_by_key(|point| (point.read_at, point.sequence));
+        found.map(|point| self.chosen(self.to, point)).ok_or_else(|| {
+            let safer = format!("`replication points {}` lists what there is, at other regions too", self.key.id);
+            (format!("{} has no complete point of it that was read at {moment} or before", self.to), safer)
+        })
     }
 
     fn chosen(&self, region: &RegionId, point: &Point) -> ChosenPoint {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::claim::Claim;
-use super::facts::{Asker, Facts, Request};
+use super::facts::{Asker, Facts, Request, Wish};
 use super::gate::Gate;
 use super::level::levels;
 use super::promotion::{Case, others};
@@ -11,7 +11,6 @@ use super::proposal::{Feed, HeldBack, Move, OldSide, Outcome, PassedOver, Planne
 use super::target::targets;
 use super::whole::{Whole, several};
 use crate::model::failover::Hook;
-use crate::model::point::PointSelector;
 use crate::model::policy::Strategy;
 use crate::model::topology::ResourceSpec;
 use crate::model::{PairId, RegionId, ResourceId, ResourceKey, ResourceType};
@@ -42,7 +41,7 @@ pub enum Unfit {
         from: RegionId,
     },
     /// A point's number or name is of one resource.
-    #[error("a point is one resource's: name that one alone")]
+    #[error("a point's number or name is one resource's: name that one alone, or a moment for all of them")]
     PointOfOne,
     /// An earlier point, and nothing to be lost.
     #[error("a graceful failover copies the newest state; it cannot promote an earlier point")]
@@ -67,7 +66,8 @@ pub fn propose(request: &Request, facts: &Facts<'_>) -> Result<Proposal, Unfit> 
     let chosen = chosen(request, facts, &claims)?;
     let strategy = strategy(request, facts)?;
     let draft = |to: &RegionId| Draft { request, facts, claims: &claims, chosen: &chosen, strategy, to }.propose();
-    let cascades = strategy == Strategy::Cascading;
+    // An earlier point was chosen at one region.
+    let cascades = strategy == Strategy::Cascading && request.point == Wish::Newest;
     let keys: BTreeSet<&ResourceKey> = chosen.keys().copied().collect();
     let (candidates, mut passed_over) = targets(facts, request.asker, &request.from, &keys);
     if let Some(to) = &request.to {
@@ -120,13 +120,13 @@ fn chosen<'a>(
             || (claim.dispute.is_some() && own.is_some_and(|own| own.role == crate::model::region::Role::Holder))
     };
     if request.only.is_empty() {
-        if request.point != PointSelector::Newest {
+        if matches!(request.point, Wish::One(_)) {
             return Err(Unfit::PointOfOne);
         }
         let held = claims.iter().filter(|(key, claim)| from_here(key, claim));
         return Ok(held.map(|(key, claim)| (*key, claim.clone())).collect());
     }
-    if request.point != PointSelector::Newest && request.only.len() > 1 {
+    if matches!(request.point, Wish::One(_)) && request.only.len() > 1 {
         return Err(Unfit::PointOfOne);
     }
     let mut chosen = BTreeMap::new();
@@ -145,7 +145,7 @@ fn chosen<'a>(
 
 /// How it goes, after all.
 fn strategy(request: &Request, facts: &Facts<'_>) -> Result<Strategy, Unfit> {
-    let earlier = request.point != PointSelector::Newest;
+    let earlier = request.point != Wish::Newest;
     match (request.asker, request.strategy) {
         (Asker::Person, Some(Strategy::Graceful)) if earlier => Err(Unfit::GracefulPoint),
         (Asker::Person, None | Some(Strategy::Automatic)) => {
@@ -178,7 +178,7 @@ impl Draft<'_> {
         let final_sync = match strategy {
             Strategy::Graceful => true,
             Strategy::Manual | Strategy::Automatic => false,
-            Strategy::Cascading => answers && request.asker == Asker::Person && request.point == PointSelector::Newest,
+            Strategy::Cascading => answers && request.asker == Asker::Person && request.point == Wish::Newest,
         };
         let whole = Whole { facts, request, to, final_sync };
         let (moves, own_gates) = self.moves(final_sync);

@@ -76,6 +76,18 @@ pub struct Bid {
     pub registry: BTreeSet<RegionId>,
     /// Regions that a person declared gone, in that person's words.
     pub gone: BTreeMap<RegionId, String>,
+    /// What is promoted in place of the newest points.
+    #[serde(default)]
+    pub points: BTreeMap<ResourceKey, PromotedPoint>,
+}
+
+/// A point that is promoted in place of the newest, at the one region that keeps it under this number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PromotedPoint {
+    /// The region.
+    pub region: RegionId,
+    /// The point's number there.
+    pub sequence: u64,
 }
 
 impl Bid {

@@ -45,7 +45,7 @@ fn arrived<'a>(bid: &'a Bid, closed: &'a BTreeMap<ResourceKey, RegionId>) -> imp
 
 /// An operation that is open.
 fn begun(bid: &Bid, by: String) -> FailoverEvent {
-    let Bid { failover, attempt, direction: _, to, resources: _, registry: _, gone: _ } = bid;
+    let Bid { failover, attempt, direction: _, to, resources: _, registry: _, gone: _, points: _ } = bid;
     FailoverEvent {
         event_id: FailoverEvent::id_of(failover.id),
         operation: failover.id,
@@ -117,6 +117,7 @@ mod tests {
             resources: resources.clone(),
             registry: Default::default(),
             gone: BTreeMap::new(),
+            points: BTreeMap::new(),
         };
         Open { bid, resources, promoted: BTreeMap::new(), closed: BTreeMap::new(), notes: Vec::new() }
     }

@@ -100,15 +100,10 @@ impl Layout {
         self.own().join("replaced").join(resource.kind.as_str()).join(resource.id.as_str())
     }
 
-    /// What remembers which point the files of a resource became those of, before its machine was started here.
-    pub fn placed(&self, resource: &ResourceKey) -> PathBuf {
-        self.own().join("placed").join(resource.kind.as_str()).join(resource.id.as_str()).join("placed.json")
-    }
-
     /// Everything that is named after a resource and moves with its name: from where to where.
     pub(super) fn renames(&self, kind: ResourceType, from: &ResourceId, to: &ResourceId) -> Vec<(PathBuf, PathBuf)> {
         let below = |dir: PathBuf| (dir.join(from.as_str()), dir.join(to.as_str()));
-        let engine = ENGINE.iter().chain(&["replaced", "placed"]).map(|part| self.own().join(part).join(kind.as_str()));
+        let engine = ENGINE.iter().chain(&["replaced"]).map(|part| self.own().join(part).join(kind.as_str()));
         std::iter::once(self.resources(kind)).chain(engine).map(below).collect()
     }
 }

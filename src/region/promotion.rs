@@ -8,32 +8,30 @@
 //! | end the receiving that is open | none commits any more: the epoch was raised before, and a receiving is bound to its own | what arrived |
 //! | put the files in place, in the resource's directory | that of [`promote`](crate::replica::promote) | a point more; done again, the same |
 //! | where the configuration keeps them elsewhere | that of a restore's exchange; no point shares bytes with them | what the next writer ends; done again, what was put there is set aside once more |
-//! | write down what was done | whole or not at all | either side |
-//! | give up the points that share bytes with the files | | points that still say they are complete; a repeat gives them up |
+//! | write down what was done, and give up the points that share bytes with the files | one transaction, for all resources that an order is about | either side |
 //!
 //! Assumption: nothing runs from the files; the runner is asked. A region whose files are its own, because it held the
 //! resource before, is left as it is: that is how a source starts again.
 
-use std::io::ErrorKind;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures_util::stream::{self, StreamExt};
 use serde::{Deserialize, Serialize};
 
-use super::layout::Layout;
 use super::local::{Inner, LocalRegion, Writing, blocking};
-use super::restore::{self, failed};
+use super::restore::failed;
+use super::roles::AT_ONCE;
 use super::store::{KeptResource, RegionCatalog};
-use crate::host::disk::replace_file;
-use crate::host::{Disk, Open, remove_tree};
+use crate::host::remove_tree;
 use crate::live::port::PortError;
 use crate::model::point::Point;
 use crate::model::{OperationId, ResourceKey};
 use crate::replica::catalog::Catalog;
 use crate::replica::export::{ExportOrder, export};
-use crate::replica::place::ReplicaPlace;
 use crate::replica::port::TransferError;
-use crate::replica::promote::{Promoted, Promotion, choose, hand_over, promote};
+use crate::replica::promote::{Promoted, Promotion, choose, promote};
 use crate::replica::tree::walk;
 
 /// What became of the files of a resource that is to be started here.
@@ -67,7 +65,9 @@ impl LocalRegion {
         operation: OperationId,
     ) -> Result<Placed, PortError> {
         let writing = self.inner.writing().await?;
-        self.inner.place(&writing, resource, point, operation).await
+        let wanted = BTreeMap::from([(resource.clone(), point)]);
+        let mut placed = self.inner.place(&writing, wanted, operation).await;
+        placed.pop().map_or_else(|| Err(PortError::NotFound(resource.to_string())), |(_, placed)| placed)
     }
 }
 
@@ -82,7 +82,31 @@ enum Todo {
 }
 
 impl Inner {
+    /// Places the files of all these, each of the point that was asked for. Writes down once what was done.
     pub(super) async fn place(
+        self: &Arc<Self>,
+        writing: &Arc<Writing>,
+        wanted: BTreeMap<ResourceKey, Option<u64>>,
+        operation: OperationId,
+    ) -> Vec<(ResourceKey, Result<Placed, PortError>)> {
+        let ready = stream::iter(wanted).map(|(key, point)| async move {
+            let placed = self.place_one(writing, &key, point, operation).await;
+            (key, placed)
+        });
+        let mut ended: Vec<_> = ready.buffer_unordered(AT_ONCE).collect().await;
+        let placed = ended.iter().filter_map(|(key, placed)| Some((key.clone(), placed.as_ref().ok()?.clone())));
+        let placed: Vec<(ResourceKey, Placed)> = placed.collect();
+        let (inner, open) = (Arc::clone(self), Arc::clone(writing));
+        let written = blocking(move || open.store.hand_over(&placed).map_err(|error| inner.of(error))).await;
+        if let Err(error) = written {
+            let why = error.to_string();
+            let lost = ended.iter_mut().filter(|(_, placed)| placed.is_ok());
+            lost.for_each(|(_, placed)| *placed = Err(PortError::Failed(why.clone())));
+        }
+        ended
+    }
+
+    async fn place_one(
         self: &Arc<Self>,
         writing: &Arc<Writing>,
         resource: &ResourceKey,
@@ -90,7 +114,7 @@ impl Inner {
         operation: OperationId,
     ) -> Result<Placed, PortError> {
         let kept = self.held(writing, resource, Some(operation))?;
-        if let Some(placed) = self.placed_before(writing, (resource, &kept), point, operation).await? {
+        if let Some(placed) = self.placed_before(writing, resource, point, operation).await? {
             return Ok(placed);
         }
         self.expect_stopped(writing, resource).await?;
@@ -105,7 +129,7 @@ impl Inner {
         let todo = blocking(move || inner.make_ready(&open, (&key, &kept), asked, elsewhere)).await?;
         let mut placed = Placed::own(operation, point);
         match (todo, named) {
-            (Todo::Nothing(placed), _) => return Ok(placed),
+            (Todo::Nothing(own), _) => placed = own,
             (Todo::Done(Promoted { point, shared, set_aside }), _) => {
                 let newest = Some(point.sequence);
                 placed = Placed { point: Some(point), newest, given_up: shared, set_aside, ..placed };
@@ -116,29 +140,21 @@ impl Inner {
                 (placed.point, placed.newest) = (Some(point), newest);
             }
         }
-        let (inner, open, key) = (Arc::clone(self), Arc::clone(writing), resource.clone());
-        blocking(move || {
-            write(&*inner.disk, &inner.layout, &key, &placed)?;
-            inner.give_up(&open, &key, &placed)?;
-            Ok(placed)
-        })
-        .await
+        Ok(placed)
     }
 
     /// What this operation placed before.
     async fn placed_before(
         self: &Arc<Self>,
         writing: &Arc<Writing>,
-        (resource, _): (&ResourceKey, &KeptResource),
+        resource: &ResourceKey,
         point: Option<u64>,
         operation: OperationId,
     ) -> Result<Option<Placed>, PortError> {
         let (inner, open, key) = (Arc::clone(self), Arc::clone(writing), resource.clone());
         blocking(move || {
-            let Some(placed) = read(&*inner.disk, &inner.layout, &key)?.filter(|past| past.operation == operation)
-            else {
-                return Ok(None);
-            };
+            let past = open.store.placed(&key).map_err(|error| inner.of(error))?;
+            let Some(placed) = past.filter(|past| past.operation == operation) else { return Ok(None) };
             if placed.asked != point {
                 return Err(PortError::Refused {
                     reason: match placed.point.as_ref().map(|point| point.sequence) {
@@ -148,7 +164,6 @@ impl Inner {
                     help: Some("go on without naming another point".to_owned()),
                 });
             }
-            inner.give_up(&open, &key, &placed)?;
             Ok(Some(placed))
         })
         .await
@@ -169,7 +184,7 @@ impl Inner {
         let (disk, stop) = (&*self.disk, self.stop.check());
         let place = self.places(&writing.config).replica(resource, Some(kept));
         let catalog = RegionCatalog::own(Arc::clone(&writing.store));
-        if asked.is_none() && self.is_own(&catalog, &place)? {
+        if asked.is_none() && self.is_own(writing, &catalog, resource)? {
             let own = self.places(&writing.config).own_files(resource, Some(kept)).map_err(|refused| {
                 PortError::Refused { reason: format!("{} {}", refused.path, refused.reason), help: None }
             })?;
@@ -195,22 +210,10 @@ impl Inner {
     }
 
     /// Whether the files are what this region held itself: nothing was copied here since, or ever.
-    fn is_own(&self, catalog: &RegionCatalog, place: &ReplicaPlace) -> Result<bool, PortError> {
-        let Some(newest) = newest(catalog, &place.resource)? else { return Ok(true) };
-        Ok(read(&*self.disk, &self.layout, &place.resource)?.is_some_and(|placed| placed.newest == Some(newest)))
-    }
-
-    /// Records that the machine writes over these points' bytes, while its files are still those that it was given.
-    fn give_up(&self, writing: &Writing, resource: &ResourceKey, placed: &Placed) -> Result<(), PortError> {
-        let lane = self.receivings.lane(resource);
-        let _alone = lane.alone();
-        let kept = writing.resource(resource).map_err(|error| self.of(error))?;
-        let place = self.places(&writing.config).replica(resource, kept.as_ref());
-        let catalog = RegionCatalog::own(Arc::clone(&writing.store));
-        if placed.given_up.is_empty() || placed.newest != newest(&catalog, resource)? {
-            return Ok(());
-        }
-        hand_over(&catalog, &place, &placed.given_up).map_err(told)
+    fn is_own(&self, writing: &Writing, catalog: &RegionCatalog, resource: &ResourceKey) -> Result<bool, PortError> {
+        let Some(newest) = newest(catalog, resource)? else { return Ok(true) };
+        let placed = writing.store.placed(resource).map_err(|error| self.of(error))?;
+        Ok(placed.is_some_and(|placed| placed.newest == Some(newest)))
     }
 }
 
@@ -224,40 +227,6 @@ impl Placed {
 fn newest(catalog: &RegionCatalog, resource: &ResourceKey) -> Result<Option<u64>, PortError> {
     let record = catalog.load(resource).map_err(|error| PortError::Failed(error.to_string()))?;
     Ok(record.newest().map(|newest| newest.point.sequence))
-}
-
-/// What was placed last; none where nothing was.
-fn read(disk: &dyn Disk, layout: &Layout, resource: &ResourceKey) -> Result<Option<Placed>, PortError> {
-    let path = layout.placed(resource);
-    let file = match disk.open(&path, Open::Read) {
-        Ok(file) => file,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
-        Err(error) => return Err(failed("open", &path)(error)),
-    };
-    let mut text = vec![0; file.len().map_or(0, |len| usize::try_from(len).unwrap_or(0))];
-    let read = file.read_at(&mut text, 0).map_err(failed("read", &path))?;
-    let placed = serde_json::from_slice(&text[..read]);
-    placed.map(Some).map_err(|error| PortError::Failed(format!("{} cannot be understood: {error}", path.display())))
-}
-
-fn write(disk: &dyn Disk, layout: &Layout, resource: &ResourceKey, placed: &Placed) -> Result<(), PortError> {
-    let path = layout.placed(resource);
-    let Some(above) = path.parent() else { return Ok(()) };
-    let text = serde_json::to_vec(placed).map_err(|error| PortError::Failed(error.to_string()))?;
-    disk.create_dir_all(above).map_err(failed("make", above))?;
-    replace_file(disk, &path, &text).map_err(failed("write", &path))?;
-    restore::make_durable(disk, layout.root(), above)
-}
-
-/// Forgets what was placed: from here on the files are not a machine's.
-pub(super) fn forget(disk: &dyn Disk, layout: &Layout, resource: &ResourceKey) -> Result<(), PortError> {
-    let path = layout.placed(resource);
-    match disk.remove_file(&path) {
-        Ok(()) => {}
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
-        Err(error) => return Err(failed("remove", &path)(error)),
-    }
-    path.parent().map_or(Ok(()), |above| disk.sync_dir(above).map_err(failed("sync", above)))
 }
 
 /// What the engine says, as the region's port tells it.

@@ -16,7 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::local::{Inner, LocalRegion, Writing, blocking};
-use super::promotion::{forget, told};
+use super::promotion::told;
 use super::quiesce::copy_all;
 use super::restore::{self, failed};
 use super::store::{KeptResource, RegionCatalog};
@@ -82,7 +82,7 @@ impl Inner {
             if open.resource(&key).map_err(|error| inner.of(error))?.as_ref() != Some(&kept) {
                 return changed();
             }
-            forget(&*inner.disk, &inner.layout, &key)?;
+            open.store.forget_placed(&key).map_err(|error| inner.of(error))?;
             let ResourceRecord { role, holder, epoch, attempt, .. } = kept.record;
             let seen = Part { role, holder, epoch, attempt };
             let written = inner.change(&open, None, |book| {

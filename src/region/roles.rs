@@ -272,9 +272,11 @@ impl Inner {
                 let _under_way = self.roles.begin(operation, attempt.number, BTreeSet::new());
                 self.judge(writing, order, BTreeSet::new()).await?;
                 let occasion = self.occasion(writing, operation).await?;
+                // None is to be started again, whatever becomes of its stop.
+                self.remember(writing, resources.clone(), None).await.map_err(PortError::Failed)?;
                 let keys: Vec<ResourceKey> = resources.iter().cloned().collect();
                 let stops = stream::iter(keys).map(|key| async {
-                    match self.stop(writing, &key, Some(&occasion)).await {
+                    match self.stop_machine(writing, &key, Some(&occasion)).await {
                         Ok(()) => Acted::Done(key),
                         Err(why) => Acted::Failed(key, why),
                     }
@@ -293,12 +295,16 @@ impl Inner {
                 let occasion = occasion?;
                 // Should this program end before they run, its next life starts them, once they may.
                 self.remember(writing, resources.clone(), Some(ORDERED.to_owned())).await.map_err(PortError::Failed)?;
-                let keys: Vec<ResourceKey> = resources.iter().cloned().collect();
-                let starts = stream::iter(keys);
-                let starts = starts.map(|key| self.place_and_start(writing, key, operation, &occasion));
-                let carried = gathered(starts.buffer_unordered(AT_ONCE).collect().await);
+                let (ready, mut acted) = self.place_all(writing, resources, &occasion).await;
+                let starts = stream::iter(ready).map(|key| self.start_ordered(writing, key, &occasion));
+                acted.extend(starts.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await);
+                let run = acted.iter().filter_map(|acted| match acted {
+                    Acted::Done(key) => Some(key.clone()),
+                    Acted::Idle(..) | Acted::Failed(..) => None,
+                });
+                self.remember(writing, run.collect(), Some(boot_id())).await.map_err(PortError::Failed)?;
                 drop(under_way);
-                Ok(carried)
+                Ok(gathered(acted))
             }
         }
     }
@@ -330,9 +336,18 @@ impl Inner {
         key: &ResourceKey,
         occasion: Option<&Occasion>,
     ) -> Result<(), String> {
-        let Some((machines, dir, epoch)) = self.machine(writing, key)? else { return Ok(()) };
         // It is not to be started again, whatever becomes of the stop.
         self.remember(writing, BTreeSet::from([key.clone()]), None).await?;
+        self.stop_machine(writing, key, occasion).await
+    }
+
+    async fn stop_machine(
+        self: &Arc<Self>,
+        writing: &Arc<Writing>,
+        key: &ResourceKey,
+        occasion: Option<&Occasion>,
+    ) -> Result<(), String> {
+        let Some((machines, dir, epoch)) = self.machine(writing, key)? else { return Ok(()) };
         machines.stop(key, &dir, epoch, occasion).await.map_err(|error| error.to_string())
     }
 
@@ -343,9 +358,18 @@ impl Inner {
         key: &ResourceKey,
         occasion: Option<&Occasion>,
     ) -> Result<(), String> {
-        let Some((machines, dir, epoch)) = self.machine(writing, key)? else { return Ok(()) };
-        machines.start(key, &dir, epoch, occasion).await.map_err(|error| error.to_string())?;
+        self.start_machine(writing, key, occasion).await?;
         self.remember(writing, BTreeSet::from([key.clone()]), Some(boot_id())).await
+    }
+
+    async fn start_machine(
+        self: &Arc<Self>,
+        writing: &Arc<Writing>,
+        key: &ResourceKey,
+        occasion: Option<&Occasion>,
+    ) -> Result<(), String> {
+        let Some((machines, dir, epoch)) = self.machine(writing, key)? else { return Ok(()) };
+        machines.start(key, &dir, epoch, occasion).await.map_err(|error| error.to_string())
     }
 
     /// What starts and stops it; none where nothing here does.
@@ -372,20 +396,46 @@ impl Inner {
         kept.await.map_err(|error| error.to_string())
     }
 
-    /// Puts the point where the machine is started from, and starts it.
-    async fn place_and_start(
+    /// Puts the points where machines are started from: which can be, and of the others why not.
+    async fn place_all(
         self: &Arc<Self>,
         writing: &Arc<Writing>,
-        key: ResourceKey,
-        operation: OperationId,
+        resources: &BTreeSet<ResourceKey>,
         occasion: &Occasion,
-    ) -> Acted {
+    ) -> (Vec<ResourceKey>, Vec<Acted>) {
         // What is led back lies where it was, and may still run: nothing is put in its place.
-        if occasion.to != occasion.from
-            && let Err(error) = self.place(writing, &key, None, operation).await
-        {
-            return Acted::Failed(key, error.to_string());
+        if occasion.to == occasion.from {
+            return (resources.iter().cloned().collect(), Vec::new());
         }
+        let (mut ready, mut failed) = (Vec::new(), Vec::new());
+        let points = match self.book(writing).await {
+            Ok(book) => book.open.get(&occasion.operation).map(|open| open.bid.points.clone()).unwrap_or_default(),
+            Err(error) => {
+                let why = error.to_string();
+                return (ready, resources.iter().map(|key| Acted::Failed(key.clone(), why.clone())).collect());
+            }
+        };
+        let mut wanted = BTreeMap::new();
+        for key in resources {
+            match points.get(key) {
+                Some(point) if point.region != self.region => {
+                    let why = format!("a point was chosen that {} keeps, and not {}", point.region, self.region);
+                    failed.push(Acted::Failed(key.clone(), why));
+                }
+                point => drop(wanted.insert(key.clone(), point.map(|point| point.sequence))),
+            }
+        }
+        for (key, placed) in self.place(writing, wanted, occasion.operation).await {
+            match placed {
+                Ok(_) => ready.push(key),
+                Err(error) => failed.push(Acted::Failed(key, error.to_string())),
+            }
+        }
+        (ready, failed)
+    }
+
+    /// Starts a machine that this region holds under the order's operation.
+    async fn start_ordered(self: &Arc<Self>, writing: &Arc<Writing>, key: ResourceKey, occasion: &Occasion) -> Acted {
         // Placing takes its time, in which another attempt may have been accepted.
         let (is_role, is_epoch) = match writing.resource(&key) {
             Ok(kept) => kept
@@ -395,7 +445,7 @@ impl Inner {
         if !is_role || !is_epoch {
             return Acted::Failed(key, "another operation came between".to_owned());
         }
-        match self.start(writing, &key, Some(occasion)).await {
+        match self.start_machine(writing, &key, Some(occasion)).await {
             Ok(()) => Acted::Done(key),
             Err(why) => Acted::Idle(key, why),
         }

@@ -7,7 +7,7 @@
 //! | compare the files with the newest point | what only looks modified is read; a modified file refuses the newest point, and is set aside before an older one is put in its place | that of `aside`; what is not of the point at either place |
 //! | put an older point in place | that of `renew`: what was there stays a point | that of `renew` |
 //! | give the machine files of its own | as above, where the file system can clone | a point more; done again, nothing is cloned twice |
-//! | [`hand_over`] | points that share bytes with the files that the machine writes say that they are damaged | either side |
+//! | [`given_up`] | points that share bytes with the files that the machine writes say that they are damaged | either side |
 //!
 //! A machine writes where the newest point lies. With clones that is a point that nothing else shares bytes with, and the
 //! copy that was promoted stays. Without them, all that shares bytes with the newest point's files loses them sooner or
@@ -140,14 +140,9 @@ pub fn promote(
     Ok(Promoted { point, shared: shared(catalog, place, &record)?, set_aside })
 }
 
-/// Records of these points that a machine writes over their bytes from now on.
-///
-/// # Errors
-/// Where the records cannot be read or written.
-pub fn hand_over(catalog: &dyn Catalog, place: &ReplicaPlace, shared: &[u64]) -> Result<(), TransferError> {
-    let record = catalog.load(&place.resource)?;
-    let changes = prune::damage(&record, &shared.iter().copied().collect());
-    if changes.is_empty() { Ok(()) } else { Ok(catalog.commit(&place.resource, &changes)?) }
+/// What records of these points that a machine writes over their bytes from now on.
+pub fn given_up(record: &ReplicaRecord, shared: &[u64]) -> Vec<CatalogChange> {
+    prune::damage(record, &shared.iter().copied().collect())
 }
 
 /// The first file that is not what the newest point says, in words. Those that only look so are read.

@@ -241,6 +241,7 @@ impl Actor {
             resources,
             registry: first.registry.clone(),
             gone,
+            points: BTreeMap::new(),
         }))
     }
 

@@ -1,7 +1,7 @@
 //! What a failover moves, from where, in which order, and what follows.
 
 use super::world::{World, key, minutes, operation, region, regions};
-use crate::failover::{FenceHook, OldSide, Outcome, Proposal, Unfit};
+use crate::failover::{FenceHook, OldSide, Outcome, Proposal, Unfit, Wish};
 use crate::model::ResourceKey;
 use crate::model::point::PointSelector;
 use crate::model::policy::Strategy;
@@ -113,7 +113,7 @@ fn a_damaged_copy_is_not_promoted_where_a_whole_one_can_be_pulled() {
 #[test]
 fn an_earlier_point_is_one_resources_and_never_graceful() {
     let mut world = World::well();
-    world.request.point = PointSelector::Sequence(5);
+    world.request.point = Wish::One(PointSelector::Sequence(5));
     assert_eq!(world.try_propose(), Err(Unfit::PointOfOne));
     world.only(&["db"]);
     let mut earlier = world.at("b").replicas[&key("vm.db")].newest.clone().unwrap().point;

@@ -58,6 +58,7 @@ pub(super) fn bid(number: u32) -> Bid {
         resources: keys(),
         registry: ids(&["a", "b", "c"]),
         gone: BTreeMap::new(),
+        points: BTreeMap::new(),
     }
 }
 

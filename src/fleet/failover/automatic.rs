@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use super::ask::{FailoverOptions, FailoverReport, FailoverReview, ResumeOptions};
 use super::pending::{PendingOperation, pending_at};
 use crate::execute::event::Event;
-use crate::failover::{Asker, Overrides, Proposal, Request};
+use crate::failover::{Asker, Overrides, Proposal, Request, Wish};
 use crate::fleet::error::{FleetError, Gate};
 use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::options::{Verdict, Watch};
@@ -21,7 +21,6 @@ use crate::fleet::road::Sight;
 use crate::model::event::{FailoverEvent, FailoverOutcome, Seconds};
 use crate::model::failover::Direction;
 use crate::model::observed::Observation;
-use crate::model::point::PointSelector;
 use crate::model::policy::Strategy;
 use crate::model::region::{Epoch, ResourceRecord};
 use crate::model::topology::Endpoint;
@@ -218,7 +217,7 @@ impl MultiRegionManager {
                 from: suspect.clone(),
                 to: to.clone(),
                 only: BTreeSet::new(),
-                point: PointSelector::Newest,
+                point: Wish::Newest,
                 strategy: None,
                 overrides: Overrides::default(),
                 operation: None,

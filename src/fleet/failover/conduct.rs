@@ -20,7 +20,8 @@ use super::detect::evidence;
 use super::facts::Known;
 use crate::execute::failover::{Drive, End};
 use crate::failover::{
-    Asker, Ending, Gate as Judged, Impasse, OldSide, Outcome as Proposed, Progress, Proposal, Recourse, Refusal,
+    Asker, ChosenPoint, Ending, Gate as Judged, Impasse, OldSide, Outcome as Proposed, Progress, Proposal, Recourse,
+    Refusal, Request, Wish,
 };
 use crate::fleet::error::{FleetError, Gate};
 use crate::fleet::manager::MultiRegionManager;
@@ -28,7 +29,7 @@ use crate::fleet::options::Watch;
 use crate::fleet::report::ExitClass;
 use crate::fleet::road::{Road, Sight};
 use crate::model::event::{FailoverEvent, FailoverOutcome, Seconds};
-use crate::model::failover::{Attempt, Bid, Direction, Failover, Hook};
+use crate::model::failover::{Attempt, Bid, Direction, Failover, Hook, PromotedPoint};
 use crate::model::region::{Authority, Epoch};
 use crate::model::{Address, AttemptOwner, ByteCount, OperationId, RegionId, ResourceKey};
 use crate::state::{FailoverLog, StateFile};
@@ -277,6 +278,7 @@ impl MultiRegionManager {
             resources: proposal.going().map(|one| one.resource.clone()).collect(),
             registry,
             gone: options.request.overrides.gone.clone(),
+            points: points(&options.request, proposal),
         }
     }
 
@@ -582,6 +584,18 @@ fn reason(proposal: &Proposal, options: &FailoverOptions) -> Option<String> {
     let found = proposal.verdict.as_ref().filter(|verdict| verdict.is_down());
     let found = found.map(|verdict| format!("{} is down: {}", verdict.suspect, verdict.reason()));
     options.reason.clone().or_else(|| found.filter(|_| options.request.asker == Asker::Policy))
+}
+
+/// What is promoted in place of the newest points.
+fn points(request: &Request, proposal: &Proposal) -> BTreeMap<ResourceKey, PromotedPoint> {
+    if request.point == Wish::Newest {
+        return BTreeMap::new();
+    }
+    let chosen = proposal.going().filter_map(|one| Some((one.resource.clone(), one.point.as_ref()?)));
+    let named = |(key, point): (ResourceKey, &ChosenPoint)| {
+        (key, PromotedPoint { region: point.region.clone(), sequence: point.sequence })
+    };
+    chosen.map(named).collect()
 }
 
 /// A gate as a refusal tells it.

@@ -2,19 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 
 use crate::execute::hook::Hooks;
-use crate::failover::{Asker, Facts, FenceHook, Move, Proposal, Request, Verdict, propose};
+use crate::failover::{Asker, Facts, FenceHook, Move, Proposal, Request, Verdict, Wish, propose};
 use crate::fleet::error::{FleetError, Gate};
 use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::options::Watch;
 use crate::fleet::road::Sight;
 use crate::model::event::FailoverOutcome;
 use crate::model::observed::Observation;
-use crate::model::point::{Point, PointSelector};
+use crate::model::point::Point;
 use crate::model::{Address, RegionId, ResourceKey, Timestamp};
 use crate::state::StateFile;
+
+/// Regions are asked so much at once, each.
+const QUESTIONS: usize = 16;
 
 /// All that is known when a failover is judged.
 #[derive(Debug)]
@@ -52,10 +55,8 @@ impl MultiRegionManager {
             },
         };
         let points = match (&request.to, &request.point) {
-            (_, PointSelector::Newest) | (None, _) => BTreeMap::new(),
-            (Some(to), PointSelector::Sequence(_) | PointSelector::Name(_)) => {
-                self.points_there(&sight, to, request).await
-            }
+            (_, Wish::Newest) | (None, _) => BTreeMap::new(),
+            (Some(to), Wish::One(_) | Wish::AsOf(_)) => self.points_there(&sight, to, request).await,
         };
         let (mut last_met, mut last_automatic) = (None, None);
         if let Some(reader) = StateFile::new(&self.settings.state).read()? {
@@ -100,13 +101,15 @@ impl MultiRegionManager {
         known.sight.observed = std::sync::Arc::new(seen);
     }
 
-    /// The points that the target has of what was asked for by number or name.
+    /// The points that the target has of what was asked for.
     async fn points_there(&self, sight: &Sight, to: &RegionId, request: &Request) -> BTreeMap<ResourceKey, Vec<Point>> {
         let Some(port) = sight.ports.get(to) else { return BTreeMap::new() };
         let recorded = sight.observed.snapshot(to).into_iter().flat_map(|seen| seen.resources.keys());
-        let asked = recorded.filter(|key| request.only.contains(&key.id));
-        let asked = asked.map(|key| async move { Some((key.clone(), port.points(key).await.ok()?)) });
-        join_all(asked.collect::<Vec<_>>()).await.into_iter().flatten().collect()
+        let asked: Vec<&ResourceKey> =
+            recorded.filter(|key| request.only.is_empty() || request.only.contains(&key.id)).collect();
+        let asked = asked.into_iter().map(|key| async move { Some((key.clone(), port.points(key).await.ok()?)) });
+        let asked = stream::iter(asked.collect::<Vec<_>>()).buffer_unordered(QUESTIONS);
+        asked.collect::<Vec<_>>().await.into_iter().flatten().collect()
     }
 
     /// What would be done; with `explain`, also whether the source is down, which may take as long as the policy takes

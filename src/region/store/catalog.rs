@@ -71,7 +71,7 @@ impl Catalog for RegionCatalog {
     }
 }
 
-fn apply(
+pub(super) fn apply(
     transaction: &Transaction<'_>,
     of: Of<'_>,
     resource: &ResourceKey,

@@ -14,6 +14,7 @@ mod sighting;
 mod catalog;
 mod book;
 mod history;
+mod placed;
 
 pub use catalog::RegionCatalog;
 pub use error::StoreError;

@@ -4,7 +4,7 @@
 pub(super) const APPLICATION_ID: i32 = 0x6476_7267;
 
 /// What leads from each version to the next; those that were ever released never change.
-pub(super) const MIGRATIONS: [&str; 5] = [V1, V2, V3, V4, V5];
+pub(super) const MIGRATIONS: [&str; 6] = [V1, V2, V3, V4, V5, V6];
 
 /// Structured attributes are JSON, as the plan prints them; what is looked for or compared has a column. Times are
 /// microseconds since 1970.
@@ -148,4 +148,12 @@ ALTER TABLE failovers ADD COLUMN event TEXT;
 const V5: &str = "
 -- Who stopped that, when and why, as JSON; none: nobody did.
 ALTER TABLE region ADD COLUMN paused TEXT;
+";
+
+/// Which point's files a machine was started from.
+const V6: &str = "
+CREATE TABLE placed (
+    resource TEXT PRIMARY KEY,
+    record TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 ";

@@ -295,7 +295,6 @@ async fn a_return_that_is_overtaken_by_a_promotion_forgets_nothing() {
     pair.pass("east", "west", 2).await;
     pair.west.place(&web, None, pair.operation()).await.unwrap();
     pair.pass("west", "east", 3).await;
-    let mark = pair.path("west/.debvisor/placed/vm/web/placed.json");
     // While `west` looks at what it held, it is given it back.
     let busy = pair.occupy("west");
     let west = pair.west.clone();
@@ -305,7 +304,8 @@ async fn a_return_that_is_overtaken_by_a_promotion_forgets_nothing() {
     drop(busy);
     let overtaken = settling.await.unwrap().unwrap_err();
     assert_eq!(overtaken.to_string(), "the record of vm.web at west was changed meanwhile");
-    assert!(mark.exists());
+    let writing = pair.west.inner.writing().await.unwrap();
+    assert!(writing.store.placed(&web).unwrap().is_some());
     assert_eq!(pair.west.snapshot().await.unwrap().resources[&web].role, Role::Holder);
 }
 

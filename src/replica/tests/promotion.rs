@@ -14,8 +14,9 @@ use crate::model::point::{Point, PointState};
 use crate::model::region::Epoch;
 use crate::replica::StopCheck;
 use crate::replica::adopt::{Adoption, adopt};
+use crate::replica::catalog::Catalog;
 use crate::replica::port::TransferError;
-use crate::replica::promote::{Promoted, Promotion, hand_over, promote};
+use crate::replica::promote::{Promoted, Promotion, given_up, promote};
 use crate::replica::prune::{discard, retain};
 
 fn here() -> RegionId {
@@ -33,7 +34,9 @@ impl Lab {
     /// As the region does: what is promoted is given up.
     fn promote(&self, disk: &dyn Disk, point: Option<u64>) -> Promoted {
         let promoted = self.promote_on(disk, point).unwrap();
-        hand_over(&*self.catalog, &self.place(), &promoted.shared).unwrap();
+        let place = self.place();
+        let record = self.catalog.load(&place.resource).unwrap();
+        self.catalog.commit(&place.resource, &given_up(&record, &promoted.shared)).unwrap();
         promoted
     }
 

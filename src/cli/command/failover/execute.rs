@@ -9,8 +9,9 @@ use super::super::super::approve::{Answer, ask};
 use super::super::super::error::CliError;
 use super::super::super::exit::Exit;
 use super::super::super::session::Session;
+use super::super::replication::selector;
 use super::given::Given;
-use crate::failover::{Outcome, Proposal, Request};
+use crate::failover::{Outcome, Proposal, Request, Wish};
 use crate::fleet::{FailoverOptions, FailoverReview, FleetError, Verdict};
 use crate::model::policy::Strategy;
 use crate::model::{RegionId, ResourceId};
@@ -26,6 +27,8 @@ use crate::render::{failover, failovers};
   debvisor-region failover execute us-east-1 us-west-1 --dry-run
   debvisor-region failover execute us-east-1 us-west-1 --reason \"new kernel\"
   debvisor-region failover execute us-east-1 us-west-1 --vm web-vm-1
+  debvisor-region failover execute us-east-1 us-west-1 --vm web-vm-1 --point 7
+  debvisor-region failover execute us-east-1 us-west-1 --point 2026-11-22T03:00:00Z
   debvisor-region failover execute us-east-1 us-west-1 --fenced \"power is off\"")]
 pub(crate) struct Execute {
     /// The region that holds them
@@ -40,6 +43,10 @@ pub(crate) struct Execute {
     /// Only this machine; may be repeated
     #[arg(long, value_name = "ID")]
     vm: Vec<ResourceId>,
+    /// Promote another point than the newest: its number or name (of one machine, with --vm), or a moment, such as
+    /// 2026-11-22T03:00:00Z, for the newest point of each machine that was read then or before
+    #[arg(long, value_name = "POINT")]
+    point: Option<String>,
     /// Why, for the history
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -84,13 +91,19 @@ impl From<How> for Strategy {
     }
 }
 
+/// What is promoted: a moment, or else a point by its number or name.
+fn wish(text: String) -> Wish {
+    text.parse().map_or_else(|_| Wish::One(selector(Some(text))), Wish::AsOf)
+}
+
 impl Execute {
     pub(super) async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
-        let Self { from, to, strategy, vm, reason, force, dry_run, explain, take_over, given } = self;
+        let Self { from, to, strategy, vm, point, reason, force, dry_run, explain, take_over, given } = self;
         let fleet = session.fleet()?;
         let request = Request {
             only: vm.into_iter().collect(),
             strategy: strategy.map(Strategy::from),
+            point: point.map_or(Wish::Newest, wish),
             overrides: given.overrides(),
             ..Request::new(from, to)
         };
