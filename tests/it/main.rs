@@ -30,6 +30,7 @@ mod failover;
 mod failover_rest;
 mod failover_rivals;
 mod failover_asleep;
+mod failover_point;
 mod served_export;
 mod served_health;
 mod by_hand;

@@ -1,9 +1,11 @@
 //! What a failover moves, from where, in which order, and what follows.
 
+use std::collections::BTreeMap;
+
 use super::world::{World, key, minutes, operation, region, regions};
 use crate::failover::{FenceHook, OldSide, Outcome, Proposal, Unfit, Wish};
 use crate::model::ResourceKey;
-use crate::model::point::PointSelector;
+use crate::model::point::{Point, PointSelector, PointState};
 use crate::model::policy::Strategy;
 use crate::model::region::{Epoch, Role};
 
@@ -126,6 +128,33 @@ fn an_earlier_point_is_one_resources_and_never_graceful() {
     assert_eq!(proposal.moves[0].loss.as_ref().unwrap().at_most, minutes(30), "the source answers: up to now");
     world.request.strategy = Some(Strategy::Graceful);
     assert_eq!(world.try_propose(), Err(Unfit::GracefulPoint));
+}
+
+#[test]
+fn a_moment_is_the_newest_complete_point_that_was_read_then_or_before_for_each() {
+    let mut world = World::well();
+    let now = world.now;
+    let before = |at| now.before(minutes(at));
+    let mut kept = BTreeMap::new();
+    for (id, ages) in [("vm.db", [(5, 14), (6, 10), (7, 3)]), ("vm.web", [(2, 13), (3, 11), (4, 3)])] {
+        let newest = world.at("b").replicas[&key(id)].newest.clone().unwrap().point;
+        let point =
+            |(sequence, age)| Point { sequence, read_at: before(age), verified_at: before(age), ..newest.clone() };
+        kept.insert(key(id), ages.map(point).to_vec());
+    }
+    kept.get_mut(&key("vm.web")).unwrap()[1].state = PointState::Damaged;
+    world.request.point = Wish::AsOf(before(10));
+    world.points = kept;
+    let chosen = |world: &mut World| {
+        let moves = world.propose().moves;
+        moves.iter().map(|it| it.point.as_ref().map(|point| point.sequence)).collect::<Vec<_>>()
+    };
+    assert_eq!(chosen(&mut world), [Some(6), Some(2)], "a damaged one is passed over");
+    world.request.point = Wish::AsOf(before(11));
+    assert_eq!(chosen(&mut world), [Some(5), Some(2)]);
+    world.request.point = Wish::AsOf(before(14));
+    assert_eq!(chosen(&mut world), [Some(5), None]);
+    assert_eq!(going(&world.propose()), ["vm.db"], "what has none of that age stays where it is");
 }
 
 #[test]

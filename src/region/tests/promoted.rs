@@ -391,7 +391,8 @@ async fn cut_off(name: &str, point: Option<u64>, elsewhere: bool, settles: bool)
         };
         port.inner.close().await;
         let crashed = disk.crashed();
-        assert!(done.is_err() || settles || !crashed, "{at}: {done:?}");
+        // What an exchange leaves over is removed last, by whoever comes next too: that this fails is not told.
+        assert!(done.is_err() || settles || elsewhere || !crashed, "{at}: {done:?}");
         if settles {
             assert_eq!(contents(&live), before, "{at}: cut off");
             pair.port(name).settle(&web).await.unwrap();

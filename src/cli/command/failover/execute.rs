@@ -28,7 +28,7 @@ use crate::render::{failover, failovers};
   debvisor-region failover execute us-east-1 us-west-1 --reason \"new kernel\"
   debvisor-region failover execute us-east-1 us-west-1 --vm web-vm-1
   debvisor-region failover execute us-east-1 us-west-1 --vm web-vm-1 --point 7
-  debvisor-region failover execute us-east-1 us-west-1 --point 2026-11-22T03:00:00Z
+  debvisor-region failover execute us-east us-west --point 2026-11-22T03:00:00Z
   debvisor-region failover execute us-east-1 us-west-1 --fenced \"power is off\"")]
 pub(crate) struct Execute {
     /// The region that holds them
