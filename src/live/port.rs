@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -19,7 +20,7 @@ pub use crate::model::region::PeerRecords;
 use crate::model::region::{Authority, Identity, Pause, RecordChange, RegionSnapshot, SyncOrder};
 use crate::model::running::Running;
 use crate::model::sighting::Probe;
-use crate::model::{ByteCount, Digest, RegionId, ResourceKey};
+use crate::model::{ByteCount, Digest, RegionId, ResourceId, ResourceKey, units};
 use crate::replica::port::{Source, Target};
 use crate::replica::transfer::{Progress, SyncFailure, SyncOptions, SyncReport};
 use crate::wire::region::RegionHealth;
@@ -156,6 +157,31 @@ pub struct Replaced {
     pub set_aside: Option<String>,
 }
 
+/// What a drill of one resource found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Drilled {
+    /// The id that a copy was started under; none: it was read, and nothing was started.
+    pub started_as: Option<ResourceId>,
+    /// The point.
+    pub point: Point,
+    /// How old it was, by `verified_at`.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub age: Duration,
+    /// How long it took to read every byte of it, or to copy it, and to compare it with its hashes.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub read_in: Duration,
+    /// How long the copy was seen running; none: it was not.
+    #[serde(with = "units::optional_duration")]
+    #[schemars(with = "Option<units::DurationText>")]
+    pub ran_for: Option<Duration>,
+    /// What is wrong with it, or why it did not start or go on running; none: all is well.
+    pub failure: Option<String>,
+    /// What could not be cleaned up, and is tried again later; none: nothing is left.
+    pub left: Option<String>,
+}
+
 /// An order about roles that a region carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Carried {
@@ -252,6 +278,23 @@ pub trait RegionPort: Source + Target + std::fmt::Debug {
     /// # Errors
     /// [`PortError::Conflict`] naming the first object that is not as expected; [`PortError::NotController`].
     async fn record(&self, authority: &Authority, changes: &[RecordChange]) -> Result<(), PortError>;
+
+    /// Reads every byte of the newest point of a resource that the region keeps copies of. Of a VM, where the region has a
+    /// `drill_start`, it is copied to a place of its own, started under an id of its own, and seen to go on running for so
+    /// long; then it is stopped and the copy removed. Touches no role and no machine; a failover of the resource, and
+    /// `cancel`, end it early.
+    ///
+    /// # Errors
+    /// [`PortError::Refused`] where the region does not keep copies of it, or the point is not whole; [`PortError::Busy`]
+    /// where a drill of it is under way. Nothing was started then.
+    async fn drill(
+        &self,
+        resource: &ResourceKey,
+        _watched: Duration,
+        _cancel: &CancellationToken,
+    ) -> Result<Drilled, PortError> {
+        Err(PortError::Refused { reason: format!("{} has no drill of {resource}", self.region()), help: None })
+    }
 
     /// A replica's points, newest first, set-aside ones last.
     ///

@@ -85,6 +85,12 @@ impl Layout {
         self.own().join("starting")
     }
 
+    /// Copies that drills start machines from, each under the name of its drill; whatever is here when no drill is under
+    /// way is a leftover.
+    pub fn drills(&self) -> PathBuf {
+        self.own().join("drills")
+    }
+
     /// What is brought to be put in place of files here, before it is.
     pub fn restores(&self) -> PathBuf {
         self.own().join("restore")

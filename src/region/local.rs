@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use super::drill::Drills;
 use super::foreign::Foreign;
 use super::identity::{self, IdentityError};
 use super::layout::Layout;
@@ -87,6 +88,8 @@ pub(super) struct Inner {
     pub(super) keeping: tokio::sync::Mutex<()>,
     /// Stops verifications and exports.
     pub(super) stop: Stop,
+    /// What is started for a drill now.
+    pub(super) drills: Drills,
     /// What this life of the region's agent knows and does.
     pub(super) roles: Roles,
     /// The lock of a server, which it has before there is anything to write, and for as long as it lives.
@@ -126,6 +129,7 @@ impl LocalRegion {
             keeping: tokio::sync::Mutex::new(()),
             held: Mutex::default(),
             stop: Stop::default(),
+            drills: Drills::default(),
         };
         Self { inner: Arc::new(inner), cancel: CancellationToken::new() }
     }
@@ -334,7 +338,7 @@ impl Inner {
         std::mem::take(&mut self.remarks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn remark(&self, told: impl IntoIterator<Item = String>) {
+    pub(super) fn remark(&self, told: impl IntoIterator<Item = String>) {
         self.remarks.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
     }
 
@@ -343,6 +347,7 @@ impl Inner {
     async fn take_back(self: &Arc<Self>, writing: &Writing) {
         let left = quiesce::settle_all(&*self.disk, &self.layout.marks()).await;
         self.remark(left.into_iter().map(|failure| format!("{}: {failure}", self.region)));
+        self.end_left_drills(&writing.config).await;
         let left = self.end_exchanges(writing, None).await;
         self.remark(left.iter().map(|error| format!("{}: {error}; it is tried again later", self.region)));
     }

@@ -22,6 +22,7 @@ mod target;
 mod verify;
 mod giving;
 mod heard;
+mod drill;
 mod history;
 mod roles;
 mod control;

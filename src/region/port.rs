@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 
 use super::local::{Inner, LocalRegion, blocking};
 use super::restore;
 use super::store::{Ground, RegionCatalog, Store};
 use crate::failover::{Control, Order};
-use crate::live::port::{Carried, ContentCheck, PeerRecords, PointSelector, PortError, RegionPort};
+use crate::live::port::{Carried, ContentCheck, Drilled, PeerRecords, PointSelector, PortError, RegionPort};
 use crate::model::failover::Standings;
 use crate::model::point::Point;
 use crate::model::policy::HealthPolicy;
@@ -186,6 +188,15 @@ impl RegionPort for LocalRegion {
 
     async fn verify(&self, resource: &ResourceKey) -> Result<ContentCheck, PortError> {
         self.inner.verify(resource, &self.cancel).await
+    }
+
+    async fn drill(
+        &self,
+        resource: &ResourceKey,
+        watched: Duration,
+        cancel: &CancellationToken,
+    ) -> Result<Drilled, PortError> {
+        self.inner.drill(resource, watched, cancel).await
     }
 
     async fn export(&self, resource: &ResourceKey, point: &PointSelector, into: &Path) -> Result<Point, PortError> {

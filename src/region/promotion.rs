@@ -177,6 +177,8 @@ impl Inner {
         (asked, operation): (Option<u64>, OperationId),
         elsewhere: bool,
     ) -> Result<Todo, PortError> {
+        // Whoever drills gives way.
+        self.drills.end([resource]);
         let lane = self.receivings.lane(resource);
         let mut open = lane.alone();
         // What could not be made durable would have travelled again.

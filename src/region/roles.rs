@@ -256,6 +256,8 @@ impl Inner {
     ) -> Result<Carried, PortError> {
         match order {
             Order::Accept { authority: _, bid } => {
+                // Whoever drills gives way.
+                self.drills.end(&bid.resources);
                 let _turn = self.roles.turn.lock().await;
                 let running = self.running(writing, &bid.resources).await;
                 self.judge(writing, order, running).await.map(Carried::all)

@@ -18,6 +18,7 @@ pub(super) enum Job {
     ReplicateVm,
     Order,
     Failover,
+    Drill,
 }
 
 impl Job {
@@ -39,6 +40,7 @@ impl Job {
             Self::ReplicateVm => "replicate_vm",
             Self::Order => "order",
             Self::Failover => "failover",
+            Self::Drill => "drill",
         }
     }
 
@@ -47,6 +49,7 @@ impl Job {
         match self {
             // It stays open, and is resumed or led back.
             Self::Failover => None,
+            Self::Drill => None,
             Self::Sync | Self::Restore | Self::Verify | Self::Reading | Self::Receiving => None,
             Self::CloseReading => Some("whatever holds still for the reading is being let go, and nothing stops that"),
             Self::Survey => Some("a survey takes a moment; close the receiving to end it"),
@@ -77,7 +80,8 @@ impl Job {
             | Self::Publish
             | Self::CloseReceiving
             | Self::Order
-            | Self::Failover => false,
+            | Self::Failover
+            | Self::Drill => false,
         }
     }
 }

@@ -89,6 +89,9 @@ pub(super) fn routes() -> Vec<Route> {
         post("/resources/{type}/{id}/restore", call::resource::restore)
             .called(Tag::Resources, "restore_resource", "Has a resource's holder put a point's files in place of its own")
             .long().may([Port, Transfer]),
+        post("/resources/{type}/{id}/drill", call::resource::drill)
+            .called(Tag::Resources, "drill_resource", "Reads every byte of a replica, starts a copy of a VM under an id of its own, and sees whether it runs")
+            .long().may([Port]),
         post("/resources/{type}/{id}/verify", call::resource::verify)
             .called(Tag::Resources, "verify_resource", "Reads every byte and compares it with the newest point")
             .long().may([Port]),

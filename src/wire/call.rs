@@ -31,6 +31,7 @@
 //! | `GET operations/{id}`, `DELETE operations/{id}` | asks after an operation, stops it |
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -39,7 +40,7 @@ use super::record::RecordChangeBody;
 use crate::failover::Control;
 use crate::model::point::PointSelector;
 use crate::model::region::{Authority, Pause, PeerRecords, SyncOrder};
-use crate::model::{OperationId, RegionId, ResourceKey, Timestamp};
+use crate::model::{OperationId, RegionId, ResourceKey, Timestamp, units};
 use crate::replica::port::{BlockAddress, Confirmed, Reading};
 use crate::replica::transfer::SyncOptions;
 
@@ -216,6 +217,16 @@ pub struct Restore {
     pub from: RegionId,
     /// Which point.
     pub point: PointSelector,
+}
+
+/// Has a region read its copy of a resource, and see whether a machine of it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Drill {
+    /// How long a machine is to go on running.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub watched: Duration,
 }
 
 /// Publishes a point.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::Method;
@@ -17,7 +18,7 @@ use super::deadlines::Deadlines;
 use super::operation::{Work, json};
 use crate::config::Credential;
 use crate::failover::{Control, Order};
-use crate::live::port::{Carried, ContentCheck, PeerRecords, PointSelector, PortError, RegionPort, Replaced};
+use crate::live::port::{Carried, ContentCheck, Drilled, PeerRecords, PointSelector, PortError, RegionPort, Replaced};
 use crate::model::failover::Standings;
 use crate::model::point::Point;
 use crate::model::policy::HealthPolicy;
@@ -28,7 +29,7 @@ use crate::model::{ByteCount, RegionId, ResourceKey, World};
 use crate::replica::port::{SessionId, TransferError};
 use crate::replica::transfer::{Progress, SyncFailure, SyncOptions, SyncReport};
 use crate::wire::Operation;
-use crate::wire::call::{Controlling, Fetch, Inquiry, Ordered, Pausing, Recording, Restore};
+use crate::wire::call::{Controlling, Drill, Fetch, Inquiry, Ordered, Pausing, Recording, Restore};
 use crate::wire::record::RecordChangeBody;
 use crate::wire::region::RegionHealth;
 
@@ -220,6 +221,22 @@ impl RegionPort for HttpRegion {
             wanted: "a verification",
             told: &|_| {},
             stop: Some(&self.client.interrupted),
+        };
+        self.client.operate(&work).await.map_err(CallError::into_port)
+    }
+
+    async fn drill(
+        &self,
+        resource: &ResourceKey,
+        watched: Duration,
+        cancel: &CancellationToken,
+    ) -> Result<Drilled, PortError> {
+        let work = Work {
+            path: format!("{}/drill", of(resource)),
+            body: json(&Drill { watched }),
+            wanted: "what a drill found",
+            told: &|_| {},
+            stop: Some(cancel),
         };
         self.client.operate(&work).await.map_err(CallError::into_port)
     }

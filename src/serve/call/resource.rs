@@ -1,6 +1,7 @@
 //! Of one resource: its points, its files by content, copies that were set aside.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 
@@ -12,9 +13,12 @@ use super::super::operation::Running;
 use super::super::router::App;
 use super::ok;
 use crate::live::RegionPort;
-use crate::live::port::{ContentCheck, Replaced};
+use crate::live::port::{ContentCheck, Drilled, Replaced};
 use crate::model::point::Point;
-use crate::wire::call::{Ordered, Restore};
+use crate::wire::call::{Drill, Ordered, Restore};
+
+/// The longest that a drill's machine runs.
+const DRILL_MAX: Duration = Duration::from_secs(3600);
 
 pub(in super::super) async fn points(
     State(app): State<Arc<App>>,
@@ -46,6 +50,23 @@ pub(in super::super) async fn restore(
     let shared = Arc::clone(&app);
     let work = |running: Arc<Running>| async move { shared.restore(&resource, &order, &running).await };
     asked.operation(&app, Job::Restore, fingerprint, work).await
+}
+
+pub(in super::super) async fn drill(
+    State(app): State<Arc<App>>,
+    asked: Asked,
+    Named(resource): Named,
+    Json { value: Drill { watched }, fingerprint }: Json<Drill>,
+) -> Result<Begun<Drilled>, Failure> {
+    if watched > DRILL_MAX {
+        return Err(Failure::bad_request("watched", "a drill takes an hour at most".to_owned()));
+    }
+    let region = app.region.clone();
+    let work = |running: Arc<Running>| async move {
+        running.is_about(resource.clone(), None);
+        Ok(region.drill(&resource, watched, &running.cancel).await?)
+    };
+    asked.operation(&app, Job::Drill, fingerprint, work).await
 }
 
 pub(in super::super) async fn discard(
