@@ -25,6 +25,7 @@ mod control;
 mod readmit;
 mod act;
 mod mend;
+mod drill;
 mod accept;
 mod import;
 #[cfg(test)]
@@ -32,6 +33,7 @@ mod tests;
 
 pub use accept::{Elsewhere, HeldElsewhere, LeftOut, accepting};
 pub use control::TakeOverOptions;
+pub use drill::{DrillOptions, DrillReport, ResourceDrill};
 pub use error::{FleetError, Gate};
 pub use failover::{
     Back, BackOptions, FailoverOptions, FailoverReport, FailoverReview, HeldBack, PauseReport, PendingOperation,

@@ -24,6 +24,7 @@ pub mod points;
 pub mod run;
 pub mod history;
 pub mod failover;
+pub mod drill;
 pub mod failovers;
 pub mod memory;
 

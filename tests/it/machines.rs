@@ -38,7 +38,7 @@ impl Machines {
 
     /// The part of a region's own configuration that starts and stops them.
     pub(crate) fn config(&self) -> String {
-        let argv = |command: &str, more: &str| format!("[{:?}, {:?}, {command:?}, {more}]", runner(), self.root);
+        let argv = |command: &str, more: &str| self.argv(command, more);
         let machine = r#""{id}", "{region}""#;
         format!(
             "[runner]\nstart = {}\nstop = {}\nstatus = {}\n",
@@ -46,6 +46,31 @@ impl Machines {
             argv("stop", machine),
             argv("status", machine)
         )
+    }
+
+    fn argv(&self, command: &str, more: &str) -> String {
+        format!("[{:?}, {:?}, {command:?}, {more}]", runner(), self.root)
+    }
+
+    /// The same, with one that starts a drill's machines.
+    pub(crate) fn drilling(&self) -> String {
+        format!("{}drill_start = {}\n", self.config(), self.argv("start", r#""{id}", "{region}", "{epoch}""#))
+    }
+
+    /// A command line that starts one, for a script.
+    pub(crate) fn starts(&self, id: &str, region: &str, epoch: &str) -> String {
+        format!("{} {} start {id} {region} {epoch}", runner(), self.root.display())
+    }
+
+    /// Whether one runs, as its runner says.
+    pub(crate) fn runs(&self, id: &str, region: &str) -> bool {
+        self.run(&["status", id, region]).trim() == "running"
+    }
+
+    /// Whether one wrote down that it ran.
+    pub(crate) fn ran(&self, id: &str, region: &str) -> bool {
+        let log = fs::read_to_string(self.root.join("log")).unwrap_or_default();
+        log.lines().any(|line| line.starts_with(&format!("{id} {region} ")))
     }
 
     /// A program that cuts a region off: its machines are killed, and can be started no more.

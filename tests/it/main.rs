@@ -28,6 +28,7 @@ mod served_example;
 mod served_restore;
 mod failover;
 mod failover_rest;
+mod drill;
 mod failover_rivals;
 mod failover_asleep;
 mod failover_point;

@@ -7,6 +7,7 @@ use super::super::exit::Exit;
 use super::super::session::Session;
 use crate::config;
 use crate::execute::event::Event;
+use crate::fleet::DrillReport;
 use crate::render::document;
 use crate::render::report::ErrorDocument;
 
@@ -43,6 +44,8 @@ enum Of {
     Edit,
     /// What `graph --format json` prints
     Graph,
+    /// What `failover drill --format json` prints
+    Drill,
     /// What stands on standard error with `--format json` when something went wrong
     Error,
 }
@@ -58,6 +61,7 @@ impl Schema {
             Of::Event => schemars::schema_for!(Event).to_value(),
             Of::Edit => crate::render::edited::schema(),
             Of::Graph => crate::render::graph::schema(),
+            Of::Drill => schemars::schema_for!(DrillReport).to_value(),
             Of::Error => schemars::schema_for!(ErrorDocument).to_value(),
         };
         // A schema is JSON whatever the format of other results.

@@ -2,6 +2,7 @@
 
 mod accept;
 mod back;
+mod drill;
 mod execute;
 pub(super) mod given;
 mod history;
@@ -31,6 +32,7 @@ pub(crate) enum Failover {
     Back(back::Back),
     Pause(pause::Pause),
     Unpause(pause::Unpause),
+    Drill(drill::Drill),
     Runbook(runbook::Runbook),
 }
 
@@ -47,6 +49,7 @@ impl Failover {
             Self::Back(command) => command.run(session).await,
             Self::Pause(command) => command.run(session).await,
             Self::Unpause(command) => command.run(session).await,
+            Self::Drill(command) => command.run(session).await,
             Self::Runbook(command) => command.run(session),
         }
     }
