@@ -109,6 +109,7 @@ impl CliError {
                 FleetError::Interrupted => Exit::Interrupted,
                 FleetError::State(_)
                 | FleetError::Journal(_)
+                | FleetError::Topology(_)
                 | FleetError::Request(_)
                 | FleetError::UnknownRegion { .. }
                 | FleetError::UnknownResource { .. }
@@ -217,6 +218,7 @@ fn fleet(error: &FleetError, loaded: Option<&Loaded>) -> Vec<Report> {
     let report = match error {
         FleetError::Refused(gates) => return gates.iter().map(|gate| self::gate(gate, loaded)).collect(),
         FleetError::State(error) => state(error),
+        FleetError::Topology(problems) => return problems.0.iter().map(problem).collect(),
         FleetError::Journal(_) => caused(told("journal", error.to_string()), error),
         FleetError::Request(refusal) => {
             let mut report = told(refusal.code(), refusal.to_string());

@@ -115,12 +115,7 @@ impl Session {
             credentials: Arc::new(self.credentials(loaded)?),
             command: self.command_line.clone(),
         };
-        let desired = Desired {
-            topology: loaded.topology.clone(),
-            path: loaded.path.display().to_string(),
-            base: loaded.base.clone(),
-        };
-        Ok(MultiRegionManager::new(self.world.clone(), settings, desired))
+        Ok(MultiRegionManager::new(self.world.clone(), settings, Desired::from(loaded)))
     }
 
     /// What regions may see: the credentials file, tokens of the environment, and the origins that a person named.

@@ -25,6 +25,15 @@ impl MultiRegionManager {
     ///
     /// # Errors
     /// Where the run was refused, locked out, or could not begin.
+    ///
+    /// # Examples
+    /// ```
+    #[doc = include_str!("example.txt")]
+    /// let again = manager.apply(&PlanOptions::default(), &mut Approved, &Watch::default()).await?;
+    /// assert_eq!((again.class, again.outcomes.len()), (ExitClass::Done, 0));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn apply(
         &self,
         options: &PlanOptions,
@@ -190,6 +199,20 @@ impl MultiRegionManager {
     ///
     /// # Errors
     /// As above; ids that are not declared; a source that does not hold the resource.
+    ///
+    /// # Examples
+    /// ```
+    #[doc = include_str!("example.txt")]
+    /// let (vm, east, west) = ("web-1".parse()?, "us-east-1".parse()?, "us-west-1".parse()?);
+    /// std::fs::write(dir.path().join("us-east-1/resources/vm/web-1/disk.raw"), "A disk\n".repeat(1000))?;
+    /// let copied = manager.sync_resource(&vm, &east, &west, false, &Watch::default()).await?;
+    /// assert_eq!((copied.run.class, copied.published.unwrap().point.sequence), (ExitClass::Done, 2));
+    /// // Copies are made from the holder.
+    /// let error = manager.sync_resource(&vm, &west, &east, false, &Watch::default()).await.unwrap_err();
+    /// assert!(error.to_string().contains("held by us-east-1"), "{error}");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn sync_resource(
         &self,
         resource: &ResourceId,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::config::Problems;
 use crate::execute::journal::JournalError;
 use crate::live::port::PortError;
 use crate::model::{Address, RegionId};
@@ -30,6 +31,9 @@ pub enum FleetError {
     /// The journal could not be written while the plan was carried out; what was under way has ended.
     #[error("{0}: what is under way has ended, and nothing more was begun")]
     Journal(#[from] JournalError),
+    /// All that is wrong with the topology's files, or would be with the edited ones.
+    #[error("{0}")]
+    Topology(Problems),
     /// A request that no plan can meet.
     #[error(transparent)]
     Request(Box<PlanRefusal>),
@@ -107,6 +111,7 @@ impl FleetError {
             Self::Interrupted => 130,
             Self::State(_)
             | Self::Journal(_)
+            | Self::Topology(_)
             | Self::Request(_)
             | Self::UnknownRegion { .. }
             | Self::UnknownResource { .. }
@@ -126,7 +131,7 @@ impl FleetError {
                 Some("look at the state file's disk, then run this again: it goes on from what stands".to_owned())
             }
             Self::Request(refusal) => Some(refusal.help()),
-            Self::Refused(_) | Self::Interrupted | Self::Io { .. } => None,
+            Self::Topology(_) | Self::Refused(_) | Self::Interrupted | Self::Io { .. } => None,
             Self::UnknownRegion { known, .. } | Self::UnknownResource { known, .. } => {
                 (!known.is_empty()).then(|| format!("declared are {}", shortened(known)))
             }
@@ -146,6 +151,7 @@ impl FleetError {
             Self::Refused(gates) => gates.iter().find_map(|gate| gate.address.as_ref()),
             Self::State(_)
             | Self::Journal(_)
+            | Self::Topology(_)
             | Self::Interrupted
             | Self::UnknownRegion { .. }
             | Self::UnknownResource { .. }
@@ -153,6 +159,12 @@ impl FleetError {
             | Self::TakeOver { .. }
             | Self::Io { .. } => None,
         }
+    }
+}
+
+impl From<Problems> for FleetError {
+    fn from(problems: Problems) -> Self {
+        Self::Topology(problems)
     }
 }
 

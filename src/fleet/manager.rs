@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::compare::compare;
+use super::declare::Ground;
 use super::error::FleetError;
 use super::options::{Desired, PlanOptions, Settings};
 use super::report::{Planned, PointsAt, ReplicaVerification, Verification};
@@ -30,13 +31,15 @@ use crate::state::{HistoryFilter, RunOutcome, StateFile};
 use std::sync::Arc;
 
 /// A fleet of regions as one topology declares it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct MultiRegionManager {
     pub(super) world: World,
     pub(super) settings: Settings,
     pub(super) desired: Desired,
     /// Ports that are there already; others are opened by their endpoints.
     pub(super) at_hand: BTreeMap<RegionId, Arc<dyn RegionPort>>,
+    /// The files that declaring edits; none: it is handed a topology, and edits none.
+    pub(super) ground: Option<Ground>,
 }
 
 impl PlanOptions {
@@ -56,7 +59,7 @@ impl PlanOptions {
 impl MultiRegionManager {
     /// A manager of the regions that `desired` declares. Opens nothing yet.
     pub fn new(world: World, settings: Settings, desired: Desired) -> Self {
-        Self { world, settings, desired, at_hand: BTreeMap::new() }
+        Self { world, settings, desired, at_hand: BTreeMap::new(), ground: None }
     }
 
     /// The same, which reaches these regions by ports that are there already.
@@ -93,6 +96,17 @@ impl MultiRegionManager {
     ///
     /// # Errors
     /// Where the state file cannot be read.
+    ///
+    /// # Examples
+    /// ```
+    #[doc = include_str!("example.txt")]
+    /// let all = manager.list_regions(None).await?;
+    /// assert_eq!(all.len(), 2);
+    /// let healthy = manager.list_regions(Some(RegionStatus::Healthy)).await?;
+    /// assert!(healthy.iter().all(|region| region.latency_ms.is_some()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn list_regions(&self, status: Option<RegionStatus>) -> Result<Vec<RegionState>, FleetError> {
         let sight = self.look().await?;
         let mut states = self.view(&sight.observed).regions();
@@ -104,6 +118,17 @@ impl MultiRegionManager {
     ///
     /// # Errors
     /// Where it is not declared, or the state file cannot be read.
+    ///
+    /// # Examples
+    /// ```
+    #[doc = include_str!("example.txt")]
+    /// let region = manager.get_region(&"us-east-1".parse()?).await?;
+    /// assert_eq!((region.name.as_str(), region.status), ("US East 1", RegionStatus::Healthy));
+    /// assert_eq!((region.current_vms, region.capacity_vms, region.utilization_percent()), (Some(1), 1000, Some(0.1)));
+    /// assert!(matches!(manager.get_region(&"us-est-1".parse()?).await, Err(FleetError::UnknownRegion { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn get_region(&self, region: &RegionId) -> Result<RegionState, FleetError> {
         self.declared_region(region)?;
         let sight = self.look().await?;
@@ -114,6 +139,15 @@ impl MultiRegionManager {
     ///
     /// # Errors
     /// As above.
+    ///
+    /// # Examples
+    /// ```
+    #[doc = include_str!("example.txt")]
+    /// let east = manager.get_region_statistics(&"us-east-1".parse()?).await?;
+    /// assert_eq!((east.resources_primary, east.resources_replica, east.failover_events), (Some(1), Some(0), 0));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn get_region_statistics(&self, region: &RegionId) -> Result<RegionStatistics, FleetError> {
         let state = self.get_region(region).await?;
         Ok(RegionStatistics::of(&state, &self.get_failover_history(Some(region), None)?))
@@ -123,6 +157,16 @@ impl MultiRegionManager {
     ///
     /// # Errors
     /// Where the state file cannot be read.
+    ///
+    /// # Examples
+    /// ```
+    #[doc = include_str!("example.txt")]
+    /// let all = manager.get_global_statistics().await?;
+    /// assert_eq!((all.total_regions, all.healthy_regions, all.total_resources), (2, 2, 1));
+    /// assert_eq!((all.failover_events_total, all.failover_events_failed), (0, 0));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn get_global_statistics(&self) -> Result<GlobalStatistics, FleetError> {
         let states = self.list_regions(None).await?;
         Ok(GlobalStatistics::of(&states, &self.get_failover_history(None, None)?))
@@ -132,6 +176,17 @@ impl MultiRegionManager {
     ///
     /// # Errors
     /// Where it is not declared.
+    ///
+    /// # Examples
+    /// ```
+    #[doc = include_str!("example.txt")]
+    /// let east = manager.check_region_health(&"us-east-1".parse()?).await?;
+    /// assert_eq!(east.status, RegionStatus::Healthy);
+    /// // A directory is looked at by nobody else.
+    /// assert!(east.seen_by.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn check_region_health(&self, region: &RegionId) -> Result<RegionState, FleetError> {
         self.declared_region(region)?;
         let port = self.open_one(region)?;
@@ -157,6 +212,18 @@ impl MultiRegionManager {
     ///
     /// # Errors
     /// Where it is not declared, or the state file cannot be read.
+    ///
+    /// # Examples
+    /// ```
+    #[doc = include_str!("example.txt")]
+    /// let status = manager.get_replication_status(&"web-1".parse()?).await?;
+    /// assert_eq!((status.resource_id.as_str(), status.version), ("web-1", Some(1)));
+    /// let west = &status.replicas[&"us-west-1".parse()?];
+    /// assert_eq!(west.status, ReplicaHealth::InSync);
+    /// assert!(west.lag.is_some_and(|lag| lag < west.promise));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn get_replication_status(&self, resource: &ResourceId) -> Result<ReplicationStatus, FleetError> {
         let (key, spec) = self.declared_resource(resource)?;
         let sight = self.look().await?;

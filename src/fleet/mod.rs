@@ -27,12 +27,16 @@ mod act;
 mod mend;
 mod drill;
 mod accept;
+mod declare;
+mod register;
+pub mod guide;
 mod import;
 #[cfg(test)]
 mod tests;
 
 pub use accept::{Elsewhere, HeldElsewhere, LeftOut, accepting};
 pub use control::TakeOverOptions;
+pub use declare::{Declaration, Declared, Ground, write_edited};
 pub use drill::{DrillOptions, DrillReport, ResourceDrill};
 pub use error::{FleetError, Gate};
 pub use failover::{
@@ -42,7 +46,7 @@ pub use failover::{
 pub use import::Imported;
 pub use manager::MultiRegionManager;
 pub use options::{
-    Allowed, Desired, OnLocked, PlanOptions, ReconcileOptions, Review, SavedOptions, Settings, Verdict, Watch,
+    Allowed, Approved, Desired, OnLocked, PlanOptions, ReconcileOptions, Review, SavedOptions, Settings, Verdict, Watch,
 };
 pub use readmit::{ReadmitOptions, Readmitted};
 pub use registry::{topology_of, with_records_of};

@@ -8,8 +8,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+use super::failover::FailoverReview;
 use crate::config::Credentials;
-use crate::execute::event::EventSink;
+use crate::execute::event::{Event, EventSink};
+use crate::failover::Proposal;
 use crate::host::{Disk, Host};
 use crate::model::Address;
 use crate::model::topology::Topology;
@@ -149,6 +151,25 @@ pub trait Review: Send {
     async fn review(&mut self, plan: &Plan) -> Verdict;
 }
 
+/// Lets everything that is asked for be carried out: for programs, whose caller has decided. Gates of a failover are
+/// judged all the same.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Approved;
+
+#[async_trait]
+impl Review for Approved {
+    async fn review(&mut self, _: &Plan) -> Verdict {
+        Verdict::Proceed
+    }
+}
+
+#[async_trait]
+impl FailoverReview for Approved {
+    async fn review(&mut self, _: &Proposal) -> Verdict {
+        Verdict::Proceed
+    }
+}
+
 /// Who watches a run, and how it is stopped.
 #[derive(Clone)]
 pub struct Watch {
@@ -156,6 +177,20 @@ pub struct Watch {
     pub events: Arc<dyn EventSink>,
     /// Cancelled by a signal: syncs stop at the next durable group, record calls under way finish, nothing starts.
     pub cancel: CancellationToken,
+}
+
+/// Nobody watches, and nothing stops it.
+impl Default for Watch {
+    fn default() -> Self {
+        Self { events: Arc::new(Unheard), cancel: CancellationToken::new() }
+    }
+}
+
+/// Hears no events.
+struct Unheard;
+
+impl EventSink for Unheard {
+    fn emit(&self, _: &Event) {}
 }
 
 impl std::fmt::Debug for Watch {

@@ -208,6 +208,7 @@ impl Road<'_> {
             FleetError::Interrupted => RunOutcome::Interrupted,
             FleetError::State(_)
             | FleetError::Journal(_)
+            | FleetError::Topology(_)
             | FleetError::Request(_)
             | FleetError::UnknownRegion { .. }
             | FleetError::UnknownResource { .. }

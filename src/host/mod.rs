@@ -9,6 +9,7 @@ pub mod identity;
 pub mod disk;
 pub mod sqlite;
 pub mod lock;
+mod replace;
 #[cfg(test)]
 pub(crate) mod ordinary;
 
@@ -16,3 +17,4 @@ pub use clock::world;
 pub use disk::{Disk, DiskFile, FileKind, FileStat, HostDisk, Open, remove_tree};
 pub use identity::{Host, boot_id};
 pub use lock::{FileLock, Holder, LockError};
+pub use replace::replace;

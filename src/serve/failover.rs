@@ -275,9 +275,11 @@ fn refusal(error: FleetError, proposal: Option<Proposal>, controller: Option<Con
             }
             _ => PortError::Failed(message).into(),
         },
-        FleetError::State(_) | FleetError::Journal(_) | FleetError::Request(_) | FleetError::Io { .. } => {
-            PortError::Failed(message).into()
-        }
+        FleetError::State(_)
+        | FleetError::Journal(_)
+        | FleetError::Topology(_)
+        | FleetError::Request(_)
+        | FleetError::Io { .. } => PortError::Failed(message).into(),
     }
 }
 

@@ -38,7 +38,7 @@ use crate::plan::deadline;
 use crate::region::LocalRegion;
 use crate::replica::transfer::{SyncOptions, SyncReport, Urgency};
 use crate::wire::Progressed;
-use crate::wire::region::{RegisterRegion, ReplicateVm, SetupReplication, SyncResource};
+use crate::wire::region::{RegisterRegion, ReplicateVm, ReplicationConfig, SyncResource};
 
 /// What came of an order.
 #[derive(Debug)]
@@ -271,9 +271,9 @@ impl App {
     /// Records a pair at both of its ends.
     pub(super) async fn set_up(
         &self,
-        body: SetupReplication,
+        body: ReplicationConfig,
         operation: OperationId,
-    ) -> Result<Made<SetupReplication>, Failure> {
+    ) -> Result<Made<ReplicationConfig>, Failure> {
         let own = self.founded().await?;
         if body.resource_types.is_empty() {
             return Err(Failure::bad_request("resource_types", "a pair carries at least one type".to_owned()));

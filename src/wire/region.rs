@@ -42,7 +42,7 @@ pub struct RegionNumbers {
     pub replication_lag_seconds: Option<f64>,
 }
 
-/// `POST /regions`.
+/// A region to be registered: `POST /regions`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RegisterRegion {
@@ -64,14 +64,28 @@ pub struct RegisterRegion {
     pub capacity_vms: u32,
 }
 
+impl RegisterRegion {
+    /// A region of the usual capacity (1000 VMs) that is not the primary one.
+    pub fn new(name: impl Into<String>, location: impl Into<String>, api_endpoint: impl Into<String>) -> Self {
+        Self {
+            region_id: None,
+            name: name.into(),
+            location: location.into(),
+            api_endpoint: api_endpoint.into(),
+            is_primary: false,
+            capacity_vms: capacity(),
+        }
+    }
+}
+
 const fn capacity() -> u32 {
     1000
 }
 
-/// `POST /replication/setup`.
+/// What is copied from one region to another, and how: `POST /replication/setup`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct SetupReplication {
+pub struct ReplicationConfig {
     /// Where copies come from.
     pub source_region_id: RegionId,
     /// Where they are kept.
@@ -100,6 +114,27 @@ pub struct SetupReplication {
     pub compression: bool,
 }
 
+impl ReplicationConfig {
+    /// A pair that copies these types every five minutes, one way, compressed.
+    pub fn new(
+        source_region_id: RegionId,
+        target_region_id: RegionId,
+        resource_types: impl IntoIterator<Item = ResourceType>,
+    ) -> Self {
+        Self {
+            source_region_id,
+            target_region_id,
+            resource_types: resource_types.into_iter().collect(),
+            sync_interval_seconds: interval(),
+            batch_size: batch(),
+            priority: priority(),
+            enabled: yes(),
+            bidirectional: false,
+            compression: yes(),
+        }
+    }
+}
+
 const fn interval() -> u64 {
     300
 }
@@ -116,7 +151,7 @@ const fn yes() -> bool {
     true
 }
 
-/// `POST /vms/replicate`.
+/// A virtual machine and who keeps copies of it: `POST /vms/replicate`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReplicateVm {
@@ -127,6 +162,17 @@ pub struct ReplicateVm {
     /// Where its replicas are kept.
     #[schemars(length(min = 1))]
     pub replica_regions: BTreeSet<RegionId>,
+}
+
+impl ReplicateVm {
+    /// A machine that is born at one region, and copied to others.
+    pub fn new(
+        vm_id: ResourceId,
+        primary_region_id: RegionId,
+        replica_regions: impl IntoIterator<Item = RegionId>,
+    ) -> Self {
+        Self { vm_id, primary_region_id, replica_regions: replica_regions.into_iter().collect() }
+    }
 }
 
 /// `POST /replication/sync`.

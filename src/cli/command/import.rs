@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::super::declare::write;
 use super::super::error::CliError;
 use super::super::exit::Exit;
 use super::super::session::Session;
@@ -49,7 +48,7 @@ impl Import {
         let files = [EditedFile { path: path.clone(), before: None, after: text }];
         let mut document = EditDocument::of(&files);
         if !dry_run {
-            write(&files)?;
+            crate::fleet::write_edited(&files)?;
             document.written = true;
         }
         let [file] = files;

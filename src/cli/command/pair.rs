@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 
 use super::super::args::duration;
-use super::super::declare::{Declaration, Ground, How, declare, not_declared};
+use super::super::declare::{Declaration, How, declare, ground, not_declared};
 use super::super::error::CliError;
 use super::super::exit::Exit;
 use super::super::session::Session;
@@ -95,13 +95,14 @@ impl Setup {
                 sync_interval: interval,
                 batch_size,
                 priority,
+                enabled: None,
                 bidirectional,
                 compression,
                 bandwidth_limit,
                 paused: None,
             })],
         };
-        declare(session, Ground::there(session)?, declaration, how).await
+        declare(session, ground(session)?, declaration, how).await
     }
 }
 
@@ -166,7 +167,7 @@ impl Pair {
             already: format!("the pair {id} is {already}"),
             edits: vec![Edit::Pair(PairEdit { paused: Some(paused), ..PairEdit::of(id) })],
         };
-        declare(session, Ground::there(session)?, declaration, how).await
+        declare(session, ground(session)?, declaration, how).await
     }
 }
 
@@ -192,7 +193,7 @@ pub(crate) struct Remove {
 impl Remove {
     pub(super) async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
         let Self { source, target, how } = self;
-        let ground = Ground::there(session)?;
+        let ground = ground(session)?;
         let known: Vec<String> = ground.loaded.topology.pairs.keys().map(ToString::to_string).collect();
         let id = PairId { source, target };
         let declaration = Declaration {

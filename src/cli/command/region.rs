@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
-use super::super::declare::{Declaration, Ground, How, declare, not_declared};
+use super::super::declare::{Declaration, How, declare, ground, ground_or_begun, not_declared};
 use super::super::error::CliError;
 use super::super::exit::Exit;
 use super::super::session::Session;
@@ -163,7 +163,7 @@ pub(crate) struct Add {
 impl Add {
     async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
         let Self { id, name, endpoint, primary, capacity, location, how } = self;
-        let ground = Ground::there_or_begun(session)?;
+        let ground = ground_or_begun(session)?;
         let declaration = Declaration {
             concerns: vec![Address::Region(id.clone())],
             gone: false,
@@ -204,7 +204,7 @@ pub(crate) struct Remove {
 impl Remove {
     async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
         let Self { id, cascade, how } = self;
-        let ground = Ground::there(session)?;
+        let ground = ground(session)?;
         let topology = &ground.loaded.topology;
         let pairs = topology.pairs.keys().filter(|pair| pair.source == id || pair.target == id);
         let kept = topology.resources.iter().filter(|(_, spec)| spec.replicas.contains(&id));

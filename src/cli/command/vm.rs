@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 
 use super::super::approve::{Answer, ask};
-use super::super::declare::{Declaration, Ground, How, declare, not_declared};
+use super::super::declare::{Declaration, How, declare, ground, not_declared};
 use super::super::error::CliError;
 use super::super::exit::Exit;
 use super::super::session::Session;
@@ -167,7 +167,7 @@ impl Replicate {
             already: format!("{key} is declared so already"),
             edits: vec![Edit::Resource(ResourceEdit { key, primary: Some(primary), replicas: Some(replicas) })],
         };
-        declare(session, Ground::there(session)?, declaration, how).await
+        declare(session, ground(session)?, declaration, how).await
     }
 }
 
@@ -191,7 +191,7 @@ pub(crate) struct Remove {
 impl Remove {
     async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
         let Self { id, how } = self;
-        let ground = Ground::there(session)?;
+        let ground = ground(session)?;
         let key = ResourceKey::new(ResourceType::Vm, id);
         let known = ground.loaded.topology.resources.keys().filter(|key| key.kind == ResourceType::Vm);
         let declaration = Declaration {

@@ -60,6 +60,8 @@ pub struct PairEdit {
     pub batch_size: Option<u32>,
     /// Lower goes first.
     pub priority: Option<u32>,
+    /// Whether it carries anything at all.
+    pub enabled: Option<bool>,
     /// Whether it also serves resources born at its target.
     pub bidirectional: Option<bool>,
     /// Whether blocks are compressed on the way.
@@ -79,6 +81,7 @@ impl PairEdit {
             sync_interval: None,
             batch_size: None,
             priority: None,
+            enabled: None,
             bidirectional: None,
             compression: None,
             bandwidth_limit: None,

@@ -96,6 +96,7 @@ fn pair_keys(known: Option<&PairSpec>, edit: &PairEdit) -> Keys {
         sync_interval,
         batch_size,
         priority,
+        enabled,
         bidirectional,
         compression,
         bandwidth_limit,
@@ -117,6 +118,7 @@ fn pair_keys(known: Option<&PairSpec>, edit: &PairEdit) -> Keys {
     let mut flag = |key, wanted: Option<bool>, is: bool| {
         keys.extend(wanted.filter(|wanted| *wanted != is).map(|wanted| (key, wanted.to_string())));
     };
+    flag("enabled", *enabled, is.enabled);
     flag("bidirectional", *bidirectional, is.bidirectional);
     flag("compression", *compression, is.compression);
     if bandwidth_limit.is_some() && *bandwidth_limit != is.bandwidth_limit {

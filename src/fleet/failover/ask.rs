@@ -25,6 +25,19 @@ pub struct FailoverOptions {
     pub explain: bool,
 }
 
+impl FailoverOptions {
+    /// A person's plain request: graceful where `from` answers, else as one by hand, with every gate.
+    pub fn new(from: RegionId, to: RegionId) -> Self {
+        Self { request: Request::new(from, to), reason: None, take_over: false, explain: false }
+    }
+
+    /// The same for this reason, which history keeps.
+    #[must_use]
+    pub fn because(self, reason: impl Into<String>) -> Self {
+        Self { reason: Some(reason.into()), ..self }
+    }
+}
+
 /// What going on with an open operation, or leading it back, is asked for.
 #[derive(Debug, Clone, Default)]
 pub struct ResumeOptions {

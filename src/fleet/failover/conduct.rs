@@ -46,6 +46,25 @@ impl MultiRegionManager {
     ///
     /// # Errors
     /// [`FleetError::Refused`] with the gates that do not hold, before the first change; [`FleetError::Unfit`].
+    ///
+    /// # Examples
+    /// ```
+    #[doc = include_str!("../example.txt")]
+    /// let (east, west) = ("us-east-1".parse()?, "us-west-1".parse()?);
+    /// let options = FailoverOptions::new(east, west).because("Scheduled maintenance");
+    /// let report = manager.perform_failover(&options, &mut Approved, &Watch::default()).await?;
+    /// let event = report.event.expect("something moved");
+    /// assert!(event.success, "{:?}", event.notes);
+    /// assert_eq!((event.affected_resources, event.from_region_id.as_str()), (1, "us-east-1"));
+    /// let status = manager.get_replication_status(&"web-1".parse()?).await?;
+    /// assert_eq!(status.primary_region.unwrap().as_str(), "us-west-1");
+    ///
+    /// // Nothing is left to move.
+    /// let report = manager.perform_failover(&options, &mut Approved, &Watch::default()).await?;
+    /// assert!(report.event.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn perform_failover(
         &self,
         options: &FailoverOptions,
@@ -162,6 +181,18 @@ impl MultiRegionManager {
     ///
     /// # Errors
     /// Where the state cannot be read.
+    ///
+    /// # Examples
+    /// ```
+    #[doc = include_str!("../example.txt")]
+    /// let options = FailoverOptions::new("us-east-1".parse()?, "us-west-1".parse()?);
+    /// manager.perform_failover(&options, &mut Approved, &Watch::default()).await?;
+    /// let recent = manager.get_failover_history(None, Some(10))?;
+    /// assert!(recent[0].event_id.starts_with("evt-") && recent[0].success);
+    /// assert_eq!(manager.get_failover_history(Some(&"us-west-1".parse()?), None)?.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn get_failover_history(
         &self,
         region: Option<&RegionId>,

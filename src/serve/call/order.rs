@@ -16,7 +16,7 @@ use super::super::operation::Running;
 use super::super::order::{Made, Replicated, Synced};
 use super::super::router::App;
 use crate::fleet::RegionState;
-use crate::wire::region::{RegisterRegion, ReplicateVm, SetupReplication, SyncResource};
+use crate::wire::region::{RegisterRegion, ReplicateVm, ReplicationConfig, SyncResource};
 
 /// Has the order carried out once for its key, and answers 201 where that made something.
 async fn make<B, T, F>(
@@ -63,8 +63,8 @@ pub(in super::super) async fn register(
 pub(in super::super) async fn set_up(
     State(app): State<Arc<App>>,
     asked: Asked,
-    body: Json<SetupReplication>,
-) -> Result<Created<SetupReplication>, Failure> {
+    body: Json<ReplicationConfig>,
+) -> Result<Created<ReplicationConfig>, Failure> {
     make(
         app,
         asked,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::super::super::approve::{Answer, ask};
-use super::super::super::declare::{write, wrote};
+use super::super::super::declare::wrote;
 use super::super::super::error::CliError;
 use super::super::super::exit::Exit;
 use super::super::super::session::Session;
 use crate::config::edit::edit;
-use crate::fleet::{Elsewhere, accepting};
+use crate::fleet::{Elsewhere, accepting, write_edited};
 use crate::render::edited::{self, EditDocument};
 
 /// Edit the files so that they say who holds what
@@ -56,7 +56,7 @@ impl Accept {
             if !auto_approve {
                 approve(session).await?;
             }
-            write(files)?;
+            write_edited(files)?;
             document.written = true;
         }
         session.print(&document, |_| String::new())?;
