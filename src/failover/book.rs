@@ -68,6 +68,10 @@ impl Book {
         if let Some(inert) = self.inert {
             return Err(Refusal::Inert(inert));
         }
+        let (operation, attempt) = order.attempt();
+        if let Some(later) = agent.overtaken(self, operation, attempt).filter(|_| order.leads_on()) {
+            return Err(Refusal::Attempt(Box::new(later.clone())));
+        }
         match order {
             Order::Accept { authority: _, bid } => self.accept(bid, running, busy).map(Reply::Accepted),
             Order::Withdraw { authority: _, operation, attempt, resources } => {

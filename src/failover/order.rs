@@ -101,6 +101,18 @@ impl Order {
         }
     }
 
+    /// Whether an effect may follow from it, rather than word of one or the end of the operation.
+    pub(super) const fn leads_on(&self) -> bool {
+        match self {
+            Self::Accept { .. } | Self::Confirm { .. } | Self::Demote { .. } | Self::Hold { .. } => true,
+            Self::Note { authority: _, operation: _, attempt: _, note } => match note {
+                Note::HookIntended { .. } => true,
+                Note::HookDone { .. } | Note::Fenced { .. } => false,
+            },
+            Self::Withdraw { .. } | Self::Close { .. } => false,
+        }
+    }
+
     /// The operation that it belongs to, and the attempt at it.
     pub fn attempt(&self) -> (OperationId, Attempt) {
         match self {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::book::Book;
 use super::order::Mandate;
-use crate::model::failover::{Direction, Inert, Met, Part, Standings};
+use crate::model::failover::{Attempt, Bid, Direction, Inert, Met, Part, Standings};
 use crate::model::region::{Epoch, Role};
 use crate::model::{Life, OperationId, RegionId, ResourceKey};
 
@@ -81,6 +81,15 @@ impl Agent {
     /// Whether every other region has said in this life that it knows no later holder and no open operation.
     pub fn is_abreast(&self, key: &ResourceKey) -> bool {
         self.abreast.contains(key)
+    }
+
+    /// A later attempt at an operation that another region said it accepted. Two attempts may each have passed over the
+    /// regions of the other: whoever hears of both goes with the later one. What takes no part in anything is not heard.
+    pub(super) fn overtaken(&self, book: &Book, operation: OperationId, attempt: Attempt) -> Option<&Bid> {
+        let counts = |told: &&Standings| told.inert.is_none() && !book.gone.contains_key(&told.region);
+        let known = self.heard.values().filter(counts).filter_map(|told| told.open.get(&operation));
+        let known = known.map(|open| &open.bid);
+        known.filter(|bid| bid.attempt.number > attempt.number).max_by_key(|bid| bid.attempt.number)
     }
 
     /// The latest states in which the other regions' stores were met.

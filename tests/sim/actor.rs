@@ -9,6 +9,7 @@ use debvisor_region::model::policy::Strategy;
 use debvisor_region::model::region::{Authority, Epoch, Role};
 use debvisor_region::model::{AttemptOwner, OperationId, RegionId, ResourceKey, Timestamp};
 
+use crate::admin::obeys;
 use crate::chance::Chance;
 use crate::network::Request;
 use crate::weather::Weather;
@@ -127,12 +128,7 @@ impl Actor {
             .map(|(id, told)| (id.clone(), told.clone()))
             .collect();
         let Some(first) = told.values().next() else { return Plan::Nothing };
-        let authority = &self.authority;
-        let follows = |told: &Standings| {
-            (told.controller.as_ref())
-                .is_some_and(|it| (it.lineage, it.term, it.seat) == (authority.lineage, authority.term, authority.seat))
-        };
-        if !told.values().all(follows) {
+        if !told.values().all(|told| obeys(told, &self.authority)) {
             return if view.calm || (view.weather.take_overs && chance.percent(10)) {
                 Plan::TakeOver
             } else {

@@ -114,7 +114,8 @@ impl Fleet {
     }
 }
 
-fn obeys(told: &Standings, authority: &Authority) -> bool {
+/// Whether a region has this one as its controller.
+pub(crate) fn obeys(told: &Standings, authority: &Authority) -> bool {
     let of = |it: &Controller| (it.lineage, it.term, it.seat) == (authority.lineage, authority.term, authority.seat);
     told.controller.as_ref().is_some_and(of)
 }

@@ -8,6 +8,7 @@ use debvisor_region::model::failover::{Hook, Note, Standings};
 use debvisor_region::model::{OperationId, RegionId};
 
 use crate::actor::{Actor, Asked, HOOK, Mind, Plan, View, Waiting, words};
+use crate::admin::obeys;
 use crate::fleet::{Event, Fleet, Run, key};
 use crate::network::{Body, Letter, Node, Request, Response};
 
@@ -107,9 +108,12 @@ impl Fleet {
 
     /// What it does about what it read.
     fn decide(&mut self, at: usize, told: &BTreeMap<RegionId, Standings>) {
-        let term = self.actors[at].authority.term;
-        let above = |told: &Standings| told.controller.as_ref().is_some_and(|it| it.term > term);
-        if self.calm && told.values().any(above) {
+        // Two may have been accepted in half under the same term: above it there is one again.
+        let authority = self.actors[at].authority.clone();
+        let rival = |told: &Standings| {
+            told.controller.as_ref().is_some_and(|it| it.term >= authority.term) && !obeys(told, &authority)
+        };
+        if self.calm && told.values().any(rival) {
             self.take_over(at);
             return;
         }

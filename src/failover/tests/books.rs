@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::roles::{Regions, attempt, authority, bid, book, id, ids, key, keys};
 use crate::failover::{Agent, Reply};
 use crate::failover::{Control, Known, Order, Refusal, Taken};
-use crate::model::failover::{Attempt, Bid, Inert};
+use crate::model::failover::{Attempt, Bid, Hook, Inert, Note};
 use crate::model::region::{Epoch, Role};
 use crate::model::{AttemptOwner, Life, OperationId};
 use uuid::Uuid;
@@ -139,6 +139,29 @@ fn a_holder_cannot_be_removed() {
     for name in ["a", "b"] {
         assert!(matches!(book(name).obey(&BTreeSet::new(), &change), Err(Refusal::Holder(_, _))));
     }
+}
+
+#[test]
+fn a_later_attempt_that_another_region_accepted_overtakes_an_earlier_one() {
+    // Each passed over the other's region.
+    let mut regions = Regions::new();
+    let (b, c) = (id("b"), id("c"));
+    regions.ask(&c, &accept(bid(3))).unwrap();
+    regions.ask(&b, &accept(bid(5))).unwrap();
+    let (operation, attempt) = (bid(3).failover.id, bid(3).attempt);
+    let confirm = Order::Confirm { authority: authority(1), operation, attempt };
+    let hook = Hook::Fence(b.clone());
+    let note = |note| Order::Note { authority: authority(1), operation, attempt, note };
+    let intent = note(Note::HookIntended { attempt, hook: hook.clone(), limit: std::time::Duration::from_secs(10) });
+    regions.ask(&c, &confirm).unwrap();
+    regions.talk();
+    for order in [&confirm, &intent, &accept(bid(4))] {
+        let refusal = regions.ask(&c, order).unwrap_err();
+        assert!(matches!(&refusal, Refusal::Attempt(later) if later.attempt.number == 5), "{refusal}");
+    }
+    // What was done is word, and leads nowhere.
+    regions.ask(&c, &note(Note::HookDone { hook })).unwrap();
+    regions.ask(&c, &accept(bid(6))).unwrap();
 }
 
 #[test]
