@@ -151,7 +151,7 @@ pub enum Event {
     FailoverHeld {
         /// When.
         at: Timestamp,
-        /// The region that does not answer.
+        /// The region that holds what it would move.
         region_id: RegionId,
         /// The gate.
         gate: String,

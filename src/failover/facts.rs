@@ -19,6 +19,8 @@ pub enum Asker {
     Person,
     /// The policy, in `reconcile`: evidence must suffice.
     Policy,
+    /// The policy's `failback`, in `reconcile`: what it moved goes home, gracefully, when it can stay there.
+    Failback,
 }
 
 /// Which points are promoted.

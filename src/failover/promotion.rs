@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::claim::Claim;
-use super::facts::{Facts, Request, Wish};
+use super::facts::{Asker, Facts, Request, Wish};
 use super::gate::{Gate, GateKind, age, at_least};
 use super::proposal::{ChosenPoint, ExpectedLoss};
 use crate::model::point::{Point, PointSelector, PointState};
@@ -116,6 +116,8 @@ impl Case<'_> {
         } else if !recorded {
             let figure = format!("{to} keeps no replica of it");
             Gate::unmet(GateKind::Point, figure, format!("name {to} in its `replicas`, then apply"))
+        } else if let Some(gate) = self.out_of_sync(point.as_ref()) {
+            gate
         } else {
             Gate::met(
                 GateKind::Point,
@@ -127,6 +129,27 @@ impl Case<'_> {
         });
         let loss = ExpectedLoss { at_most: Duration::ZERO, allowed: self.allowed(), counted_to_now: false };
         (point, Some(loss))
+    }
+
+    /// What goes home by itself was in sync there before: what lags needs a person, or the next rounds.
+    fn out_of_sync(&self, point: Option<&ChosenPoint>) -> Option<Gate> {
+        if self.request.asker != Asker::Failback {
+            return None;
+        }
+        let (allowed, since) = (self.allowed(), point.map(|point| self.facts.now.since(point.verified_at)));
+        let figure = match since {
+            None => format!("{} has no point of it yet", self.to),
+            Some(since) if since > allowed => {
+                format!(
+                    "{} is not in sync: its newest point was verified {} ago, of {}",
+                    self.to,
+                    age(since),
+                    age(allowed)
+                )
+            }
+            Some(_) => return None,
+        };
+        Some(Gate::unmet(GateKind::Point, figure, "the next syncs bring it there"))
     }
 
     fn as_kept(&self, gates: &mut Vec<Gate>) -> (Option<ChosenPoint>, Option<ExpectedLoss>) {

@@ -153,6 +153,7 @@ fn strategy(request: &Request, facts: &Facts<'_>) -> Result<Strategy, Unfit> {
             Ok(if graceful { Strategy::Graceful } else { Strategy::Manual })
         }
         (Asker::Person, Some(strategy @ (Strategy::Graceful | Strategy::Manual | Strategy::Cascading))) => Ok(strategy),
+        (Asker::Failback, _) => Ok(Strategy::Graceful),
         (Asker::Policy, asked) => match asked.unwrap_or(facts.topology.policy.failover.strategy) {
             strategy @ (Strategy::Automatic | Strategy::Cascading) => Ok(strategy),
             strategy @ (Strategy::Manual | Strategy::Graceful) => Err(Unfit::NotByItself(strategy)),

@@ -48,7 +48,7 @@ fn obstacle(facts: &Facts<'_>, asker: Asker, region: &RegionId, keys: &BTreeSet<
     let keeps = keys.iter().any(|key| facts.replica(region, key).is_some_and(|replica| replica.newest.is_some()));
     match asker {
         Asker::Policy if !facts.is_served(region) => Some("it is a directory, which observes nobody".to_owned()),
-        Asker::Policy | Asker::Person => facts.silence(region),
+        Asker::Policy | Asker::Person | Asker::Failback => facts.silence(region),
     }
     .or_else(|| (!keeps).then(|| "it keeps no point of any of them".to_owned()))
 }

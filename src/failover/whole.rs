@@ -23,7 +23,11 @@ impl Whole<'_> {
     }
 
     fn by_hand(&self) -> String {
-        format!("a person who knows more may: `failover execute {} {}`", self.from(), self.to)
+        let command = match self.request.asker {
+            Asker::Person | Asker::Policy => format!("execute {} {}", self.from(), self.to),
+            Asker::Failback => format!("back {}", self.to),
+        };
+        format!("a person who knows more may: `failover {command}`")
     }
 
     /// What a policy must have beyond what a person needs.
@@ -31,6 +35,7 @@ impl Whole<'_> {
         match self.request.asker {
             Asker::Person => Vec::new(),
             Asker::Policy => vec![self.pause(), self.verdict(), self.breaker(), self.cooldown()],
+            Asker::Failback => vec![self.pause(), self.breaker(), self.cooldown()],
         }
     }
 
@@ -78,7 +83,10 @@ impl Whole<'_> {
         if others.is_empty() {
             return Gate::met(GateKind::Breaker, "no other region looks down");
         }
-        let figure = format!("{} look down besides {}", list(&others), self.from());
+        let figure = match self.request.asker {
+            Asker::Person | Asker::Policy => format!("{} look down besides {}", list(&others), self.from()),
+            Asker::Failback => format!("{} look down", list(&others)),
+        };
         let safer = format!("find out whether it is this side that is cut off; {}", self.by_hand());
         Gate::unmet(GateKind::Breaker, figure, safer)
     }

@@ -81,7 +81,7 @@ fn is_named(key: &ResourceKey, name: &str) -> bool {
     key.id.as_str() == name || key.to_string() == name
 }
 
-fn held(
+pub(super) fn held(
     topology: &Topology,
     observed: &Observed,
     asked: impl Fn(&ResourceKey, &ResourceSpec, &RegionId) -> bool,

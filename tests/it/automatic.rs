@@ -197,6 +197,41 @@ fn a_dead_region_is_found_out_and_left_without_a_person() {
 }
 
 #[test]
+fn what_the_policy_moved_goes_home_when_it_can_stay_there() {
+    let failback = format!("failback = \"automatic\"\ncooldown = \"1h\"\n{AUTOMATIC}");
+    let mut fleet = Fleet::new(2, &failback);
+    fleet.regions[0].kill();
+    fleet.round().exits(3);
+    fleet.assert_all_run_at("b");
+    // Whoever turns it on again.
+    fs::remove_file(fleet.world.path("machines/a/.fenced")).unwrap();
+    fleet.again(0);
+    fleet.settle();
+    // It waits, and that is no fault.
+    fleet.world.write("b/resources/vm/web-1/disk.raw", "the disk at bbbbb\n".repeat(9000));
+    fleet.round().exits(0).says(&["no failover of b: cooldown", "failover back a"]);
+    fleet.assert_all_run_at("b");
+    let topology = String::from_utf8(fleet.world.read("topology.toml")).unwrap();
+    fleet.world.write("topology.toml", topology.replace("\"1h\"", "\"1s\""));
+    fleet.run(&["apply", "--auto-approve"]).exits(0);
+    fleet.run(&["failover", "pause"]).exits(0);
+    fleet.round().exits(0);
+    fleet.assert_all_run_at("b");
+    fleet.run(&["failover", "unpause"]).exits(0);
+    fleet.round().exits(0).says(&["completed", "b -> a"]);
+    fleet.assert_all_run_at("a");
+    assert_eq!(fleet.world.read("a/resources/vm/web-1/disk.raw"), "the disk at bbbbb\n".repeat(9000).as_bytes());
+    let [home, _] = fleet.events().try_into().unwrap();
+    assert_eq!((&home["automatic"], &home["strategy"]), (&true.into(), &"graceful".into()), "{home:#}");
+    // What a person moves stays where it is.
+    fleet.run(&["failover", "execute", "a", "b", "--force"]).exits(0);
+    thread::sleep(Duration::from_millis(1200));
+    fleet.settle();
+    fleet.assert_all_run_at("b");
+    assert_eq!(fleet.events().len(), 3);
+}
+
+#[test]
 fn a_policy_that_leaves_it_to_a_person_moves_nothing() {
     let mut fleet = Fleet::new(1, "FENCE");
     fleet.regions[0].kill();

@@ -284,3 +284,28 @@ fn a_policy_that_leaves_it_to_a_person_does() {
     world.request.strategy = None;
     assert_eq!(world.try_propose(), Err(Unfit::NotByItself(Strategy::Manual)));
 }
+
+#[test]
+fn what_goes_home_by_itself_goes_gracefully_in_sync_after_the_cooldown_and_unpaused() {
+    let mut world = World::well();
+    world.request.asker = Asker::Failback;
+    let proposal = world.propose();
+    assert_eq!((proposal.outcome, proposal.strategy), (Outcome::Goes, Strategy::Graceful));
+    world.last_automatic = Some(world.now.before(minutes(59)));
+    let gate = world.gate(GateKind::Cooldown, None);
+    assert!(!gate.passes && gate.safer.unwrap().contains("`failover back b`"));
+    world.last_automatic = None;
+    world.paused = regions(&["c"]);
+    assert!(!world.gate(GateKind::Pause, None).passes);
+    world.paused = regions(&[]);
+    world.at("c").sightings.insert(region("b"), super::world::evidence(Some(minutes(1)), true));
+    assert_eq!(world.gate(GateKind::Breaker, None).figure, "b look down");
+    let mut world = World::well();
+    world.request.asker = Asker::Failback;
+    world.point("b", "vm.web", 7, minutes(16));
+    let gate = world.gate(GateKind::Point, Some("vm.web"));
+    assert!(!gate.passes && gate.figure.contains("16m ago, of 15m"), "{gate:?}");
+    assert_eq!(world.propose().outcome, Outcome::Partly);
+    world.request.asker = Asker::Person;
+    assert_eq!(world.propose().outcome, Outcome::Goes, "a person's last sync takes as long as it takes");
+}

@@ -47,7 +47,7 @@ impl ByItself {
         }
     }
 
-    fn took(&mut self, report: &FailoverReport) {
+    pub(super) fn took(&mut self, report: &FailoverReport) {
         self.moved |= report.event.as_ref().is_some_and(|event| event.affected_resources > 0);
         self.held_back |= report.class != ExitClass::Done;
     }
@@ -55,7 +55,7 @@ impl ByItself {
 
 /// Nobody is asked. Remembers where else it may lead.
 #[derive(Default)]
-struct Unasked {
+pub(super) struct Unasked {
     next: Vec<RegionId>,
 }
 
@@ -101,6 +101,9 @@ impl MultiRegionManager {
                 Err(FleetError::Refused(gates)) => self.hold_back(suspect, why, gates, &mut done, watch),
                 Err(_) => {}
             }
+        }
+        if may.is_ok() && open.is_empty() && !paused {
+            self.fail_back_by_policy(&sight, &mut done, watch).await?;
         }
         Ok(done)
     }
@@ -255,7 +258,7 @@ impl MultiRegionManager {
         }
     }
 
-    fn take_refusal(
+    pub(super) fn take_refusal(
         &self,
         region: &RegionId,
         why: Option<&str>,
@@ -276,6 +279,10 @@ impl MultiRegionManager {
 
     fn hold_back(&self, region: &RegionId, why: &str, gates: &[Gate], done: &mut ByItself, watch: &Watch) {
         done.held_back = true;
+        self.tell_held(region, why, gates, watch);
+    }
+
+    pub(super) fn tell_held(&self, region: &RegionId, why: &str, gates: &[Gate], watch: &Watch) {
         for (n, gate) in gates.iter().enumerate() {
             let about = gate.address.as_ref().map(|address| format!("{address}: ")).unwrap_or_default();
             // That it did not answer, and how, is told once.
@@ -290,7 +297,7 @@ impl MultiRegionManager {
         }
     }
 
-    fn tell_end(&self, event: Option<FailoverEvent>, watch: &Watch) {
+    pub(super) fn tell_end(&self, event: Option<FailoverEvent>, watch: &Watch) {
         if let Some(event) = event {
             watch.events.emit(&Event::FailoverFinished { at: self.world.clock.now(), event: Box::new(event) });
         }

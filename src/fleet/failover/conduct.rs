@@ -133,7 +133,7 @@ impl MultiRegionManager {
         let began = self.world.clock.since_boot();
         let bid = self.first_bid(operation, &known.sight, &proposal, options);
         let mut event = self.event(&bid, &bid.failover.reason);
-        event.automatic = options.request.asker == Asker::Policy;
+        event.automatic = options.request.asker != Asker::Person;
         event.loss = proposal.going().filter_map(|one| one.loss.as_ref()).map(|loss| loss.at_most).max();
         event.notes.extend(proposal.verdict.iter().flat_map(evidence));
         let overridden = proposal.gates.iter().filter(|gate| gate.is_overridden());
@@ -251,7 +251,7 @@ impl MultiRegionManager {
     fn refused(&self, proposal: &Proposal, options: &FailoverOptions) -> FleetError {
         let gates: Vec<Gate> = proposal.failed_gates().map(told).collect();
         let operation = OperationId(self.world.ids.ordered());
-        let policy = options.request.asker == Asker::Policy;
+        let policy = options.request.asker != Asker::Person;
         let event = FailoverEvent {
             event_id: FailoverEvent::id_of(operation),
             operation,

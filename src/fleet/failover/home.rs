@@ -9,14 +9,18 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::ask::{FailoverOptions, FailoverReport, FailoverReview};
-use crate::failover::{Outcome as Proposed, Overrides, Proposal, Request};
-use crate::fleet::accept::LeftOut;
-use crate::fleet::error::FleetError;
+use super::automatic::{ByItself, Unasked};
+use super::conduct::told;
+use crate::failover::{Asker, Outcome as Proposed, Overrides, Proposal, Request};
+use crate::fleet::accept::{HeldElsewhere, LeftOut, held};
+use crate::fleet::error::{FleetError, Gate};
 use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::options::Watch;
 use crate::fleet::report::ExitClass;
-use crate::model::policy::Strategy;
+use crate::fleet::road::Sight;
+use crate::model::policy::{Failback, Strategy};
 use crate::model::{RegionId, ResourceId};
+use crate::state::StateFile;
 
 /// What going home is asked for.
 #[derive(Debug, Clone, Default)]
@@ -65,18 +69,10 @@ impl MultiRegionManager {
         }
         let names: Vec<String> = options.home.iter().map(ToString::to_string).collect();
         let elsewhere = self.held_elsewhere(&names).await?;
-        let mut ways: BTreeMap<(RegionId, RegionId), BTreeSet<ResourceId>> = BTreeMap::new();
-        let wanted = |home: &RegionId| options.home.as_ref().is_none_or(|wanted| wanted == home);
-        for held in elsewhere.moved.into_iter().filter(|held| wanted(&held.declared)) {
-            ways.entry((held.holder, held.declared)).or_default().insert(held.resource.id);
-        }
-        let request = |((from, to), only)| Request {
-            only,
-            strategy: Some(Strategy::Graceful),
-            overrides: options.overrides.clone(),
-            ..Request::new(from, to)
-        };
-        Ok((ways.into_iter().map(request).collect(), elsewhere.left_out))
+        let wanted = |held: &HeldElsewhere| options.home.as_ref().is_none_or(|wanted| *wanted == held.declared);
+        let requests = ways(elsewhere.moved.into_iter().filter(wanted));
+        let requests = requests.map(|request| Request { overrides: options.overrides.clone(), ..request });
+        Ok((requests.collect(), elsewhere.left_out))
     }
 
     /// What would go home. Asks the regions, and changes nothing.
@@ -123,6 +119,68 @@ impl MultiRegionManager {
         }
         Ok(back)
     }
+}
+
+impl MultiRegionManager {
+    /// Brings home what an automatic failover moved, where the policy says `failback = "automatic"`: gracefully, once all
+    /// of it is in sync there, nobody looks down, and the cooldown is over. What a person moved stays until a person
+    /// brings it back, and so does what this state knows nothing of.
+    pub(super) async fn fail_back_by_policy(
+        &self,
+        sight: &Sight,
+        done: &mut ByItself,
+        watch: &Watch,
+    ) -> Result<(), FleetError> {
+        match self.desired.topology.policy.failover.failback {
+            Failback::Automatic => {}
+            Failback::Manual => return Ok(()),
+        }
+        let Some(reader) = StateFile::new(&self.settings.state).read()? else { return Ok(()) };
+        // Newest first.
+        let past = reader.failovers(None, None)?;
+        drop(reader);
+        let is_automatic = |held: &HeldElsewhere| {
+            let moved = past.iter().find(|event| event.success && event.resources.contains(&held.resource));
+            let moved = moved.is_some_and(|event| event.automatic && event.to_region_id == held.holder);
+            moved && sight.observed.snapshot(&held.declared).is_some()
+        };
+        let elsewhere = held(&self.desired.topology, &sight.observed, |_, _, _| true);
+        for request in ways(elsewhere.moved.into_iter().filter(is_automatic)) {
+            let request = Request { asker: Asker::Failback, ..request };
+            let proposal = self.propose_failover(&request, false, watch).await?;
+            let (from, to) = (request.from.clone(), proposal.to.clone());
+            if proposal.outcome != Proposed::Goes {
+                // It waits, which is no fault of this round.
+                let mut gates: Vec<Gate> = proposal.failed_gates().map(told).collect();
+                gates.dedup_by(|one, before| one.code == before.code);
+                self.tell_held(&from, "", &gates, watch);
+                continue;
+            }
+            let reason = Some(format!("failback: {to} answers everybody again, and is in sync"));
+            let options = FailoverOptions { request, reason, take_over: false, explain: false };
+            match self.perform_failover(&options, &mut Unasked::default(), watch).await {
+                Ok(report) => {
+                    done.took(&report);
+                    self.tell_end(report.event, watch);
+                }
+                Err(error) => self.take_refusal(&from, None, error, done, watch)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One graceful failover for each holder and home.
+fn ways(elsewhere: impl Iterator<Item = HeldElsewhere>) -> impl Iterator<Item = Request> {
+    let mut ways: BTreeMap<(RegionId, RegionId), BTreeSet<ResourceId>> = BTreeMap::new();
+    for held in elsewhere {
+        ways.entry((held.holder, held.declared)).or_default().insert(held.resource.id);
+    }
+    ways.into_iter().map(|((from, to), only)| Request {
+        only,
+        strategy: Some(Strategy::Graceful),
+        ..Request::new(from, to)
+    })
 }
 
 impl Back {
