@@ -12,11 +12,19 @@ use super::port::PortError;
 use crate::model::observed::RegionStatus;
 use crate::model::units;
 
+const CHECK_NAME: &str = "check the region's api_endpoint and this machine's DNS";
+
 /// The longest piece of an answer that is shown.
 const SHOWN: usize = 120;
 
-/// A request that brought no answer: within `deadline`, or on no connection within `connect`.
-pub(super) fn no_answer(origin: &str, error: &reqwest::Error, deadline: Duration, connect: Duration) -> PortError {
+/// A request that brought no answer: within `deadline`, or on no connection within `connect`. `lookup` says whether
+/// looking up the name took most of a wait.
+pub(super) fn no_answer(
+    origin: &str,
+    error: &reqwest::Error,
+    (deadline, connect): (Duration, Duration),
+    lookup: &dyn Fn(Duration) -> bool,
+) -> PortError {
     let first: &(dyn Error + 'static) = error;
     let causes: Vec<_> = std::iter::successors(Some(first), |cause| (*cause).source()).collect();
     let kinds: Vec<io::ErrorKind> =
@@ -25,10 +33,11 @@ pub(super) fn no_answer(origin: &str, error: &reqwest::Error, deadline: Duration
     let innermost = causes.last().map_or_else(String::new, ToString::to_string);
     if error.is_dns() {
         let reason = format!("the name in {origin} does not resolve: {innermost}");
-        return unknown(reason, Some("check the region's api_endpoint and this machine's DNS"));
+        return unknown(reason, Some(CHECK_NAME));
     }
     if error.is_timeout() {
-        return late(origin, if error.is_connect() { connect.min(deadline) } else { deadline });
+        let waited = if error.is_connect() { connect.min(deadline) } else { deadline };
+        return if lookup(waited) { nameless(origin, waited) } else { late(origin, waited) };
     }
     // Whoever sends an alert is there, whatever became of the connection after that.
     if innermost.contains("received fatal alert") {
@@ -74,6 +83,12 @@ pub(super) fn no_answer(origin: &str, error: &reqwest::Error, deadline: Duration
             unknown(format!("{origin} did not answer in HTTP: {innermost}"), Some("check the region's api_endpoint"))
         }
     }
+}
+
+/// The request was not sent in time, or hardly: its name was being looked up. That says nothing of the region.
+pub(super) fn nameless(origin: &str, waited: Duration) -> PortError {
+    let waited = units::format_duration(waited);
+    unknown(format!("the name in {origin} does not resolve within {waited}"), Some(CHECK_NAME))
 }
 
 /// No answer has begun.

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::answer::{CallError, said, senseless};
 use super::deadlines::{Deadlines, Pace};
+use super::lookup::{Lookup, System};
 use crate::config::Credential;
 use crate::live::port::PortError;
 use crate::live::silence;
@@ -154,6 +155,7 @@ pub(super) struct Client {
     pub(super) interrupted: CancellationToken,
     /// The last question that was asked patiently, or that the region was observed by, brought no answer.
     silent: AtomicBool,
+    lookup: Lookup,
     built: OnceLock<Result<reqwest::Client, PortError>>,
 }
 
@@ -166,6 +168,7 @@ impl Client {
         world: World,
     ) -> Self {
         let interrupted = CancellationToken::new();
+        let lookup = Lookup::new(Arc::new(System), Arc::clone(&world.clock));
         Self {
             region,
             origin,
@@ -174,8 +177,16 @@ impl Client {
             world,
             interrupted,
             silent: AtomicBool::default(),
+            lookup,
             built: OnceLock::new(),
         }
+    }
+
+    /// The same, which looks its name up elsewhere.
+    #[cfg(test)]
+    pub(super) fn named_by(self, names: Arc<dyn super::lookup::Names>) -> Self {
+        let lookup = Lookup::new(names, Arc::clone(&self.world.clock));
+        Self { lookup, ..self }
     }
 
     /// Asks, once more where that is safe and the answer was lost. Only an answer that is a success comes back as one.
@@ -225,9 +236,7 @@ impl Client {
         };
         let deadline =
             if ask.body.bytes().len() >= BULK_BYTES { ask.deadline.max(self.deadlines.bulk) } else { ask.deadline };
-        let lost = |error: reqwest::Error, asked: &Asked| {
-            CallError::lost(silence::no_answer(&self.origin, &error, deadline, self.deadlines.connect), asked)
-        };
+        let lost = |error: reqwest::Error, asked: &Asked| CallError::lost(self.no_answer(&error, deadline), asked);
         let client = self.client().map_err(|error| CallError::unclear(error, None))?;
         let mut sent = client.request(ask.method.clone(), self.address(&ask.path)).header(REQUEST_ID, request);
         if asked.observes() {
@@ -254,7 +263,7 @@ impl Client {
         if let Some(counted) = &ask.counted {
             counted.sent(ask.body.bytes().len());
         }
-        let late = |asked: &Asked| CallError::lost(silence::late(&self.origin, deadline), asked);
+        let late = |asked: &Asked| CallError::lost(self.late(deadline), asked);
         let answered = tokio::time::timeout(deadline, client.execute(sent)).await.map_err(|_| late(&asked))?;
         let mut response = answered.map_err(|error| lost(error, &asked))?;
         if let Some(named) = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_id(id)) {
@@ -310,6 +319,20 @@ impl Client {
         }
     }
 
+    /// What it says of the region that a request to it brought no answer.
+    pub(super) fn no_answer(&self, error: &reqwest::Error, deadline: Duration) -> PortError {
+        let waits = (deadline, self.deadlines.connect);
+        silence::no_answer(&self.origin, error, waits, &|wait| self.lookup.used_up(wait))
+    }
+
+    fn late(&self, deadline: Duration) -> PortError {
+        if self.lookup.used_up(deadline) {
+            silence::nameless(&self.origin, deadline)
+        } else {
+            silence::late(&self.origin, deadline)
+        }
+    }
+
     /// More than the call can need.
     fn endless(&self, status: StatusCode, body: &[u8], asked: Asked) -> CallError {
         if !status.is_success() {
@@ -360,6 +383,7 @@ impl Client {
             .pool_idle_timeout(IDLE)
             // Neither a proxy's answer nor another host's may pass for the region's.
             .no_proxy()
+            .dns_resolver(self.lookup.clone())
             .redirect(reqwest::redirect::Policy::none())
             // What is asked again, and when, is decided here.
             .retry(reqwest::retry::never())

@@ -17,6 +17,7 @@
 //! the region forgot it, because it was started anew, it is begun again under the same key.
 
 mod deadlines;
+mod lookup;
 mod client;
 mod answer;
 mod neighbour;

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use reqwest::Method;
 
-use super::client::{Ask, Body, Client, Repeat};
+use super::client::{Ask, Body, Repeat};
 use super::region::HttpRegion;
 use crate::live::port::PortError;
-use crate::live::silence;
 use crate::model::observed::RegionStatus;
 use crate::model::policy::HealthPolicy;
 use crate::model::sighting::Probe;
@@ -69,10 +68,7 @@ impl HttpRegion {
                 let complaint = (!status.is_success()).then(|| format!("{} answered {status}", self.client.origin));
                 Probe::Answered { latency, complaint }
             }
-            Err(error) => {
-                let Client { origin, deadlines, .. } = &*self.client;
-                unanswered(silence::no_answer(origin, &error, patience, deadlines.connect))
-            }
+            Err(error) => unanswered(self.client.no_answer(&error, patience)),
         }
     }
 }

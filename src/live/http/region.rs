@@ -70,6 +70,13 @@ impl HttpRegion {
         Self { client: Arc::new(client), open: Mutex::default() }
     }
 
+    /// The same, which looks its name up elsewhere.
+    #[cfg(test)]
+    pub(super) fn named_by(self, names: Arc<dyn super::lookup::Names>) -> Self {
+        let client = Arc::into_inner(self.client).expect("nobody else has it yet").named_by(names);
+        Self { client: Arc::new(client), open: Mutex::default() }
+    }
+
     /// A short question that is safe to repeat.
     pub(super) async fn question<T: DeserializeOwned>(&self, ask: &Ask) -> Result<T, CallError> {
         data(&self.client, self.client.ask(ask).await?)

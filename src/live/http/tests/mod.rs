@@ -2,6 +2,7 @@
 //! cause.
 
 mod hostile;
+mod names;
 mod anger;
 mod operations;
 mod secrets;
