@@ -324,6 +324,13 @@ fn advice_names_commands_of_this_version() {
             wrong.extend(unknown.map(|why| format!("{}: {why}", path.display())));
         }
     }
+    let monitoring = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/monitoring");
+    for file in ["debvisor-region.rules.yml", "grafana-dashboard.json"] {
+        let text = std::fs::read_to_string(monitoring.join(file)).unwrap();
+        let advice: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
+        assert!(advice.len() > 2, "{file}");
+        wrong.extend(advice.into_iter().filter_map(|advice| unknown_command(&root, advice)));
+    }
     assert_eq!(wrong, Vec::<String>::new());
 }
 

@@ -6,16 +6,17 @@ use std::time::Duration;
 use super::error::{FleetError, Gate};
 use super::failover::ByItself;
 use super::manager::MultiRegionManager;
-use super::metrics::metrics;
+use super::metrics::{Counted, metrics};
 use super::options::{OnLocked, PlanOptions, ReconcileOptions, Review, SavedOptions, Watch};
 use super::report::{Round, RunReport, Skipped, SyncReport};
 use super::road::{Manner, Road, Sight};
 use super::view::View;
 use crate::execute::records;
+use crate::model::event::FailoverTally;
 use crate::model::{Address, RegionId, ResourceId, ResourceKey};
 use crate::plan::document::{Action, BasePoint, Change, Holder, Kind, Mode, Plan, Precondition, Summary};
 use crate::plan::{Allow, Standing, check, recheck};
-use crate::state::StateError;
+use crate::state::{StateError, StateFile};
 
 /// As long as it takes.
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
@@ -191,7 +192,13 @@ impl MultiRegionManager {
         let view = View { topology: &self.desired.topology, observed: &sight.observed, now: self.world.clock.now() };
         // A refusal has no numbers; the round's own plan has those that matter then.
         let plan = self.plan_of(&sight, &PlanOptions::default().for_planner());
-        Ok(metrics(view, plan.as_ref().unwrap_or(&report.plan), report).to_text())
+        let counted = match StateFile::new(&self.settings.state).read()? {
+            Some(reader) => {
+                Counted { syncs: reader.syncs()?, failovers: FailoverTally::of(&reader.failovers(None, None)?) }
+            }
+            None => Counted::default(),
+        };
+        Ok(metrics(view, plan.as_ref().unwrap_or(&report.plan), report, counted).to_text())
     }
 
     /// Copies one resource now, whatever its interval, also where nothing seems to have changed; `accept_change`

@@ -1,24 +1,59 @@
-//! The numbers of a reconcile round, for the metrics file. Pure; the caller replaces the file.
+//! The numbers of a reconcile round, for the metrics file, and those of what one region has recorded. Pure; the caller
+//! replaces the file, or answers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::report::{ExitClass, RunReport};
 use super::view::{View, record_changes};
+use super::witness::Witness;
 use crate::execute::event::Outcome;
+use crate::model::event::FailoverTally;
 use crate::model::observed::Observation;
-use crate::model::{Address, ResourceKey};
+use crate::model::region::{RegionSnapshot, Role};
+use crate::model::{Address, RegionId, ResourceKey, ResourceType};
 use crate::plan::document::{Kind, Plan};
 use crate::wire::metrics::{Metrics, RegionMetrics, SyncMetrics};
+use crate::wire::served::{KeptCopies, RecordedMetrics};
 
-/// Fills the metrics from what the regions answer after the round, from what a plan would do then, and from the
-/// round's report.
-pub(super) fn metrics(view: View<'_>, plan: &Plan, report: &RunReport) -> Metrics {
-    let regions = view.topology.regions.keys().map(|id| {
+/// What the state file counts.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    /// Copies made or found to be as their source, by the region that keeps them.
+    pub(super) syncs: BTreeMap<RegionId, u64>,
+    /// Its failovers.
+    pub(super) failovers: FailoverTally,
+}
+
+fn vms(snapshot: &RegionSnapshot) -> u64 {
+    let held = snapshot.resources.iter().filter(|(_, record)| record.role == Role::Holder);
+    held.filter(|(key, _)| key.kind == ResourceType::Vm).count() as u64
+}
+
+fn fenced(snapshot: &RegionSnapshot) -> u64 {
+    snapshot.resources.values().filter(|record| record.role == Role::Fenced).count() as u64
+}
+
+/// Fills the metrics from what the regions answer after the round, from what a plan would do then, from the round's
+/// report, and from what the state counts.
+pub(super) fn metrics(view: View<'_>, plan: &Plan, report: &RunReport, counted: Counted) -> Metrics {
+    let Counted { syncs, failovers } = counted;
+    let regions = view.topology.regions.iter().map(|(id, spec)| {
+        let known = RegionMetrics {
+            vm_capacity: spec.capacity_vms.into(),
+            syncs: syncs.get(id).copied().unwrap_or(0),
+            ..RegionMetrics::default()
+        };
         let metrics = match view.observed.regions.get(id) {
-            Some(Observation::Answered { snapshot, latency }) => {
-                RegionMetrics { up: true, latency: Some(*latency), free_bytes: Some(snapshot.free.0) }
-            }
-            Some(Observation::Silent(_)) | None => RegionMetrics::default(),
+            Some(Observation::Answered { snapshot, latency }) => RegionMetrics {
+                up: true,
+                latency: Some(*latency),
+                free_bytes: Some(snapshot.free.0),
+                vms: Some(vms(snapshot)),
+                fenced: Some(fenced(snapshot)),
+                ..known
+            },
+            Some(Observation::Silent(_)) | None => known,
         };
         (id.clone(), metrics)
     });
@@ -30,7 +65,7 @@ pub(super) fn metrics(view: View<'_>, plan: &Plan, report: &RunReport) -> Metric
         sightings.iter().map(move |(region, known)| ((observer.clone(), region.clone()), known.clone()))
     });
     let mut metrics = Metrics {
-        syncs: std::collections::BTreeMap::new(),
+        syncs: BTreeMap::new(),
         regions: regions.collect(),
         sightings: sightings.collect(),
         reconciled_at: Some(view.now),
@@ -43,16 +78,23 @@ pub(super) fn metrics(view: View<'_>, plan: &Plan, report: &RunReport) -> Metric
         open: view.open().len() as u64,
         paused: view.pauses().count() as u64,
         foreign_starts: view.foreign_starts().count() as u64,
+        held_twice: view.held_twice().count() as u64,
+        failovers,
         still_held: view.still_held().count() as u64,
         unobserved: view.observed.regions.values().filter(|o| matches!(o, Observation::Silent(_))).count() as u64,
         failed: u64::from(report.counts.failed),
     };
     for (key, spec) in &view.topology.resources {
-        for (region, replica) in view.resource(key, spec).replicas {
+        let status = view.resource(key, spec);
+        let holder = status.primary_region.unwrap_or_else(|| spec.primary.clone());
+        for (region, replica) in status.replicas {
+            let pair = view.topology.settings_between(&spec.primary, &holder, &region, key.kind);
             let (last_sync_bytes, last_sync_duration) = last_sync(report, key, &region).unzip();
             let sync = SyncMetrics {
                 lag: replica.lag,
                 max_lag: Some(replica.promise),
+                interval: pair.as_ref().map(|(_, pair)| pair.sync_interval),
+                paused: pair.is_some_and(|(_, pair)| pair.paused),
                 last_sync_bytes,
                 last_sync_duration,
                 points: replica.points.map(u64::from),
@@ -64,7 +106,7 @@ pub(super) fn metrics(view: View<'_>, plan: &Plan, report: &RunReport) -> Metric
 }
 
 /// What the round's copy of the resource to the region moved, and how long it took.
-fn last_sync(report: &RunReport, key: &ResourceKey, region: &crate::model::RegionId) -> Option<(u64, Duration)> {
+fn last_sync(report: &RunReport, key: &ResourceKey, region: &RegionId) -> Option<(u64, Duration)> {
     let copied = report.outcomes.iter().find(|ended| {
         ended.kind == Kind::Sync
             && ended.address == Address::Resource(key.clone())
@@ -72,4 +114,39 @@ fn last_sync(report: &RunReport, key: &ResourceKey, region: &crate::model::Regio
             && matches!(ended.outcome, Outcome::Done | Outcome::Unchanged)
     })?;
     Some((copied.bytes.0, copied.duration))
+}
+
+impl Witness {
+    /// The numbers of what the region itself has recorded, beside the failovers that it knows; none where it was not
+    /// founded.
+    pub fn recorded(&self, failovers: FailoverTally) -> Option<RecordedMetrics> {
+        let (own, topology, now) = (self.own(), self.topology(), self.now());
+        let snapshot = self.snapshot().filter(|snapshot| snapshot.identity.is_some())?;
+        let mut copies: BTreeMap<(RegionId, ResourceType), KeptCopies> = BTreeMap::new();
+        for (key, record) in snapshot.resources.iter().filter(|(_, record)| record.role == Role::Replica) {
+            let pair = topology.settings_between(&record.spec.primary, &record.holder, own, key.kind);
+            let newest = snapshot.replicas.get(key).and_then(|replica| replica.newest.as_ref());
+            let lag = newest.map(|newest| now.since(newest.point.verified_at));
+            let interval = pair.as_ref().map(|(_, pair)| pair.sync_interval);
+            let paused = pair.is_some_and(|(_, pair)| pair.paused);
+            let place = (record.holder.clone(), key.kind);
+            let kept = copies.entry(place).or_insert_with(|| KeptCopies { paused, ..KeptCopies::default() });
+            kept.replicas += 1;
+            kept.without_points += u64::from(newest.is_none());
+            kept.lag = kept.lag.max(lag);
+            kept.interval = kept.interval.into_iter().chain(interval).min();
+            kept.paused &= paused;
+        }
+        Some(RecordedMetrics {
+            vms: vms(snapshot),
+            vm_capacity: topology.regions.get(own).map(|spec| spec.capacity_vms.into()),
+            free_bytes: snapshot.free.0,
+            fenced: fenced(snapshot),
+            open: snapshot.resources.values().filter(|record| record.operation.is_some()).count() as u64,
+            paused: snapshot.paused.is_some(),
+            foreign_starts: snapshot.foreign_starts.len() as u64,
+            copies,
+            failovers,
+        })
+    }
 }

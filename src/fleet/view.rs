@@ -236,6 +236,16 @@ impl View<'_> {
         self.observed.regions.keys().filter_map(|id| Some((id, self.observed.snapshot(id)?.paused.as_ref()?)))
     }
 
+    /// Resources that more than one region says it holds.
+    pub(super) fn held_twice(&self) -> impl Iterator<Item = &ResourceKey> {
+        let told = self.observed.regions.keys().filter_map(|id| self.observed.snapshot(id));
+        let mut holders: BTreeMap<&ResourceKey, u32> = BTreeMap::new();
+        for (key, _) in told.flat_map(|told| &told.resources).filter(|(_, record)| record.role == Role::Holder) {
+            *holders.entry(key).or_default() += 1;
+        }
+        holders.into_iter().filter(|(_, holders)| *holders > 1).map(|(key, _)| key)
+    }
+
     /// Machines that run where they are not held, and where.
     pub(super) fn foreign_starts(&self) -> impl Iterator<Item = (&RegionId, (&ResourceKey, &ForeignStart))> {
         let told = self.observed.regions.keys().filter_map(|id| Some((id, self.observed.snapshot(id)?)));

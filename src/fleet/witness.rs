@@ -35,6 +35,26 @@ impl Witness {
         Self { observed: Observed { regions: BTreeMap::from([(own.clone(), answer)]) }, own, topology, sightings, now }
     }
 
+    /// The region whose knowledge this is.
+    pub(super) const fn own(&self) -> &RegionId {
+        &self.own
+    }
+
+    /// When it was asked.
+    pub(super) const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// What stands for the files.
+    pub(super) const fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// What it said of itself.
+    pub(super) fn snapshot(&self) -> Option<&RegionSnapshot> {
+        self.observed.snapshot(&self.own)
+    }
+
     /// The regions that are registered.
     pub fn registered(&self) -> impl Iterator<Item = &RegionId> {
         self.topology.regions.keys()

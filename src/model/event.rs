@@ -134,3 +134,61 @@ pub struct StepRecord {
     /// What became of it.
     pub outcome: Option<String>,
 }
+
+/// How the failovers of a history went, all together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FailoverTally {
+    /// All that was asked for arrived and runs.
+    pub succeeded: u64,
+    /// They ended, and not all of it did.
+    pub failed: u64,
+    /// A gate refused them before any region was asked: nothing was attempted.
+    pub refused: u64,
+    /// They have not ended.
+    pub open: u64,
+    /// How long those took that led resources where they were to go, in the order in which they began.
+    pub durations: Vec<Duration>,
+}
+
+impl FailoverTally {
+    /// Counts them.
+    pub fn of<'a>(events: impl IntoIterator<Item = &'a FailoverEvent>) -> Self {
+        let mut tally = Self::default();
+        let mut took = Vec::new();
+        for event in events {
+            let counted = match (event.outcome, event.success) {
+                (None, _) => &mut tally.open,
+                (Some(FailoverOutcome::Refused), _) => &mut tally.refused,
+                (Some(FailoverOutcome::Completed), true) => &mut tally.succeeded,
+                (Some(FailoverOutcome::Completed), false)
+                | (Some(FailoverOutcome::Aborted | FailoverOutcome::Withdrawn), _) => &mut tally.failed,
+            };
+            *counted += 1;
+            if event.outcome == Some(FailoverOutcome::Completed) {
+                took.push((event.timestamp, event.duration_seconds.0));
+            }
+        }
+        took.sort_unstable();
+        tally.durations = took.into_iter().map(|(_, duration)| duration).collect();
+        tally
+    }
+
+    /// Those that succeeded among those that ended, from 0 to 1; none where none ended.
+    pub fn success_ratio(&self) -> Option<f64> {
+        let ended = self.succeeded + self.failed;
+        // Counts of a history are far below what the number holds exactly.
+        #[expect(clippy::cast_precision_loss, reason = "see above")]
+        (ended > 0).then(|| self.succeeded as f64 / ended as f64)
+    }
+
+    /// How long the last one took.
+    pub fn last_duration(&self) -> Option<Duration> {
+        self.durations.last().copied()
+    }
+
+    /// How long one took on average.
+    pub fn mean_duration(&self) -> Option<Duration> {
+        let number = u32::try_from(self.durations.len()).ok().filter(|number| *number > 0)?;
+        Some(self.durations.iter().sum::<Duration>() / number)
+    }
+}

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::Failure;
 use super::operation::Running;
+use super::router::App;
 use super::turns::Turns;
 use crate::config::resolve_endpoint;
 use crate::live::{HttpRegion, RegionPort};
@@ -88,6 +89,25 @@ struct Lane {
 impl From<SyncFailure> for Failure {
     fn from(SyncFailure { error, bytes, notes }: SyncFailure) -> Self {
         Self::from(error).with("bytes", bytes).with("notes", notes)
+    }
+}
+
+impl App {
+    /// Fetches what `order` says into `region`, and counts it.
+    pub(super) async fn fetch(
+        &self,
+        region: &LocalRegion,
+        order: &SyncOrder,
+        options: &SyncOptions,
+        running: &Running,
+    ) -> Result<SyncReport, Failure> {
+        let fetched = self.fetches.fetch(region, order, options, running).await;
+        match &fetched {
+            Ok(_) => self.numbers.synced(1),
+            Err(_) if running.cancel.is_cancelled() => {}
+            Err(_) => self.numbers.sync_failed(),
+        }
+        fetched
     }
 }
 

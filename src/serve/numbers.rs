@@ -14,6 +14,8 @@ pub(super) struct Numbers {
     requests: Mutex<Requests>,
     sent: AtomicU64,
     received: AtomicU64,
+    syncs: AtomicU64,
+    failed_syncs: AtomicU64,
 }
 
 impl Numbers {
@@ -34,6 +36,16 @@ impl Numbers {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// Copies arrived, or were found to be as their source.
+    pub(super) fn synced(&self, copies: usize) {
+        self.syncs.fetch_add(copies as u64, Ordering::Relaxed);
+    }
+
+    /// A copy could not be fetched.
+    pub(super) fn sync_failed(&self) {
+        self.failed_syncs.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// All of them.
     pub(super) fn served(&self, region: &RegionId) -> ServedMetrics {
         ServedMetrics {
@@ -41,10 +53,13 @@ impl Numbers {
             requests: self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             sent: self.sent.load(Ordering::Relaxed),
             received: self.received.load(Ordering::Relaxed),
+            syncs: self.syncs.load(Ordering::Relaxed),
+            failed_syncs: self.failed_syncs.load(Ordering::Relaxed),
             operations: 0,
             readings: 0,
             receivings: 0,
             sightings: BTreeMap::new(),
+            recorded: None,
         }
     }
 }

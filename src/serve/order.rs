@@ -419,7 +419,7 @@ impl App {
         });
         let options = SyncOptions { bandwidth_limit, urgency, ..SyncOptions::default() };
         let report = match end {
-            End::Own(region) => self.fetches.fetch(&region, &order, &options, running).await?,
+            End::Own(region) => self.fetch(&region, &order, &options, running).await?,
             End::Other(region) => {
                 running.is_about(order.resource.clone(), Some(source.clone()));
                 let progress = |stage, bytes_done, bytes_total| {

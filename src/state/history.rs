@@ -1,5 +1,7 @@
 //! Asking the history: what was done, by whom, when, and how it ended.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{OptionalExtension, Row};
 
 use super::column;
@@ -110,6 +112,31 @@ impl StateReader {
         );
         let read = |row: &Row<'_>| read_action(row, ActionOutcome::Unknown);
         Ok(self.rows(&sql, (address.to_string(), id), read)?.pop())
+    }
+
+    /// How many copies runs of this state made or found to be as their source, ever, by the region that keeps them.
+    ///
+    /// # Errors
+    /// [`StateError::Database`]
+    pub fn syncs(&self) -> Result<BTreeMap<RegionId, u64>, StateError> {
+        let counted = self.rows("SELECT region, count FROM syncs", [], |row| {
+            Ok((column::parsed(row, 0)?, column::number(row, 1)?))
+        })?;
+        Ok(counted.into_iter().collect())
+    }
+
+    /// The same of copies that ended at a moment or later.
+    ///
+    /// # Errors
+    /// [`StateError::Database`]
+    pub fn synced_since(&self, since: Timestamp) -> Result<BTreeMap<RegionId, u64>, StateError> {
+        let sql = "SELECT place.value, count(*) FROM runs JOIN actions ON actions.run = runs.position \
+                   JOIN json_each(actions.regions) AS place WHERE (runs.finished_at IS NULL OR runs.finished_at >= ?1) \
+                   AND actions.kind = 'sync' AND actions.outcome IN ('done', 'unchanged') AND actions.finished_at >= ?1 \
+                   GROUP BY place.value";
+        let counted =
+            self.rows(sql, [since.as_micros()], |row| Ok((column::parsed(row, 0)?, column::number(row, 1)?)))?;
+        Ok(counted.into_iter().collect())
     }
 
     /// The run that began last.

@@ -11,11 +11,12 @@ use super::column;
 use super::error::StateError;
 use super::memory::{grow_serial, remember_object};
 use super::reader::StateReader;
-use super::record::{Conclusion, HealthObservation, Intent, RunEnd, RunOutcome, RunStart};
+use super::record::{ActionOutcome, Conclusion, HealthObservation, Intent, RunEnd, RunOutcome, RunStart};
 use super::retention::{HistoryRetention, PastRun};
 use crate::host::{FileLock, Host};
 use crate::model::recorded::Recorded;
 use crate::model::{Lineage, RunId, Timestamp, World};
+use crate::plan::document::Kind;
 
 /// A state file, open for writing. It holds the lock until it is dropped.
 #[derive(Debug)]
@@ -146,6 +147,7 @@ impl State {
             let mut changed = false;
             for (place, conclusion) in (first..).zip(conclusions) {
                 write_conclusion(transaction, position, place, conclusion)?;
+                count_sync(transaction, conclusion)?;
                 let Conclusion { intent, finished_at, remember, .. } = conclusion;
                 changed |= remember_object(transaction, Some(run), *finished_at, &intent.address, remember)?;
             }
@@ -248,6 +250,25 @@ fn write_conclusion(connection: &Connection, run: i64, place: i64, conclusion: &
             message,
         ))
         .map(|_| ())
+}
+
+/// Counts a copy that was made, or found to be as its source.
+fn count_sync(connection: &Connection, conclusion: &Conclusion) -> rusqlite::Result<()> {
+    let synced = match conclusion.outcome {
+        ActionOutcome::Done | ActionOutcome::Unchanged => conclusion.intent.kind == Kind::Sync,
+        ActionOutcome::Running
+        | ActionOutcome::Failed
+        | ActionOutcome::Blocked
+        | ActionOutcome::Skipped
+        | ActionOutcome::Interrupted
+        | ActionOutcome::Unknown => false,
+    };
+    for region in conclusion.intent.regions.iter().filter(|_| synced) {
+        let sql =
+            "INSERT INTO syncs (region, count) VALUES (?1, 1) ON CONFLICT (region) DO UPDATE SET count = count + 1";
+        connection.prepare_cached(sql)?.execute([region.as_str()])?;
+    }
+    Ok(())
 }
 
 /// Ends a run whose process is gone.

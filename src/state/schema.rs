@@ -7,7 +7,15 @@
 pub(super) const APPLICATION_ID: i32 = 0x6476_5253;
 
 /// The way from nothing to the present version.
-pub(super) const MIGRATIONS: &[&str] = &[FIRST, RENAMES, SERIALS, FAILOVERS];
+pub(super) const MIGRATIONS: &[&str] = &[FIRST, RENAMES, SERIALS, FAILOVERS, SYNCS];
+
+/// Copies, by the region that keeps them, whatever history has dropped since: a count never goes back.
+const SYNCS: &str = "
+CREATE TABLE syncs (
+    region TEXT PRIMARY KEY,
+    count INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+";
 
 /// Failovers: each operation once; its steps before their effect and after it.
 const FAILOVERS: &str = "

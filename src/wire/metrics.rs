@@ -1,20 +1,15 @@
 //! The metrics file: plain numbers in, Prometheus's text format out.
 //!
-//! Owns the names, which are a promise to dashboards and alerts, and the format. Leaves to others where the numbers
-//! come from and how the file is replaced. Every value is a gauge: a run writes what it saw, it does not live long
-//! enough to count. The same numbers give the same text.
+//! Owns the names, which are a promise to dashboards and alerts. Leaves to others where the numbers come from and how
+//! the file is replaced. A run writes what it saw: most values are gauges. What is counted is counted in the state
+//! file, and outlives the runs. The same numbers give the same text.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
-
+use super::exposition::{Durations, Family, Labels, Values, text};
 use super::served::SIGHTINGS;
+use crate::model::event::FailoverTally;
 use crate::model::sighting::Evidence;
 use crate::model::{RegionId, ResourceKey, Timestamp};
 
@@ -25,6 +20,10 @@ pub struct SyncMetrics {
     pub lag: Option<Duration>,
     /// The recovery point that it is promised.
     pub max_lag: Option<Duration>,
+    /// The time after which it is due again; none where nothing feeds it.
+    pub interval: Option<Duration>,
+    /// Whether its copies rest because somebody said so.
+    pub paused: bool,
     /// Bytes that travelled in the last sync of this run.
     pub last_sync_bytes: Option<u64>,
     /// How long that sync took.
@@ -42,6 +41,14 @@ pub struct RegionMetrics {
     pub latency: Option<Duration>,
     /// Room left for points.
     pub free_bytes: Option<u64>,
+    /// How many VMs it holds.
+    pub vms: Option<u64>,
+    /// How many VMs it can hold.
+    pub vm_capacity: u64,
+    /// Resources that it may start nothing of.
+    pub fenced: Option<u64>,
+    /// Copies that runs of this state made there or found to be as their source, ever.
+    pub syncs: u64,
 }
 
 /// All numbers of one run.
@@ -73,6 +80,10 @@ pub struct Metrics {
     pub paused: u64,
     /// Machines that run at regions that do not hold them.
     pub foreign_starts: u64,
+    /// Resources that more than one region says it holds.
+    pub held_twice: u64,
+    /// Failovers of this state.
+    pub failovers: FailoverTally,
     /// Resources that an earlier run may have left frozen or snapshotted.
     pub still_held: u64,
     /// Regions that gave no answer.
@@ -84,14 +95,7 @@ pub struct Metrics {
 impl Metrics {
     /// The numbers in Prometheus's text format, as a textfile collector reads it.
     pub fn to_text(&self) -> String {
-        let mut registry = Registry::with_prefix("debvisor_region");
-        registry.register_collector(Box::new(Numbers(self.families())));
-        let mut written = String::new();
-        // Writing to a string cannot fail; what was written is the better answer if it ever did.
-        if let Err(error) = text::encode(&mut written, &registry) {
-            let _ = writeln!(written, "# {error}");
-        }
-        written
+        text("debvisor_region", &self.families())
     }
 
     /// Name, help and values of every metric, in the order in which they stand in the file.
@@ -110,6 +114,8 @@ impl Metrics {
             open,
             paused,
             foreign_starts,
+            held_twice,
+            failovers,
             still_held,
             unobserved,
             failed,
@@ -123,15 +129,18 @@ impl Metrics {
                 ];
                 value(sync).map(|value| (labels, value))
             });
-            Family { name, help, values: values.collect() }
+            Family { name, help, values: Values::Gauge(values.collect()) }
         };
         let per_region = |name, help, value: fn(&RegionMetrics) -> Option<f64>| {
-            let values = regions.iter().filter_map(|(region, metrics)| {
-                value(metrics).map(|value| (vec![("region", region.to_string())], value))
-            });
-            Family { name, help, values: values.collect() }
+            let values =
+                regions.iter().filter_map(|(region, metrics)| value(metrics).map(|value| (of_region(region), value)));
+            Family { name, help, values: Values::Gauge(values.collect()) }
         };
-        let single = |name, help, value| Family { name, help, values: vec![(Vec::new(), value)] };
+        let single = |name, help, value| Family { name, help, values: Values::Gauge(vec![(Vec::new(), value)]) };
+        let syncs_made = regions.iter().map(|(region, metrics)| (of_region(region), metrics.syncs as f64));
+        let FailoverTally { succeeded, failed: in_vain, refused, open: _, durations } = failovers;
+        let ended = [("succeeded", succeeded), ("failed", in_vain), ("refused", refused)];
+        let ended = ended.map(|(outcome, number)| (vec![("outcome", outcome.to_owned())], *number as f64));
         let seconds = |duration: Duration| duration.as_secs_f64();
         let mut families = vec![
             per_sync("replication_lag_seconds", "Time since the replica was last known to equal its source", |sync| {
@@ -139,6 +148,12 @@ impl Metrics {
             }),
             per_sync("replication_max_lag_seconds", "The lag that the resource is promised at most", |sync| {
                 sync.max_lag.map(|lag| lag.as_secs_f64())
+            }),
+            per_sync("replication_interval_seconds", "The time after which the replica is due for a copy", |sync| {
+                sync.interval.map(|interval| interval.as_secs_f64())
+            }),
+            per_sync("replication_paused", "Whether the replica's pair is paused", |sync| {
+                Some(f64::from(u8::from(sync.paused)))
             }),
             per_sync("last_sync_bytes", "Bytes that travelled in the last sync", |sync| {
                 sync.last_sync_bytes.map(|bytes| bytes as f64)
@@ -156,6 +171,26 @@ impl Metrics {
             per_region("free_bytes", "Room left for the region's points", |region| {
                 region.free_bytes.map(|bytes| bytes as f64)
             }),
+            per_region("vms", "VMs that the region holds", |region| region.vms.map(|vms| vms as f64)),
+            per_region("vm_capacity", "VMs that the region can hold", |region| Some(region.vm_capacity as f64)),
+            per_region("fenced_resources", "Resources that the region may start nothing of", |region| {
+                region.fenced.map(|fenced| fenced as f64)
+            }),
+            Family {
+                name: "resource_syncs_total",
+                help: "Copies that were made at the region, or found to be as their source",
+                values: Values::Counter(syncs_made.collect()),
+            },
+            Family {
+                name: "failovers_total",
+                help: "Failovers that ended, by how; refused ones attempted nothing",
+                values: Values::Counter(ended.into()),
+            },
+            Family {
+                name: "failover_duration_seconds",
+                help: "How long failovers took that led resources where they were to go",
+                values: Values::Histogram(Durations::of(durations)),
+            },
             single("changes", "Changes that were never applied", *changes as f64),
             single("drift", "Objects whose live state differs from what was applied", *drift as f64),
             single("blocked", "Syncs that safety stops", *blocked as f64),
@@ -163,6 +198,7 @@ impl Metrics {
             single("failover_open", "Resources that an operation is open on", *open as f64),
             single("failover_paused", "Regions that keep that nothing fails over without a person", *paused as f64),
             single("foreign_starts", "Machines that run at regions that do not hold them", *foreign_starts as f64),
+            single("held_twice", "Resources that more than one region says it holds", *held_twice as f64),
             single("still_held", "Resources whose writers an earlier run may have left frozen", *still_held as f64),
             single("unobserved_regions", "Regions of which nothing can be said", *unobserved as f64),
             single("failed_actions", "Actions of the last reconcile that failed", *failed as f64),
@@ -172,8 +208,14 @@ impl Metrics {
                 let labels = vec![("observer", observer.to_string()), ("region", region.to_string())];
                 value(known).map(|value| (labels, value))
             });
-            Family { name, help, values: values.collect() }
+            Family { name, help, values: Values::Gauge(values.collect()) }
         }));
+        let last = failovers.last_duration().map(|took| (Vec::new(), seconds(took)));
+        families.push(Family {
+            name: "last_failover_duration_seconds",
+            help: "How long the last failover took",
+            values: Values::Gauge(last.into_iter().collect()),
+        });
         if let Some(at) = reconciled_at {
             families.extend([
                 single("reconcile_timestamp_seconds", "When the last reconcile ended", at.as_micros() as f64 / 1e6),
@@ -189,34 +231,8 @@ impl Metrics {
     }
 }
 
-type Labels = Vec<(&'static str, String)>;
-
-#[derive(Debug)]
-struct Family {
-    name: &'static str,
-    help: &'static str,
-    values: Vec<(Labels, f64)>,
-}
-
-/// Encodes in the order given; the crate's own families keep their values in hash maps.
-#[derive(Debug)]
-struct Numbers(Vec<Family>);
-
-impl Collector for Numbers {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        for Family { name, help, values } in self.0.iter().filter(|family| !family.values.is_empty()) {
-            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for (labels, value) in values {
-                let gauge = ConstGauge::new(*value);
-                if labels.is_empty() {
-                    metric.encode_gauge(value)?;
-                } else {
-                    gauge.encode(metric.encode_family(labels)?)?;
-                }
-            }
-        }
-        Ok(())
-    }
+fn of_region(region: &RegionId) -> Labels {
+    vec![("region", region.to_string())]
 }
 
 #[cfg(test)]
@@ -229,6 +245,8 @@ mod tests {
         let sync = SyncMetrics {
             lag: Some(Duration::from_millis(1500)),
             max_lag: Some(Duration::from_secs(900)),
+            interval: Some(Duration::from_secs(300)),
+            paused: true,
             last_sync_bytes: Some(1 << 40),
             last_sync_duration: Some(Duration::from_secs(2)),
             points: Some(3),
@@ -242,7 +260,15 @@ mod tests {
             regions: BTreeMap::from([
                 (
                     "west".parse().unwrap(),
-                    RegionMetrics { up: true, latency: Some(Duration::from_micros(1200)), free_bytes: Some(10) },
+                    RegionMetrics {
+                        up: true,
+                        latency: Some(Duration::from_micros(1200)),
+                        free_bytes: Some(10),
+                        vms: Some(7),
+                        vm_capacity: 1000,
+                        fenced: Some(1),
+                        syncs: 12,
+                    },
                 ),
                 ("east".parse().unwrap(), RegionMetrics::default()),
             ]),
@@ -263,6 +289,14 @@ mod tests {
             reconcile_succeeded: true,
             reconcile_duration: Duration::from_secs(4),
             drift: 2,
+            held_twice: 1,
+            failovers: FailoverTally {
+                succeeded: 3,
+                failed: 1,
+                refused: 2,
+                open: 1,
+                durations: vec![Duration::from_secs(4), Duration::from_millis(1500)],
+            },
             ..Metrics::default()
         };
         let text = metrics.to_text();
@@ -272,6 +306,22 @@ mod tests {
             r#"debvisor_region_replication_lag_seconds{resource="web-1",type="vm",target="west"} 1.5"#,
             r#"debvisor_region_replication_max_lag_seconds{resource="db",type="vm",target="west"} 900.0"#,
             r#"debvisor_region_last_sync_bytes{resource="web-1",type="vm",target="west"} 1099511627776.0"#,
+            r#"debvisor_region_replication_interval_seconds{resource="web-1",type="vm",target="west"} 300.0"#,
+            r#"debvisor_region_replication_paused{resource="web-1",type="vm",target="west"} 1.0"#,
+            r#"debvisor_region_replication_paused{resource="db",type="vm",target="west"} 0.0"#,
+            r#"debvisor_region_vms{region="west"} 7.0"#,
+            r#"debvisor_region_vm_capacity{region="west"} 1000.0"#,
+            r#"debvisor_region_fenced_resources{region="west"} 1.0"#,
+            "# TYPE debvisor_region_resource_syncs_total counter",
+            r#"debvisor_region_resource_syncs_total{region="west"} 12.0"#,
+            r#"debvisor_region_failovers_total{outcome="succeeded"} 3.0"#,
+            r#"debvisor_region_failovers_total{outcome="failed"} 1.0"#,
+            r#"debvisor_region_failovers_total{outcome="refused"} 2.0"#,
+            "# TYPE debvisor_region_failover_duration_seconds histogram",
+            r#"debvisor_region_failover_duration_seconds_bucket{le="2.5"} 1"#,
+            "debvisor_region_failover_duration_seconds_count 2",
+            "debvisor_region_last_failover_duration_seconds 1.5",
+            "debvisor_region_held_twice 1.0",
             r#"debvisor_region_up{region="east"} 0.0"#,
             r#"debvisor_region_latency_seconds{region="west"} 0.0012"#,
             r#"debvisor_region_sighting_last_seen_seconds{observer="west",region="east"} 90.0"#,

@@ -20,6 +20,7 @@ pub mod failover;
 pub mod operation;
 pub mod blocks;
 pub mod seal;
+mod exposition;
 pub mod metrics;
 pub mod served;
 

@@ -12,6 +12,7 @@ mod support;
 mod tidy;
 mod readme;
 mod mistakes;
+mod monitoring;
 mod exit_codes;
 mod terminal;
 mod automatic;

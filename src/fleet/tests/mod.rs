@@ -634,7 +634,21 @@ async fn reconcile_copies_what_is_due_and_status_tells_what_is_late() {
     assert_eq!(early.outcomes.len(), 0, "not due before the interval is over");
     let (due, metrics) = round(minutes(6)).await;
     assert_eq!((due.counts.unchanged, due.counts.done, due.bytes.0), (2, 0, 0));
-    assert!(metrics.contains(r#"last_sync_bytes{resource="db",type="vm",target="west"} 0.0"#), "{metrics}");
+    for line in [
+        r#"debvisor_region_last_sync_bytes{resource="db",type="vm",target="west"} 0.0"#,
+        r#"debvisor_region_replication_interval_seconds{resource="db",type="vm",target="west"} 300.0"#,
+        r#"debvisor_region_replication_paused{resource="db",type="vm",target="west"} 0.0"#,
+        // Those of the apply, and those that found nothing new.
+        r#"debvisor_region_resource_syncs_total{region="west"} 4.0"#,
+        r#"debvisor_region_resource_syncs_total{region="east"} 0.0"#,
+        r#"debvisor_region_vms{region="east"} 2.0"#,
+        r#"debvisor_region_vms{region="west"} 0.0"#,
+        r#"debvisor_region_fenced_resources{region="west"} 0.0"#,
+        r#"debvisor_region_failovers_total{outcome="succeeded"} 0.0"#,
+        "debvisor_region_held_twice 0.0",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
+    }
     let status = place.fleet_later(minutes(20)).status().await.unwrap();
     assert!(status.troubles.is_empty(), "seen unchanged since: {:#?}", status.troubles);
     let points = place.fleet().points(&"db".parse().unwrap(), None).await.unwrap();

@@ -109,6 +109,7 @@ pub(in super::super) async fn publish(
 ) -> Result<Begun<Published>, Failure> {
     let work = move |app: Arc<App>| async move {
         let published = app.region.publish(session, verified_at).await?;
+        app.numbers.synced(1);
         app.sessions.closed(session);
         Ok(published)
     };
@@ -133,5 +134,7 @@ pub(in super::super) async fn verified(
     State(app): State<Arc<App>>,
     Json { value: Confirming { confirmed }, .. }: Json<Confirming, LARGE>,
 ) -> Result<Reply<Vec<Confirmation>>, Failure> {
-    Ok(ok(&app, &app.region.confirm_unchanged(&confirmed).await?))
+    let confirmed = app.region.confirm_unchanged(&confirmed).await?;
+    app.numbers.synced(confirmed.iter().filter(|one| matches!(one, Confirmation::Point(_))).count());
+    Ok(ok(&app, &confirmed))
 }

@@ -19,7 +19,6 @@ pub(in super::super) async fn begin(
     Json { value: Fetch { order, options }, fingerprint }: Json<Fetch>,
 ) -> Result<Begun<SyncReport>, Failure> {
     let shared = Arc::clone(&app);
-    let work =
-        |running: Arc<Running>| async move { shared.fetches.fetch(&shared.region, &order, &options, &running).await };
+    let work = |running: Arc<Running>| async move { shared.fetch(&shared.region, &order, &options, &running).await };
     asked.operation(&app, Job::Sync, fingerprint, work).await
 }

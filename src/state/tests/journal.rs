@@ -233,3 +233,36 @@ fn health_is_observed_kept_and_dropped() {
     state.finish_run(run, &end(RunOutcome::Done, 0)).unwrap();
     assert_eq!(kept(&state), std::slice::from_ref(b));
 }
+
+#[test]
+fn copies_are_counted_for_ever_and_of_late() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut state = open(&in_dir(dir.path()));
+    assert_eq!(state.reader().syncs().unwrap(), BTreeMap::new());
+    let run = state.begin_run(&start("reconcile")).unwrap();
+    let sync = |id: &str, at: &str| intent(id, "vm.web", &[at]);
+    let other = Intent { kind: Kind::Resource, ..sync("e", "b") };
+    let ended = [
+        conclusion(sync("a", "b"), ActionOutcome::Done, moment(10)),
+        conclusion(sync("b", "b"), ActionOutcome::Unchanged, moment(20)),
+        conclusion(sync("c", "c"), ActionOutcome::Done, moment(20)),
+        conclusion(sync("d", "c"), ActionOutcome::Failed, moment(20)),
+        conclusion(other, ActionOutcome::Done, moment(20)),
+    ];
+    state.actions_finished(run, &ended).unwrap();
+    state.finish_run(run, &end(RunOutcome::Partial, 3)).unwrap();
+    let counts = |counted: BTreeMap<RegionId, u64>| counted.into_iter().map(|(id, n)| (id.to_string(), n)).collect();
+    let told = |counted| -> Vec<(String, u64)> { counts(counted) };
+    let of = |b, c| vec![("b".to_owned(), b), ("c".to_owned(), c)];
+    assert_eq!(told(state.reader().syncs().unwrap()), of(2, 1));
+    assert_eq!(told(state.reader().synced_since(moment(20)).unwrap()), of(1, 1));
+    assert_eq!(told(state.reader().synced_since(moment(21)).unwrap()), []);
+
+    // What history drops is not taken back.
+    state.set_retention(HistoryRetention { runs: 0, ..HistoryRetention::default() });
+    let run = state.begin_run(&start("reconcile")).unwrap();
+    state.actions_finished(run, &[conclusion(sync("a", "b"), ActionOutcome::Done, moment(30))]).unwrap();
+    state.finish_run(run, &end(RunOutcome::Done, 0)).unwrap();
+    assert_eq!(history(&state, HistoryFilter::default()).len(), 1);
+    assert_eq!(told(state.reader().syncs().unwrap()), of(3, 1));
+}
