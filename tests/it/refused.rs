@@ -276,9 +276,17 @@ fn bodies_that_are_too_much_or_none() {
         let request = client.post(guarded.url("a", path)).bearer_auth("token-of-a");
         request.header("content-type", "application/json")
     };
-    for path in
-        ["region", "controller", "records", "readings", "receivings", "syncs", "regions", "resources/vm/web/restore"]
-    {
+    for path in [
+        "region",
+        "control",
+        "orders",
+        "records",
+        "readings",
+        "receivings",
+        "syncs",
+        "regions",
+        "resources/vm/web/restore",
+    ] {
         // The answer may be overtaken by the closing of the connection.
         let answer = guarded.sends(post(path).body(vec![b' '; 100 << 20]));
         assert!(answer.is_none() || answer == Some((413, "too_large".to_owned())), "{path}: {answer:?}");
