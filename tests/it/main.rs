@@ -29,6 +29,7 @@ mod served_example;
 mod served_restore;
 mod failover;
 mod failover_rest;
+mod failover_collateral;
 mod drill;
 mod failover_rivals;
 mod failover_asleep;
