@@ -56,7 +56,7 @@ pub use report::{
 };
 pub use status::{
     GlobalStatistics, LastRun, RegionState, RegionStatistics, RegionWork, ReplicaHealth, ReplicaState,
-    ReplicationStatus, StateView, StatusReport, Trouble, TroubleKind,
+    ReplicationStatus, StateView, StatusReport, SyncStatus, Trouble, TroubleKind,
 };
 pub use whereabouts::{MachineAt, MachineWhere, RunnerAt, Told, Whereabout, Whereabouts};
 pub use witness::Witness;

@@ -13,7 +13,7 @@ use crate::model::region::{Controller, Epoch};
 use crate::model::sighting::Evidence;
 use crate::model::units;
 use crate::model::work::Work;
-use crate::model::{Address, ByteCount, Lineage, RegionId, ResourceId, ResourceType, Timestamp};
+use crate::model::{Address, ByteCount, Digest, Lineage, RegionId, ResourceId, ResourceType, Timestamp};
 use crate::plan::document::{Blocked, Held, Summary, Unmanaged, Waiting};
 
 /// A region as it is now; names as in the guide.
@@ -39,7 +39,8 @@ pub struct RegionState {
     pub latency_ms: Option<f64>,
     /// When it last answered.
     pub last_heartbeat: Option<Timestamp>,
-    /// How fast blocks came from it lately, in Mbit/s: the fastest link that was measured.
+    /// How fast blocks came from it lately, in Mbit/s: the fastest link that was measured. Where nobody measured that, how
+    /// fast they came to it.
     pub bandwidth_mbps: Option<f64>,
     /// How many VMs it can hold.
     pub capacity_vms: u32,
@@ -222,17 +223,60 @@ pub enum ReplicaHealth {
     Unknown,
 }
 
+/// A replica in the guide's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncStatus {
+    /// Its newest point is what the source is now.
+    InSync,
+    /// A copy is on its way.
+    Syncing,
+    /// The source changed since, or it has no point yet.
+    OutOfSync,
+    /// The last copy failed, safety stops its copies, or its own files are damaged.
+    Failed,
+    /// Its pair is paused.
+    Paused,
+    /// Its region, or the holder's, does not answer.
+    Unknown,
+}
+
+impl SyncStatus {
+    /// What a replica's health comes to: `syncing` while a copy is on its way, `failed` where the last one was.
+    pub const fn of(health: ReplicaHealth, syncing: bool, failed: bool) -> Self {
+        match health {
+            ReplicaHealth::Unknown if !failed => Self::Unknown,
+            _ if syncing => Self::Syncing,
+            ReplicaHealth::InSync => Self::InSync,
+            ReplicaHealth::Paused => Self::Paused,
+            ReplicaHealth::Blocked | ReplicaHealth::Damaged => Self::Failed,
+            ReplicaHealth::Behind
+            | ReplicaHealth::Late
+            | ReplicaHealth::Pending
+            | ReplicaHealth::Waiting
+            | ReplicaHealth::Unknown => match failed {
+                true => Self::Failed,
+                false => Self::OutOfSync,
+            },
+        }
+    }
+}
+
 /// One replica of one resource.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ReplicaState {
-    /// How well it does.
-    pub status: ReplicaHealth,
+    /// How it is, in the guide's words.
+    pub status: SyncStatus,
+    /// How well it does, more closely.
+    pub health: ReplicaHealth,
     /// In words, where there is something to say.
     pub detail: Option<String>,
     /// Its resource's id there.
     pub replica_id: ResourceId,
     /// The newest point's sequence.
     pub sequence: Option<u64>,
+    /// The root hash over all files of the newest point.
+    pub data_hash: Option<Digest>,
     /// The last time that the source was seen unchanged since that point.
     pub verified_at: Option<Timestamp>,
     /// Now minus `verified_at`.
@@ -258,12 +302,22 @@ pub struct ReplicationStatus {
     pub resource_type: ResourceType,
     /// Who holds it now; none where no region that answers knows it.
     pub primary_region: Option<RegionId>,
+    /// The same, by its other name.
+    pub primary_region_id: Option<RegionId>,
     /// Since which epoch.
     pub epoch: Option<Epoch>,
     /// The highest point sequence at any replica.
     pub version: Option<u64>,
     /// The newest `verified_at` at any replica.
     pub last_sync: Option<Timestamp>,
+    /// The same, by its other name.
+    pub last_sync_time: Option<Timestamp>,
+    /// The root hash over all files of the newest point of that replica.
+    pub data_hash: Option<Digest>,
+    /// By region that keeps a replica: the resource's id there.
+    pub replica_regions: BTreeMap<RegionId, ResourceId>,
+    /// By region that keeps a replica: how it is.
+    pub replication_status: BTreeMap<RegionId, SyncStatus>,
     /// How many copies of its own files were set aside at its holder by restores.
     pub set_aside: u32,
     /// By region.
@@ -378,4 +432,32 @@ pub struct StatusReport {
     pub state: StateView,
     /// The last run.
     pub last_run: Option<LastRun>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_has_one_of_the_guides_words() {
+        for (health, word) in [
+            (ReplicaHealth::InSync, "in_sync"),
+            (ReplicaHealth::Behind, "out_of_sync"),
+            (ReplicaHealth::Late, "out_of_sync"),
+            (ReplicaHealth::Pending, "out_of_sync"),
+            (ReplicaHealth::Waiting, "out_of_sync"),
+            (ReplicaHealth::Blocked, "failed"),
+            (ReplicaHealth::Damaged, "failed"),
+            (ReplicaHealth::Paused, "paused"),
+            (ReplicaHealth::Unknown, "unknown"),
+        ] {
+            assert_eq!(serde_json::to_value(SyncStatus::of(health, false, false)).unwrap(), word, "{health:?}");
+        }
+        assert_eq!(SyncStatus::of(ReplicaHealth::Late, true, true), SyncStatus::Syncing);
+        assert_eq!(SyncStatus::of(ReplicaHealth::Unknown, true, false), SyncStatus::Unknown, "the source may be gone");
+        assert_eq!(SyncStatus::of(ReplicaHealth::Unknown, false, true), SyncStatus::Failed);
+        assert_eq!(SyncStatus::of(ReplicaHealth::Behind, false, true), SyncStatus::Failed);
+        assert_eq!(SyncStatus::of(ReplicaHealth::InSync, false, true), SyncStatus::InSync);
+        assert_eq!(SyncStatus::of(ReplicaHealth::Paused, false, true), SyncStatus::Paused);
+    }
 }

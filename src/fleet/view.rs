@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::status::{RegionState, RegionWork, ReplicaHealth, ReplicaState, ReplicationStatus, Trouble, TroubleKind};
+use super::status::{
+    RegionState, RegionWork, ReplicaHealth, ReplicaState, ReplicationStatus, SyncStatus, Trouble, TroubleKind,
+};
 use crate::execute::records;
 use crate::model::observed::{Observation, Observed, RegionStatus};
 use crate::model::point::{BlockReason, Replica};
@@ -26,6 +28,10 @@ pub(super) struct View<'a> {
 
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn mbps(rate: units::BitRate) -> f64 {
+    rate.0 as f64 / 1e6
 }
 
 impl View<'_> {
@@ -70,6 +76,8 @@ impl View<'_> {
                 state.free_bytes = Some(snapshot.free);
                 state.replication_lag_seconds = oldest.map(|at| self.now.since(at).as_secs_f64());
                 state.controller = snapshot.controller.clone();
+                let taken = snapshot.links.values().map(|rate| mbps(*rate));
+                state.bandwidth_mbps = state.bandwidth_mbps.or_else(|| taken.max_by(f64::total_cmp));
             }
             Some(Observation::Silent(silence)) => {
                 state.status = silence.status;
@@ -92,7 +100,7 @@ impl View<'_> {
     /// How fast blocks came from the region to each of the others, in Mbit/s.
     fn links_from(&self, id: &RegionId) -> impl Iterator<Item = f64> {
         let told = self.observed.regions.keys().filter_map(|other| self.observed.snapshot(other));
-        told.filter_map(|told| told.links.get(id)).map(|rate| rate.0 as f64 / 1e6)
+        told.filter_map(|told| told.links.get(id)).map(|rate| mbps(*rate))
     }
 
     /// What is under way at the regions that answer.
@@ -117,13 +125,21 @@ impl View<'_> {
         let at = holder.as_ref().map_or(&spec.primary, |holder| &holder.region);
         // After a failover the region of birth is a replica like the others.
         let replicas = spec.regions().filter(|region| *region != at);
-        let replicas: std::collections::BTreeMap<_, _> =
+        let replicas: BTreeMap<RegionId, ReplicaState> =
             replicas.map(|region| (region.clone(), self.replica(key, spec, at, region))).collect();
+        let newest = replicas.values().max_by_key(|replica| (replica.verified_at, replica.sequence));
+        let last_sync = newest.and_then(|newest| newest.verified_at);
+        let primary = holder.as_ref().map(|holder| &holder.region);
         ReplicationStatus {
+            primary_region_id: primary.cloned(),
+            last_sync,
+            last_sync_time: last_sync,
+            data_hash: newest.and_then(|newest| newest.data_hash),
+            replica_regions: replicas.iter().map(|(at, replica)| (at.clone(), replica.replica_id.clone())).collect(),
+            replication_status: replicas.iter().map(|(at, replica)| (at.clone(), replica.status)).collect(),
             resource_id: key.id.clone(),
             resource_type: key.kind,
             version: replicas.values().filter_map(|replica| replica.sequence).max(),
-            last_sync: replicas.values().filter_map(|replica| replica.verified_at).max(),
             epoch: holder.as_ref().map(|holder| holder.epoch),
             set_aside: self.observed.snapshot(at).and_then(|seen| seen.replaced.get(key)).copied().unwrap_or(0),
             primary_region: holder.map(|holder| holder.region),
@@ -141,10 +157,12 @@ impl View<'_> {
         let promise = self.promise(key, spec, holder, at);
         let Some(snapshot) = self.observed.snapshot(at) else {
             return ReplicaState {
-                status: ReplicaHealth::Unknown,
+                status: SyncStatus::Unknown,
+                health: ReplicaHealth::Unknown,
                 detail: Some(format!("{at} does not answer")),
                 replica_id: key.id.clone(),
                 sequence: None,
+                data_hash: None,
                 verified_at: None,
                 lag: None,
                 promise,
@@ -157,16 +175,21 @@ impl View<'_> {
         let newest = replica.newest.as_ref();
         let lag = newest.map(|newest| self.now.since(newest.point.verified_at));
         let pair = self.topology.settings_between(&spec.primary, holder, at, key.kind);
-        let (status, detail) = match self.judge(key, holder, replica, lag, promise) {
+        let (health, detail) = match self.judge(key, holder, replica, lag, promise) {
             (ReplicaHealth::Damaged, detail) => (ReplicaHealth::Damaged, detail),
             (_, detail) if pair.is_some_and(|(_, pair)| pair.paused) => (ReplicaHealth::Paused, detail),
             judged => judged,
         };
+        let failed = snapshot.failed_copies.get(key).filter(|failed| lag.is_none_or(|lag| failed.age < lag));
+        let detail = detail.or_else(|| failed.map(|failed| format!("the last copy failed: {}", failed.reason)));
+        let syncing = snapshot.work.iter().any(|work| work.kind == "sync" && work.resource.as_ref() == Some(key));
         ReplicaState {
-            status,
+            status: SyncStatus::of(health, syncing, failed.is_some()),
+            health,
             detail,
             replica_id: snapshot.former_ids.get(key).unwrap_or(&key.id).clone(),
             sequence: newest.map(|newest| newest.point.sequence),
+            data_hash: newest.map(|newest| newest.point.data_hash),
             verified_at: newest.map(|newest| newest.point.verified_at),
             lag,
             promise,
@@ -337,7 +360,7 @@ impl View<'_> {
         for resource in resources {
             let address = || Address::Resource(ResourceKey::new(resource.resource_type, resource.resource_id.clone()));
             for (region, replica) in &resource.replicas {
-                let (kind, words, help) = match replica.status {
+                let (kind, words, help) = match replica.health {
                     ReplicaHealth::Damaged => {
                         (TroubleKind::Damaged, "its files are damaged", Some("the next `apply` repairs it"))
                     }

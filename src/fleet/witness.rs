@@ -93,7 +93,9 @@ impl Witness {
                 resources_replica,
                 free_bytes,
                 replication_lag_seconds,
+                bandwidth_mbps,
             } = numbers;
+            state.bandwidth_mbps = state.bandwidth_mbps.or(*bandwidth_mbps);
             state.current_vms = *current_vms;
             state.resources_primary = *resources_primary;
             state.resources_replica = *resources_replica;

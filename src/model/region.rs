@@ -15,7 +15,7 @@ use super::sighting::Evidence;
 use super::time::Timestamp;
 use super::topology::{PairSpec, RegionSpec, ResourceSpec, Spec};
 use super::units::{BitRate, ByteCount};
-use super::work::Work;
+use super::work::{FailedCopy, Work};
 
 /// The age of a role: every change of a resource's holder has a higher one, and nothing of a lower one counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -235,6 +235,9 @@ pub struct RegionSnapshot {
     /// What is under way there.
     #[serde(default)]
     pub work: Vec<Work>,
+    /// Copies that it tried last and that failed, as far as it remembers.
+    #[serde(default)]
+    pub failed_copies: BTreeMap<ResourceKey, FailedCopy>,
     /// That nothing fails over without a person, as long as this is kept.
     #[serde(default)]
     pub paused: Option<Pause>,
@@ -296,6 +299,7 @@ impl RegionSnapshot {
             sightings: BTreeMap::new(),
             links: BTreeMap::new(),
             work: Vec::new(),
+            failed_copies: BTreeMap::new(),
             paused: None,
         }
     }

@@ -29,6 +29,17 @@ pub struct Work {
     pub bytes_total: Option<ByteCount>,
 }
 
+/// A copy that was tried and did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FailedCopy {
+    /// Why.
+    pub reason: String,
+    /// How long ago it ended.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub age: Duration,
+}
+
 /// One transfer of blocks, as a measurement of the link that it came over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transfer {

@@ -100,6 +100,7 @@ fn snapshot(
         sightings: BTreeMap::new(),
         links: BTreeMap::new(),
         work: Vec::new(),
+        failed_copies: BTreeMap::new(),
         paused,
     })
 }

@@ -40,7 +40,7 @@ pub fn status(report: &StatusReport, look: &Look, every: bool) -> String {
     let healthy = regions.iter().filter(|region| region.status == RegionStatus::Healthy).count();
     let replicas: usize = resources.iter().map(|resource| resource.replicas.len()).sum();
     let in_sync = |resource: &ReplicationStatus| {
-        resource.replicas.values().filter(|replica| replica.status == ReplicaHealth::InSync).count()
+        resource.replicas.values().filter(|replica| replica.health == ReplicaHealth::InSync).count()
     };
     let synced: usize = resources.iter().map(in_sync).sum();
     let verdict = if regions.is_empty() {
@@ -86,7 +86,7 @@ pub fn status(report: &StatusReport, look: &Look, every: bool) -> String {
     let shown: Vec<(&ReplicationStatus, &RegionId, &ReplicaState)> = resources
         .iter()
         .flat_map(|resource| resource.replicas.iter().map(move |(region, replica)| (resource, region, replica)))
-        .filter(|(_, _, replica)| every || replicas <= REPLICAS_MAX || replica.status != ReplicaHealth::InSync)
+        .filter(|(_, _, replica)| every || replicas <= REPLICAS_MAX || replica.health != ReplicaHealth::InSync)
         .collect();
     if !shown.is_empty() {
         heading(&mut out, look, "Replicas");
@@ -305,7 +305,7 @@ fn replica_table(rows: &[(&ReplicationStatus, &RegionId, &ReplicaState)], detail
     ])
     .indented(2);
     for (resource, region, replica) in rows {
-        let (word, tone) = health(replica.status);
+        let (word, tone) = health(replica.health);
         let points = match (replica.points, replica.set_aside) {
             (None, _) => String::new(),
             (Some(points), 0) => points.to_string(),
@@ -320,7 +320,7 @@ fn replica_table(rows: &[(&ReplicationStatus, &RegionId, &ReplicaState)], detail
             Cell::from(text::brief(replica.promise)),
             Cell::from(points),
             // Some states say it all.
-            Cell::from(match replica.status {
+            Cell::from(match replica.health {
                 _ if !details => String::new(),
                 ReplicaHealth::InSync | ReplicaHealth::Pending | ReplicaHealth::Waiting => String::new(),
                 ReplicaHealth::Behind

@@ -45,7 +45,7 @@ fn region(id: &str, health: &str, primary: bool) -> Value {
 
 fn replica(health: &str, lag: Option<&str>, detail: Option<&str>) -> Value {
     json!({
-        "status": health, "detail": detail, "replica_id": "x", "sequence": lag.map(|_| 12),
+        "status": "unknown", "health": health, "detail": detail, "replica_id": "x", "data_hash": null, "sequence": lag.map(|_| 12),
         "verified_at": lag.map(|_| "2026-11-22T11:58:00Z"), "lag": lag, "promise": "15m",
         "points": (health != "unknown").then_some(u32::from(lag.is_some()) * 12), "set_aside": u32::from(health == "damaged")
     })
@@ -54,8 +54,9 @@ fn replica(health: &str, lag: Option<&str>, detail: Option<&str>) -> Value {
 fn report() -> StatusReport {
     let resource = |id: &str, kind: &str, replicas: Value| {
         json!({
-            "resource_id": id, "resource_type": kind, "primary_region": "us-east-1", "epoch": 1, "version": 12,
-            "last_sync": "2026-11-22T11:58:00Z", "set_aside": 0, "replicas": replicas
+            "resource_id": id, "resource_type": kind, "primary_region": "us-east-1", "primary_region_id": "us-east-1",
+            "epoch": 1, "version": 12, "last_sync": "2026-11-22T11:58:00Z", "last_sync_time": null, "data_hash": null,
+            "replica_regions": {}, "replication_status": {}, "set_aside": 0, "replicas": replicas
         })
     };
     let suspicious = "suspicious: its source lost disk.raw, 40 GiB at point 12";
@@ -148,7 +149,7 @@ fn a_large_fleet_that_is_in_sync_is_a_short_page() {
     report.resources.extend((0..5000).map(|_| one.clone()));
     for resource in &mut report.resources {
         for replica in resource.replicas.values_mut() {
-            replica.status = crate::fleet::ReplicaHealth::InSync;
+            replica.health = crate::fleet::ReplicaHealth::InSync;
         }
     }
     assert!(status::status(&report, &LOOK, false).lines().count() < 50);

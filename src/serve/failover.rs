@@ -76,6 +76,9 @@ impl EventSink for Logged {
 struct Fleet {
     manager: MultiRegionManager,
     own: RegionSnapshot,
+    /// Whether any region that answers has a controller. Where none has, whoever is asked first becomes it, once every
+    /// region has accepted that.
+    is_controlled: bool,
 }
 
 impl App {
@@ -97,6 +100,7 @@ impl App {
         let asked = ports.values().map(|port| async move { port.snapshot().await.ok() });
         let others: Vec<RegionSnapshot> = join_all(asked).await.into_iter().flatten().collect();
         ports.insert(id.clone(), Arc::new(self.region.clone()));
+        let is_controlled = others.iter().chain([&own]).any(|told| told.controller.is_some());
 
         let mut topology = others.iter().fold(topology_of(id, &own), with_records_of);
         // A directory is one of the machine of whoever declared it, and not of this one.
@@ -117,7 +121,8 @@ impl App {
             command: "POST /api/v1/failover/execute".to_owned(),
         };
         let desired = Desired { topology, path: "the registry".to_owned(), base: PathBuf::from("/") };
-        Ok(Fleet { manager: MultiRegionManager::new(self.world.clone(), settings, desired).reaching(ports), own })
+        let manager = MultiRegionManager::new(self.world.clone(), settings, desired).reaching(ports);
+        Ok(Fleet { manager, own, is_controlled })
     }
 
     /// Fails over, or says what would be done.
@@ -146,6 +151,7 @@ impl App {
             dry_run,
             wait: _,
         } = body;
+        let take_over = take_over || !fleet.is_controlled;
         let overrides =
             Overrides { accept_data_loss, fenced, gone, accept_collateral, ignore_capacity, ignore_cooldown };
         let only: BTreeSet<_> = resources;

@@ -4,6 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Job {
     Sync,
+    SyncElsewhere,
     Restore,
     Verify,
     Reading,
@@ -26,6 +27,7 @@ impl Job {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Sync => "sync",
+            Self::SyncElsewhere => "sync_elsewhere",
             Self::Restore => "restore",
             Self::Verify => "verify",
             Self::Reading => "reading",
@@ -50,7 +52,8 @@ impl Job {
             // It stays open, and is resumed or led back.
             Self::Failover => None,
             Self::Drill => None,
-            Self::Sync | Self::Restore | Self::Verify | Self::Reading | Self::Receiving => None,
+            Self::Sync | Self::SyncElsewhere => None,
+            Self::Restore | Self::Verify | Self::Reading | Self::Receiving => None,
             Self::CloseReading => Some("whatever holds still for the reading is being let go, and nothing stops that"),
             Self::Survey => Some("a survey takes a moment; close the receiving to end it"),
             Self::Checkpoint | Self::Publish | Self::CloseReceiving => {
@@ -70,6 +73,7 @@ impl Job {
         match self {
             Self::RegisterRegion | Self::SetUpReplication | Self::ReplicateVm => true,
             Self::Sync
+            | Self::SyncElsewhere
             | Self::Restore
             | Self::Verify
             | Self::Reading

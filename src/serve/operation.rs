@@ -20,7 +20,7 @@ use super::answer::Failure;
 use super::body::Fingerprint;
 use super::job::Job;
 use super::outcome::{Outcome, outcome};
-use crate::model::work::Work;
+use crate::model::work::{FailedCopy, Work};
 use crate::model::{OperationId, RegionId, ResourceKey, World};
 use crate::wire::{FaultCode, Operation, OperationState, Progressed};
 
@@ -194,6 +194,26 @@ impl Operations {
             .collect();
         work.sort_by_key(|work| std::cmp::Reverse(work.age));
         work
+    }
+
+    /// The last copies of resources to this region that failed, and were not stopped.
+    pub(super) fn failed_copies(&self) -> BTreeMap<ResourceKey, FailedCopy> {
+        let now = self.world.clock.since_boot();
+        let mut last: BTreeMap<ResourceKey, (Duration, Option<String>)> = BTreeMap::new();
+        for running in self.known().values().filter(|running| running.job == Job::Sync) {
+            let ended = running.now.borrow().ended.clone();
+            let (Some(ended), Some((resource, _))) = (ended, running.about.get()) else { continue };
+            let why = ended.outcome.as_ref().err().filter(|_| !running.cancel.is_cancelled());
+            let this = (ended.at, why.map(|failure| failure.message().to_owned()));
+            match last.get(resource) {
+                Some((at, _)) if *at > ended.at => {}
+                Some(_) | None => drop(last.insert(resource.clone(), this)),
+            }
+        }
+        let failed = |(key, (at, why)): (ResourceKey, (Duration, Option<String>))| {
+            why.map(|reason| (key, FailedCopy { reason, age: now.saturating_sub(at) }))
+        };
+        last.into_iter().filter_map(failed).collect()
     }
 
     /// How many are under way.

@@ -8,8 +8,9 @@
 //! # Who may
 //! What is ordered here belongs to nobody (`managed_by` is none), and makes nobody a controller: a topology that is
 //! applied later finds regions without one, binds them, and takes over what it declares. Where one of the regions has
-//! a controller, the registry and the birth of resources are that one's alone: 409 with its name and place. Pairs and
-//! copies touch neither, and are taken either way.
+//! a controller, the registry and the birth of resources are that one's alone: 409 with its name and place. A region whose
+//! own state is the controller, since it failed over, gives births under its seat. Pairs and copies touch neither, and
+//! are taken either way.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -36,7 +37,9 @@ use crate::model::{
 };
 use crate::plan::deadline;
 use crate::region::LocalRegion;
+use crate::region::layout::Layout;
 use crate::replica::transfer::{SyncOptions, SyncReport, Urgency};
+use crate::state::{Seating, StateFile};
 use crate::wire::Progressed;
 use crate::wire::region::{RegisterRegion, ReplicateVm, ReplicationConfig, SyncResource};
 
@@ -95,6 +98,19 @@ impl End {
             Self::Other(region) => region.record_by_hand(operation, changes).await,
         }
     }
+
+    /// Records what only the controller may, as which this region orders; by hand where there is none.
+    async fn bear(
+        &self,
+        (operation, seat): (OperationId, Option<&Authority>),
+        changes: &[RecordChange],
+    ) -> Result<(), PortError> {
+        match (self, seat) {
+            (_, None) => self.record(operation, changes).await,
+            (Self::Own(region), Some(seat)) => region.record(seat, changes).await,
+            (Self::Other(region), Some(seat)) => region.record(seat, changes).await,
+        }
+    }
 }
 
 /// Regions that were looked at, with what they record.
@@ -112,6 +128,13 @@ fn not_found(field: &str, region: &RegionId) -> Failure {
 fn new(address: Address, spec: Spec, store: Option<StoreId>) -> RecordChange {
     let record = RecordWrite { spec, managed_by: None, store, holder: None, former_id: None };
     RecordChange { address, expected: None, record: Some(record) }
+}
+
+/// Whether a region has recorded `seat` as its controller.
+fn is_controlled_by(snapshot: &RegionSnapshot, seat: Option<&Authority>) -> bool {
+    snapshot.controller.as_ref().zip(seat).is_some_and(|(controller, seat)| {
+        (controller.lineage, controller.term, controller.seat) == (seat.lineage, seat.term, seat.seat)
+    })
 }
 
 /// Refuses what only a region's controller may do.
@@ -149,6 +172,17 @@ impl App {
         Ok(try_join_all(looked).await?.into_iter().collect())
     }
 
+    /// What this region's own state orders as; none where it never took a controller's place, or lost it.
+    fn seat(&self, operation: OperationId) -> Result<Option<Authority>, Failure> {
+        let state = StateFile::new(Layout::new(self.region.directory()).state());
+        let seat = state.read().and_then(|reader| {
+            let Some(reader) = reader else { return Ok(None) };
+            let Some(Seating { seat, term }) = reader.seating(&self.host)? else { return Ok(None) };
+            Ok(Some(Authority { lineage: reader.lineage()?, term, seat, place: reader.place(&self.host), operation }))
+        });
+        seat.map_err(|error| PortError::Failed(error.to_string()).into())
+    }
+
     /// What this region has recorded, which must have been founded.
     async fn founded(&self) -> Result<RegionSnapshot, Failure> {
         let own = self.region.recorded().await?;
@@ -161,7 +195,7 @@ impl App {
 
     /// Registers a region here and at every region that is registered, and tells it of all of them.
     pub(super) async fn register(
-        &self,
+        self: &Arc<Self>,
         body: RegisterRegion,
         operation: OperationId,
     ) -> Result<Made<RegionState>, Failure> {
@@ -204,8 +238,14 @@ impl App {
             }
             self.spread(&id, known.map_or(spec, |known| known.spec.clone()), own.regions.clone(), operation).await?;
         }
-        let (witness, _) = self.witness().await?;
-        let data = witness.region(&id, None).ok_or_else(|| not_found("region_id", &id))?;
+        // It has answered just now, and is one of those that are asked after from now on.
+        let neighbourhood = self.region.neighbourhood().await?.unwrap_or_default();
+        if let Some(record) = neighbourhood.regions.get(&id) {
+            self.ask(&id, record, &neighbourhood.policy).await;
+        }
+        let (witness, registry) = self.witness().await?;
+        let mut states = self.states(&witness, &registry, std::slice::from_ref(&id)).await;
+        let data = states.pop().ok_or_else(|| not_found("region_id", &id))?;
         Ok(Made { data, is_new })
     }
 
@@ -348,6 +388,7 @@ impl App {
             max_change: ResourceSpec::DEFAULT_MAX_CHANGE,
         };
         let ends = self.ends(&own.regions, spec.regions().cloned().collect()).await?;
+        let seat = self.seat(operation)?;
         let mut living = None;
         for (region, (_, snapshot)) in &ends {
             match snapshot.resources.get(&key) {
@@ -355,6 +396,7 @@ impl App {
                     return Err(Failure::conflict(format!("{region} records {key} otherwise")));
                 }
                 Some(known) => living = living.max(Some((known.epoch, known.holder.clone()))),
+                None if is_controlled_by(snapshot, seat.as_ref()) => {}
                 None => expect_uncontrolled(region, snapshot)?,
             }
             let carries = |source: &RegionId, target: &RegionId, both: bool| {
@@ -369,12 +411,13 @@ impl App {
             }
         }
         let mut is_new = false;
-        for (end, _) in ends.values().filter(|(_, snapshot)| !snapshot.resources.contains_key(&key)) {
+        for (end, snapshot) in ends.values().filter(|(_, snapshot)| !snapshot.resources.contains_key(&key)) {
             let mut change = new(Address::Resource(key.clone()), Spec::Resource(spec.clone()), None);
             if let Some(record) = &mut change.record {
                 record.holder = living.clone().map(|(epoch, holder)| (holder, epoch));
             }
-            end.record(operation, &[change]).await?;
+            let seat = seat.as_ref().filter(|seat| is_controlled_by(snapshot, Some(seat)));
+            end.bear((operation, seat), &[change]).await?;
             is_new = true;
         }
         Ok(Made { data: Replicated { resource_id: key.id, resource_type: key.kind, body }, is_new })

@@ -54,6 +54,12 @@ impl StateReader {
             .filter(|(_, machine, file)| *machine == host.machine && Some(*file) == self.file())
             .map(|(seating, _, _)| seating))
     }
+
+    /// Where this state file is on the machine `host`, for people: `user@host:path`.
+    pub fn place(&self, host: &Host) -> String {
+        let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        host.place(&path)
+    }
 }
 
 impl State {
@@ -67,8 +73,7 @@ impl State {
 
     /// Where this state file is, for people: `user@host:path`.
     pub fn place(&self) -> String {
-        let path = std::path::absolute(&self.reader.path).unwrap_or_else(|_| self.reader.path.clone());
-        self.host.place(&path)
+        self.reader.place(&self.host)
     }
 
     /// Gives the seat up: this state controls nothing any more.

@@ -48,7 +48,8 @@ pub struct ExecuteFailover {
     /// Let the pause after the last automatic failover count for nothing: lets the gate `cooldown` pass.
     #[serde(default)]
     pub ignore_cooldown: bool,
-    /// Have this region take the controller's place first. Whoever had it changes roles no more.
+    /// Have this region take the controller's place first. Whoever had it changes roles no more. Where nobody has it, it
+    /// is taken unasked.
     #[serde(default)]
     pub take_over: bool,
     /// Say what would be done, and change nothing.

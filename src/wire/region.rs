@@ -40,6 +40,9 @@ pub struct RegionNumbers {
     pub free_bytes: Option<ByteCount>,
     /// The oldest `verified_at` among the replicas that it keeps, as an age.
     pub replication_lag_seconds: Option<f64>,
+    /// How fast blocks came to it lately, in Mbit/s.
+    #[serde(default)]
+    pub bandwidth_mbps: Option<f64>,
 }
 
 /// A region to be registered: `POST /regions`.

@@ -28,7 +28,11 @@ impl Told {
 }
 
 fn begin(served: &Served, method: &str, path: &str, more: &str, body: &Value) -> TcpStream {
-    let mut stream = TcpStream::connect(served.origin.strip_prefix("http://").unwrap()).unwrap();
+    begin_at(&served.origin, method, path, more, body)
+}
+
+fn begin_at(origin: &str, method: &str, path: &str, more: &str, body: &Value) -> TcpStream {
+    let mut stream = TcpStream::connect(origin.strip_prefix("http://").unwrap()).unwrap();
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let length = body.len();
     write!(
@@ -50,6 +54,16 @@ fn told(mut stream: TcpStream) -> Told {
 
 pub(crate) fn get(served: &Served, path: &str) -> Told {
     told(begin(served, "GET", path, "", &Value::Null))
+}
+
+/// Asks whoever is served there.
+pub(crate) fn get_from(origin: &str, path: &str) -> Told {
+    told(begin_at(origin, "GET", path, "", &Value::Null))
+}
+
+/// Sends a request; without a body where that is null.
+pub(crate) fn send(served: &Served, method: &str, path: &str, body: &Value) -> Told {
+    told(begin(served, method, path, "", body))
 }
 
 /// Has a region fail over.

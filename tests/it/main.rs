@@ -30,6 +30,7 @@ mod served_restore;
 mod failover;
 mod failover_rest;
 mod failover_collateral;
+mod guide_rest;
 mod drill;
 mod failover_rivals;
 mod failover_asleep;

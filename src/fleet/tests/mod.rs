@@ -620,7 +620,7 @@ async fn reconcile_copies_what_is_due_and_status_tells_what_is_late() {
     let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
     let status = place.fleet_later(minutes(4)).status().await.unwrap();
     assert!(status.troubles.is_empty(), "{:#?}", status.troubles);
-    assert!(status.resources.iter().all(|resource| resource.replicas[&id("west")].status == ReplicaHealth::InSync));
+    assert!(status.resources.iter().all(|resource| resource.replicas[&id("west")].health == ReplicaHealth::InSync));
 
     let late = place.fleet_later(minutes(20)).status().await.unwrap();
     assert_eq!(late.troubles.iter().map(|trouble| trouble.kind).collect::<Vec<_>>(), [TroubleKind::Late; 2]);

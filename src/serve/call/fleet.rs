@@ -17,6 +17,7 @@ use super::ok;
 use crate::fleet::{GlobalStatistics, RegionState, RegionStatistics, ReplicationStatus};
 use crate::live::RegionPort;
 use crate::model::observed::{Observation, RegionStatus, Unobserved};
+use crate::model::region::RegionSnapshot;
 use crate::model::{RegionId, ResourceId};
 use crate::wire::FaultCode;
 use crate::wire::region::RegionHealth;
@@ -102,8 +103,10 @@ pub(in super::super) async fn replication(
     // Whether a copy is what its source is now, only a look at the files tells.
     let (mut witness, registry) = app.witness().await?;
     let key = witness.resource(&resource).cloned().ok_or_else(unknown)?;
-    let own =
-        Observation::Answered { snapshot: Box::new(app.region.snapshot_of(&key).await?), latency: Duration::ZERO };
+    let own = app.region.snapshot_of(&key).await?;
+    let (work, failed_copies) = (app.operations.work(), app.operations.failed_copies());
+    let own = RegionSnapshot { work, failed_copies, ..own };
+    let own = Observation::Answered { snapshot: Box::new(own), latency: Duration::ZERO };
     witness.learn([(app.region.region().clone(), own)]);
     let (concerned, shared, key) = (witness.concerned(&key), &app, &key);
     let asked = concerned.into_iter().filter_map(|region| {

@@ -16,6 +16,7 @@ use super::super::operation::Running;
 use super::super::order::{Made, Replicated, Synced};
 use super::super::router::App;
 use crate::fleet::RegionState;
+use crate::live::RegionPort;
 use crate::wire::region::{RegisterRegion, ReplicateVm, ReplicationConfig, SyncResource};
 
 /// Has the order carried out once for its key, and answers 201 where that made something.
@@ -90,6 +91,7 @@ pub(in super::super) async fn sync(
     Json { value, fingerprint }: Json<SyncResource>,
 ) -> Result<Begun<Synced>, Failure> {
     let shared = Arc::clone(&app);
+    let job = if value.target_region_id == *app.region.region() { Job::Sync } else { Job::SyncElsewhere };
     let work = |running: Arc<Running>| async move { shared.sync(value, &running).await };
-    asked.operation(&app, Job::Sync, fingerprint, work).await
+    asked.operation(&app, job, fingerprint, work).await
 }

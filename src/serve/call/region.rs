@@ -47,8 +47,19 @@ pub(in super::super) async fn snapshot(
     Queried(Only { resource }): Queried<Only>,
 ) -> Result<Reply<RegionSnapshot>, Failure> {
     let snapshot = match &resource {
-        Some(resource) => app.region.snapshot_of(resource).await?,
-        None => RegionSnapshot { work: app.operations.work(), ..app.region.snapshot().await? },
+        Some(resource) => {
+            let own = app.region.snapshot_of(resource).await?;
+            let work = app.operations.work();
+            let work = work.into_iter().filter(|work| work.resource.as_ref() == Some(resource)).collect();
+            let mut failed_copies = app.operations.failed_copies();
+            failed_copies.retain(|key, _| key == resource);
+            RegionSnapshot { work, failed_copies, ..own }
+        }
+        None => {
+            let own = app.region.snapshot().await?;
+            let (work, failed_copies) = (app.operations.work(), app.operations.failed_copies());
+            RegionSnapshot { work, failed_copies, ..own }
+        }
     };
     // Of a large region it takes a while, in which others are answered.
     let written = tokio::task::spawn_blocking(move || ok(&app, &snapshot));

@@ -36,11 +36,6 @@ async fn holder(served: &Served) -> String {
 async fn a_region_moves_what_another_holds_and_tells_of_it() {
     let lab = Lab::new();
     let (east, west) = protected(&lab).await;
-    let ordered = execute("east", "west", &json!({ "reason": "kernel" }));
-    // Nobody controls the regions yet, and nobody takes that upon themselves unasked.
-    let refused = west.post("failover/execute", &ordered).await;
-    assert_eq!((refused.status.as_u16(), refused.code().as_str()), (409, "not_controller"));
-    assert_eq!(refused.json()["data"]["gates"][0]["override"]["field"], "take_over", "{refused:?}");
     let dry = west.post("failover/execute", &execute("east", "west", &json!({ "dry_run": true }))).await;
     assert_eq!(
         (dry.status.as_u16(), &dry.data()["event_id"], &dry.data()["dry_run"]),
@@ -48,8 +43,11 @@ async fn a_region_moves_what_another_holds_and_tells_of_it() {
     );
     assert_eq!(dry.data()["proposal"]["outcome"], "goes", "{dry:?}");
     assert_eq!(holder(&west).await, "east");
+    let controller = async |served: &Served| served.get("snapshot").await.data()["controller"].clone();
+    assert_eq!(controller(&east).await, Value::Null, "who only judges controls nothing");
 
-    let ordered = execute("east", "west", &json!({ "reason": "kernel", "take_over": true, "wait": false }));
+    // Nobody controls the regions yet: whoever is asked first becomes it, at all of them.
+    let ordered = execute("east", "west", &json!({ "reason": "kernel", "wait": false }));
     let key = Uuid::from_u128(0x7a);
     let request =
         || west.client.post(west.url("failover/execute")).json(&ordered).header("idempotency-key", key.to_string());
@@ -61,6 +59,9 @@ async fn a_region_moves_what_another_holds_and_tells_of_it() {
     assert_eq!((&done["success"], &done["affected_resources"]), (&json!(true), &json!(1)), "{ended:#}");
     assert_eq!(done["event_id"], format!("evt-{key}"));
     assert_eq!((holder(&east).await, holder(&west).await), ("west".to_owned(), "west".to_owned()));
+    for served in [&east, &west] {
+        assert!(controller(served).await["place"].as_str().unwrap().starts_with("region west ("));
+    }
     assert_eq!(fs::read(lab.path("west/resources/vm/web/disk.raw")).unwrap(), noise(200_000));
     // A repeat finds the same one, also at a server that remembers no request.
     assert_eq!(west.send(request()).await.data()["event_id"], done["event_id"]);
