@@ -13,6 +13,7 @@ mod tidy;
 mod readme;
 mod mistakes;
 mod monitoring;
+mod examples;
 mod exit_codes;
 mod terminal;
 mod automatic;
