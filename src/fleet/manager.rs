@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
@@ -150,7 +151,8 @@ impl MultiRegionManager {
     /// ```
     pub async fn get_region_statistics(&self, region: &RegionId) -> Result<RegionStatistics, FleetError> {
         let state = self.get_region(region).await?;
-        Ok(RegionStatistics::of(&state, &self.get_failover_history(Some(region), None)?))
+        let syncs = self.lately()?.map(|syncs| syncs.get(region).copied().unwrap_or(0));
+        Ok(RegionStatistics::of(&state, &self.get_failover_history(Some(region), None)?, syncs))
     }
 
     /// The numbers of all declared regions together.
@@ -169,7 +171,15 @@ impl MultiRegionManager {
     /// ```
     pub async fn get_global_statistics(&self) -> Result<GlobalStatistics, FleetError> {
         let states = self.list_regions(None).await?;
-        Ok(GlobalStatistics::of(&states, &self.get_failover_history(None, None)?))
+        let syncs = self.lately()?.map(|syncs| syncs.values().sum());
+        Ok(GlobalStatistics::of(&states, &self.get_failover_history(None, None)?, syncs))
+    }
+
+    /// Copies of the last hour by runs of this state, by the region that keeps them; none where there is no state yet.
+    fn lately(&self) -> Result<Option<BTreeMap<RegionId, u64>>, FleetError> {
+        let since = self.world.clock.now().before(Duration::from_secs(3600));
+        let reader = StateFile::new(&self.settings.state).read()?;
+        Ok(reader.map(|reader| reader.synced_since(since)).transpose()?)
     }
 
     /// One region as it is now; the others are asked to look at it now, too. Those that don't answer say nothing.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::event::{FailoverEvent, FailoverOutcome};
+use crate::model::event::{FailoverEvent, FailoverTally};
 use crate::model::observed::RegionStatus;
 use crate::model::region::{Controller, Epoch};
 use crate::model::sighting::Evidence;
@@ -77,9 +77,14 @@ fn count<T>(of: impl Iterator<Item = T>) -> u32 {
     u32::try_from(of.count()).unwrap_or(u32::MAX)
 }
 
-/// Those that some region was asked for.
-fn begun(events: &[FailoverEvent]) -> impl Iterator<Item = &FailoverEvent> {
-    events.iter().filter(|event| event.outcome != Some(FailoverOutcome::Refused))
+/// Copies in the last hour, as copies a minute.
+fn a_minute(in_the_last_hour: Option<u64>) -> Option<f64> {
+    let copies = in_the_last_hour?;
+    Some(f64::from(u32::try_from(copies).unwrap_or(u32::MAX)) / 60.0)
+}
+
+fn number(of: u64) -> u32 {
+    u32::try_from(of).unwrap_or(u32::MAX)
 }
 
 /// One region's numbers; names as in the guide.
@@ -103,6 +108,13 @@ pub struct RegionStatistics {
     pub resources_replica: Option<u32>,
     /// The failovers from it or to it that are known; refused ones are none.
     pub failover_events: u32,
+    /// Those in which all that was asked for arrived, in percent of those that ended; none where none did.
+    pub failover_success_percent: Option<f64>,
+    /// How long the last of them took that led resources where they were to go.
+    pub last_failover_duration_seconds: Option<f64>,
+    /// Copies made there or found to be as their source, a minute, over the last hour; none where whoever is asked does
+    /// not count them.
+    pub resources_synced_per_minute: Option<f64>,
     /// How long its answer took, in milliseconds.
     pub latency_ms: Option<f64>,
     /// How fast blocks came from it lately, in Mbit/s.
@@ -116,10 +128,11 @@ pub struct RegionStatistics {
 }
 
 impl RegionStatistics {
-    /// The numbers of a region, and of the failovers among `events` that it took part in.
-    pub fn of(state: &RegionState, events: &[FailoverEvent]) -> Self {
+    /// The numbers of a region, of the failovers among `events` that it took part in, and of its copies in the last hour.
+    pub fn of(state: &RegionState, events: &[FailoverEvent], syncs: Option<u64>) -> Self {
         let takes_part =
             |event: &&FailoverEvent| [&event.from_region_id, &event.to_region_id].contains(&&state.region_id);
+        let failovers = FailoverTally::of(events.iter().filter(takes_part));
         Self {
             region_id: state.region_id.clone(),
             name: state.name.clone(),
@@ -129,7 +142,10 @@ impl RegionStatistics {
             utilization_percent: state.utilization_percent(),
             resources_primary: state.resources_primary,
             resources_replica: state.resources_replica,
-            failover_events: count(begun(events).filter(takes_part)),
+            failover_events: number(failovers.begun()),
+            failover_success_percent: failovers.success_ratio().map(|ratio| ratio * 100.0),
+            last_failover_duration_seconds: failovers.last_duration().map(|took| took.as_secs_f64()),
+            resources_synced_per_minute: a_minute(syncs),
             latency_ms: state.latency_ms,
             bandwidth_mbps: state.bandwidth_mbps,
             replication_lag_seconds: state.replication_lag_seconds,
@@ -166,15 +182,29 @@ pub struct GlobalStatistics {
     pub utilization_percent: Option<f64>,
     /// The largest lag of any region.
     pub replication_lag_seconds: Option<f64>,
+    /// The longest time that a region's answer took, in milliseconds.
+    pub latency_ms: Option<f64>,
+    /// Copies made or found to be as their source, a minute, over the last hour; none where whoever is asked does not
+    /// count them.
+    pub resources_synced_per_minute: Option<f64>,
     /// How many failovers are known; refused ones are none.
     pub failover_events_total: u32,
     /// How many of them ended, and not all that was asked for arrived.
     pub failover_events_failed: u32,
+    /// How many were refused by a gate before anything was attempted.
+    pub failover_events_refused: u32,
+    /// Those in which all that was asked for arrived, in percent of those that ended; none where none did.
+    pub failover_success_percent: Option<f64>,
+    /// How long the last one took that led resources where they were to go.
+    pub last_failover_duration_seconds: Option<f64>,
+    /// How long such a one took on average.
+    pub mean_failover_duration_seconds: Option<f64>,
 }
 
 impl GlobalStatistics {
-    /// Sums up regions, and the failovers that are known.
-    pub fn of(regions: &[RegionState], events: &[FailoverEvent]) -> Self {
+    /// Sums up regions, the failovers that are known, and the copies of the last hour.
+    pub fn of(regions: &[RegionState], events: &[FailoverEvent], syncs: Option<u64>) -> Self {
+        let failovers = FailoverTally::of(events);
         let with = |status| count(regions.iter().filter(|state| state.status == status));
         let answering = || regions.iter().filter_map(|state| Some((state.current_vms?, state.capacity_vms)));
         let sum = |numbers: &mut dyn Iterator<Item = u32>| numbers.fold(0, u32::saturating_add);
@@ -193,8 +223,14 @@ impl GlobalStatistics {
             capacity_vms,
             utilization_percent: percent(total_vms, capacity_vms),
             replication_lag_seconds: regions.iter().filter_map(|state| state.replication_lag_seconds).reduce(f64::max),
-            failover_events_total: count(begun(events)),
-            failover_events_failed: count(begun(events).filter(|event| event.outcome.is_some() && !event.success)),
+            latency_ms: regions.iter().filter_map(|state| state.latency_ms).reduce(f64::max),
+            resources_synced_per_minute: a_minute(syncs),
+            failover_events_total: number(failovers.begun()),
+            failover_events_failed: number(failovers.failed),
+            failover_events_refused: number(failovers.refused),
+            failover_success_percent: failovers.success_ratio().map(|ratio| ratio * 100.0),
+            last_failover_duration_seconds: failovers.last_duration().map(|took| took.as_secs_f64()),
+            mean_failover_duration_seconds: failovers.mean_duration().map(|took| took.as_secs_f64()),
         }
     }
 }

@@ -173,6 +173,11 @@ impl FailoverTally {
         tally
     }
 
+    /// Those that some region was asked for.
+    pub const fn begun(&self) -> u64 {
+        self.succeeded + self.failed + self.open
+    }
+
     /// Those that succeeded among those that ended, from 0 to 1; none where none ended.
     pub fn success_ratio(&self) -> Option<f64> {
         let ended = self.succeeded + self.failed;

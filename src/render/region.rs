@@ -135,6 +135,10 @@ fn percent(percent: f64) -> String {
     format!("{percent:.1} %")
 }
 
+fn a_minute(copies: f64) -> String {
+    format!("{copies:.1} a minute in the last hour")
+}
+
 /// One region's numbers.
 pub fn statistics(stats: &RegionStatistics, now: Timestamp, look: &Look) -> String {
     let RegionStatistics {
@@ -147,6 +151,9 @@ pub fn statistics(stats: &RegionStatistics, now: Timestamp, look: &Look) -> Stri
         resources_primary,
         resources_replica,
         failover_events,
+        failover_success_percent,
+        last_failover_duration_seconds,
+        resources_synced_per_minute,
         latency_ms,
         bandwidth_mbps,
         replication_lag_seconds,
@@ -166,7 +173,10 @@ pub fn statistics(stats: &RegionStatistics, now: Timestamp, look: &Look) -> Stri
         ("bandwidth", bandwidth_mbps.map(|mbps| format!("{mbps:.1} Mbit/s"))),
         ("room left", free_bytes.map(|free| free.to_string())),
         ("last seen", last_heartbeat.map(|at| moment::ago(at, now))),
+        ("copies", resources_synced_per_minute.map(a_minute)),
         ("failovers", Some(grouped((*failover_events).into()))),
+        ("succeeded", failover_success_percent.map(percent)),
+        ("last took", last_failover_duration_seconds.map(lag)),
     ];
     title(look, region_id, *status, "") + &facts(look, rows)
 }
@@ -186,8 +196,14 @@ pub fn global(stats: &GlobalStatistics, look: &Look) -> String {
         capacity_vms,
         utilization_percent,
         replication_lag_seconds,
+        latency_ms,
+        resources_synced_per_minute,
         failover_events_total,
         failover_events_failed,
+        failover_events_refused,
+        failover_success_percent,
+        last_failover_duration_seconds,
+        mean_failover_duration_seconds,
     } = stats;
     let number = |number: u32| grouped(number.into());
     let some = |n: u32| (n > 0).then(|| number(n));
@@ -195,6 +211,11 @@ pub fn global(stats: &GlobalStatistics, look: &Look) -> String {
         0 => number(*failover_events_total),
         failed => format!("{}, {} of them failed", number(*failover_events_total), number(*failed)),
     };
+    let took = last_failover_duration_seconds.map(|last| {
+        let mean =
+            mean_failover_duration_seconds.map_or_else(String::new, |mean| format!(", {} on average", lag(mean)));
+        format!("{}{mean}", lag(last))
+    });
     facts(
         look,
         [
@@ -213,7 +234,12 @@ pub fn global(stats: &GlobalStatistics, look: &Look) -> String {
             ("VMs", Some(format!("{} of {}", number(*total_vms), number(*capacity_vms)))),
             ("utilization", utilization_percent.map(percent)),
             ("oldest copy", replication_lag_seconds.map(lag)),
+            ("latency", latency_ms.map(|ms| format!("{} at most", milliseconds(ms)))),
+            ("copies", resources_synced_per_minute.map(a_minute)),
             ("failovers", Some(failovers)),
+            ("succeeded", failover_success_percent.map(percent)),
+            ("refused", some(*failover_events_refused)),
+            ("last took", took),
         ],
     )
 }

@@ -7,6 +7,7 @@ use crate::fleet::{
     GlobalStatistics, PointsAt, RegionState, RegionStatistics, StatusReport, Verification, Whereabouts,
 };
 use crate::live::port::PortError;
+use crate::model::event::FailoverEvent;
 use crate::model::observed::RegionStatus;
 use crate::model::point::Point;
 use crate::model::{RegionId, Timestamp};
@@ -133,10 +134,21 @@ fn golden_region() {
     state.last_heartbeat = Some(now);
     widths("region-show", |look| regions::region(&state, now, look));
     widths("region-health", |look| regions::health(&state, look));
-    let stats = RegionStatistics::of(&state, &[]);
+    let event = |outcome: &str, took: f64| {
+        json!({
+            "event_id": "evt-1", "operation": "00000000-0000-0000-0000-000000000001",
+            "timestamp": "2026-11-22T11:00:00Z", "from_region_id": "us-east-1", "to_region_id": "us-west-1",
+            "strategy": "manual", "reason": null, "by": "ana@desk", "automatic": false, "epoch": 2, "attempt": 1,
+            "success": outcome == "completed", "outcome": outcome, "affected_resources": 7, "resources": [],
+            "failed": {}, "loss": null, "duration_seconds": took, "notes": []
+        })
+    };
+    let events = [event("completed", 41.0), event("completed", 45.3), event("aborted", 3.0), event("refused", 0.0)];
+    let events: Vec<FailoverEvent> = serde_json::from_value(events.into_iter().collect()).unwrap();
+    let stats = RegionStatistics::of(&state, &events, Some(690));
     widths("region-stats", |look| regions::statistics(&stats, now, look));
     let gone: RegionState = serde_json::from_value(region("eu-west-1", "unreachable", false)).unwrap();
-    let all = GlobalStatistics::of(&[state, gone], &[]);
+    let all = GlobalStatistics::of(&[state, gone], &events, Some(1380));
     assert_eq!((all.total_regions, all.healthy_regions, all.unreachable_regions), (2, 1, 1));
     assert_eq!((all.total_vms, all.capacity_vms, all.utilization_percent), (7, 2000, Some(0.35)));
     widths("global", |look| regions::global(&all, look));

@@ -58,12 +58,12 @@ pub(in super::super) async fn stats(
     Called(region): Called<RegionId>,
 ) -> Result<Reply<RegionStatistics>, Failure> {
     let state = one(&app, &region).await?;
-    Ok(ok(&app, &RegionStatistics::of(&state, &app.failover_history(Some(&region), usize::MAX).await?)))
+    Ok(ok(&app, &RegionStatistics::of(&state, &app.failover_history(Some(&region), usize::MAX).await?, None)))
 }
 
 pub(in super::super) async fn global(State(app): State<Arc<App>>) -> Result<Reply<GlobalStatistics>, Failure> {
     let states = all(&app).await?;
-    Ok(ok(&app, &GlobalStatistics::of(&states, &app.failover_history(None, usize::MAX).await?)))
+    Ok(ok(&app, &GlobalStatistics::of(&states, &app.failover_history(None, usize::MAX).await?, None)))
 }
 
 /// Asks now.
