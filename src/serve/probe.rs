@@ -16,11 +16,11 @@ use super::fetch::{Peers, Sought};
 use super::router::App;
 use crate::config::resolve_endpoint;
 use crate::live::HttpRegion;
+use crate::model::RegionId;
 use crate::model::policy::HealthPolicy;
 use crate::model::region::RegionRecord;
 use crate::model::sighting::Probe;
 use crate::model::topology::Endpoint;
-use crate::model::{RegionId, units};
 
 /// Answers of one region that are waited for beyond the timeout, at once.
 const LATE: usize = 8;
@@ -135,12 +135,13 @@ impl App {
         record: &RegionRecord,
         policy: &HealthPolicy,
     ) -> Option<()> {
-        let Port { region: port, late, policy, origin } = self.probes.port(region, record, policy)?;
+        let Port { region: port, late, policy, origin: _ } = self.probes.port(region, record, policy)?;
         let began = self.world.clock.since_boot();
         let place = late.try_acquire_owned();
         let patience = if place.is_ok() { patience(&policy) } else { policy.timeout };
         let (timeout, asked) = (policy.timeout, policy.clone());
-        let mut asking = Box::pin(async move { port.probe_for(&asked, patience).await });
+        let probed = Arc::clone(&port);
+        let mut asking = Box::pin(async move { probed.probe_for(&asked, patience).await });
         let probe = tokio::select! {
             () = self.drain.cancelled() => return Some(()),
             probe = tokio::time::timeout(timeout, &mut asking) => probe,
@@ -153,8 +154,7 @@ impl App {
                 }
             }
             Err(_) => {
-                let why = format!("no answer from {origin} within {}", units::format_duration(timeout));
-                self.met(region, &Probe::Silent(why), began, &policy).await;
+                self.met(region, &port.not_within(timeout), began, &policy).await;
                 let (app, region) = (Arc::clone(self), region.clone());
                 self.probes.tasks.spawn(async move {
                     let _place = place;

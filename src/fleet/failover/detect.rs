@@ -147,7 +147,7 @@ struct Probes {
 /// What came of a question in its time: an answer, or the question that goes on.
 enum First {
     Ended(Duration, Probe),
-    Silent(Duration, Asking<(Duration, Probe)>),
+    Silent(Duration, Probe, Asking<(Duration, Probe)>),
 }
 
 impl Probes {
@@ -199,13 +199,14 @@ impl Probes {
     fn ask(&mut self, now: Duration) {
         self.next = now + pace(&self.health);
         let (port, health) = (Arc::clone(&self.port), self.health.clone());
+        let asked = Arc::clone(&port);
         self.asked.push(Box::pin(async move {
             let (timeout, patience) = (health.timeout, health.detect_for.max(health.timeout));
             let mut asking: Asking<(Duration, Probe)> =
                 Box::pin(async move { (now, port.probe_for(&health, patience).await) });
             match tokio::time::timeout(timeout, &mut asking).await {
                 Ok((began, probe)) => First::Ended(began, probe),
-                Err(_) => First::Silent(now, asking),
+                Err(_) => First::Silent(now, asked.not_within(timeout), asking),
             }
         }));
     }
@@ -213,10 +214,9 @@ impl Probes {
     fn met(&mut self, first: First) {
         match first {
             First::Ended(began, probe) => self.take_in(began, &probe),
-            First::Silent(began, asking) => {
+            First::Silent(began, why, asking) => {
                 self.late.push(asking);
-                let timeout = crate::model::units::format_duration(self.health.timeout);
-                self.take_in(began, &Probe::Silent(format!("no answer within {timeout}")));
+                self.take_in(began, &why);
             }
         }
     }

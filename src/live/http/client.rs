@@ -325,7 +325,8 @@ impl Client {
         silence::no_answer(&self.origin, error, waits, &|wait| self.lookup.used_up(wait))
     }
 
-    fn late(&self, deadline: Duration) -> PortError {
+    /// The same of one that nobody waits for any longer.
+    pub(super) fn late(&self, deadline: Duration) -> PortError {
         if self.lookup.used_up(deadline) {
             silence::nameless(&self.origin, deadline)
         } else {

@@ -40,6 +40,12 @@ impl HttpRegion {
         }
     }
 
+    /// What it is that [`probe_for`](Self::probe_for) has not come back within `timeout`, just now: silence, unless the
+    /// question could not be sent because its name was being looked up.
+    pub fn not_within(&self, timeout: Duration) -> Probe {
+        unanswered(self.client.late(timeout))
+    }
+
     async fn health(&self, patience: Duration) -> Probe {
         let ask = Ask {
             deadline: patience,

@@ -54,11 +54,25 @@ async fn a_name_that_is_not_found_in_time_says_nothing_of_its_region() {
         let (status, reason) = status(&region).await;
         assert_eq!(status, RegionStatus::Unknown, "{late} ms: {reason}");
     }
+    // Whoever does not wait for its end says the same.
+    pause.store(NEVER, Ordering::SeqCst);
+    let asking = region.probe_for(&policy, 10 * patience);
+    assert!(tokio::time::timeout(patience / 2, asking).await.is_err());
+    assert!(matches!(region.not_within(patience / 2), Probe::Unclear(_)));
+    // And one that is found at once does not speak for one that is not.
+    let later = async {
+        tokio::time::sleep(patience / 4).await;
+        pause.store(0, Ordering::SeqCst);
+        region.probe_for(&policy, patience / 4).await
+    };
+    let (first, _) = tokio::join!(region.probe_for(&policy, patience), later);
+    assert!(matches!(first, Probe::Unclear(_)), "{first:?}");
     // Found at once, and silent: that is the region's own silence.
     pause.store(0, Ordering::SeqCst);
     let probe = region.probe_for(&policy, patience).await;
     assert!(matches!(probe, Probe::Silent(_)), "{probe:?}");
     assert_eq!(status(&region).await.0, RegionStatus::Unreachable);
+    assert!(matches!(region.not_within(patience), Probe::Silent(_)));
     drop(mute);
 }
 
