@@ -49,14 +49,17 @@ impl Book {
         let accepted = taken.iter().filter(|(_, taken)| matches!(taken, Taken::Accepted { .. }));
         open.resources.extend(accepted.map(|(key, _)| key.clone()));
         open.bid = bid.clone();
-        if bid.direction == Direction::Abort {
+        match bid.direction {
             // This attempt may start the source again.
-            open.notes.retain(|note| note.stopped() != Some(&bid.failover.from));
+            Direction::Abort => open.notes.retain(|note| note.stopped() != Some(&bid.failover.from)),
+            Direction::Forward => self.tell_cut_off(&bid.failover.from, &mut open),
         }
         let notes = open.notes.clone();
         if !open.resources.is_empty() {
             self.highest_epoch = self.highest_epoch.max(bid.failover.epoch);
             self.gone.extend(bid.gone.clone());
+            // Whoever may be started is not proven stopped any more.
+            self.cut_off.remove(bid.starter());
             self.open.insert(id, open);
         }
         Ok(Acceptance { resources: taken, notes })

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::order::{Order, Refusal, Reply};
 use super::start::Agent;
-use crate::model::failover::{Attempt, Ended, Inert, Met, Open, Part, Standing, Standings};
+use crate::model::failover::{Attempt, CutOff, Ended, Inert, Met, Open, Part, Standing, Standings};
 use crate::model::region::{Controller, Epoch, Role};
 use crate::model::{OperationId, RegionId, ResourceKey, StoreId};
 
@@ -40,6 +40,8 @@ pub struct Book {
     pub registry: BTreeSet<RegionId>,
     /// Those of them that a person declared gone, in that person's words.
     pub gone: BTreeMap<RegionId, String>,
+    /// Those of them that a person cut off by hand, and did not let in since.
+    pub cut_off: BTreeMap<RegionId, CutOff>,
     /// The highest epoch that it ever saw.
     pub highest_epoch: Epoch,
     /// Its part in each resource that it knows.
@@ -138,6 +140,7 @@ impl Book {
             controller: self.controller.clone(),
             registry: self.registry.clone(),
             gone: self.gone.clone(),
+            cut_off: self.cut_off.clone(),
             others: agent.met(),
             highest_epoch: self.highest_epoch,
             resources: keys.into_iter().map(|key| (key.clone(), standing(key))).collect(),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::book::Book;
 use super::order::Refusal;
-use crate::model::failover::{Ended, Inert, Met, Part, Standings};
+use crate::model::failover::{CutOff, Ended, Inert, Met, Part, Standings};
 use crate::model::region::{Authority, Controller, Epoch, Role};
 use crate::model::{RegionId, ResourceKey};
 
@@ -38,6 +38,22 @@ pub enum Control {
         /// The regions that have accepted it so far: those that leave are asked first, so that nobody forgets a region
         /// that may still start something.
         accepted: BTreeSet<RegionId>,
+    },
+    /// Know that a person cuts another region off by hand: first that its fence is about to run, then that it has.
+    CutOff {
+        /// Who asks.
+        authority: Authority,
+        /// The region.
+        region: RegionId,
+        /// When, by whom, why, and whether it is proven stopped.
+        cut_off: CutOff,
+    },
+    /// Have a region in again that was cut off by hand.
+    LetIn {
+        /// Who asks.
+        authority: Authority,
+        /// The region.
+        region: RegionId,
     },
     /// Take part again, or for the first time, with what the others know.
     Readmit {
@@ -122,6 +138,8 @@ impl Book {
             Control::Register { authority, was, now, gone, accepted } => {
                 self.register(authority, (was, now), gone, accepted)
             }
+            Control::CutOff { authority, region, cut_off } => self.keep_cut_off(authority, region, cut_off),
+            Control::LetIn { authority, region } => self.let_in(authority, region),
             Control::Readmit { authority, known } => self.readmit(authority, known, running),
         }
     }
@@ -177,6 +195,7 @@ impl Book {
         }
         self.registry = now.clone();
         self.gone = still;
+        self.cut_off.retain(|region, _| now.contains(region));
         if leaves {
             self.inert = Some(Inert::Removed);
         }
@@ -210,6 +229,8 @@ impl Book {
         }
         self.registry = registry.clone();
         self.gone = gone.clone();
+        // Of what it remembers of others' fences nobody knows how old it is.
+        self.cut_off.clear();
         self.serial = self.serial.max(*serial);
         self.highest_epoch = self.highest_epoch.max(*highest_epoch);
         for (key, part) in parts {

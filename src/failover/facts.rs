@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::claim::Claim;
 use super::verdict::Verdict;
+use crate::model::failover::CutOff;
 use crate::model::observed::{Observation, Observed};
 use crate::model::point::{Point, PointSelector, Replica};
 use crate::model::policy::Strategy;
@@ -155,6 +156,13 @@ impl<'a> Facts<'a> {
             Some(Observation::Silent(why)) => Some(why.reason.clone()),
             None => Some("it was not asked".to_owned()),
         }
+    }
+
+    /// That a region was cut off by hand and not let in since, where any other one says so; one that says that it is
+    /// proven stopped is the first to be heard.
+    pub(super) fn cut_off(&self, region: &RegionId) -> Option<&'a CutOff> {
+        let told = self.answering().filter(|(id, _)| *id != region);
+        told.filter_map(|(_, snapshot)| snapshot.cut_off.get(region)).max_by_key(|cut_off| cut_off.stopped)
     }
 
     /// Every region that has to agree: those that any answering one has registered, and those that answer.

@@ -20,6 +20,7 @@ mod book;
 mod accept;
 mod carry;
 mod control;
+mod cut_off;
 mod start;
 mod duty;
 mod progress;

@@ -54,6 +54,8 @@ pub enum OldSide {
     Unwatched,
     /// The fence hook cuts it off.
     Fence,
+    /// It was cut off by hand, and not let in since.
+    CutOff,
     /// A person knows that it is stopped: how.
     Word(String),
     /// A person declared it gone: how they know.

@@ -303,7 +303,9 @@ impl Draft<'_> {
                 let is_cut_off = target == *from
                     && match stopped {
                         OldSide::Demotion | OldSide::Unwatched => false,
-                        OldSide::Fence | OldSide::Word(_) | OldSide::Gone(_) | OldSide::Unproven => true,
+                        OldSide::Fence | OldSide::CutOff | OldSide::Word(_) | OldSide::Gone(_) | OldSide::Unproven => {
+                            true
+                        }
                     };
                 let at_once = facts.silence(&target).is_none() && !is_cut_off;
                 fed |= at_once;

@@ -107,6 +107,9 @@ impl Agent {
             if heard.registry != book.registry {
                 return Some(Hold::OtherRegistry(region.clone()));
             }
+            if heard.cut_off.contains_key(&book.region) {
+                return Some(Hold::CutOff(region.clone()));
+            }
             let Some(standing) = heard.resources.get(key) else { continue };
             if let Some(operation) = standing.operation {
                 return Some(Hold::OpenAt(region.clone(), operation));
@@ -140,6 +143,8 @@ pub enum Hold {
     Unheard(RegionId),
     /// A region knows other regions.
     OtherRegistry(RegionId),
+    /// A region knows that a person cut this one off by hand, and did not let it in since.
+    CutOff(RegionId),
     /// A region knows it to be held since a later epoch.
     Later(RegionId, Epoch),
     /// An operation is open on it there.
@@ -162,6 +167,9 @@ impl fmt::Display for Hold {
             Self::Open(id) => write!(f, "operation {id} is open on it"),
             Self::Unheard(region) => write!(f, "{region} has not answered since this region's agent started"),
             Self::OtherRegistry(region) => write!(f, "{region} knows other regions"),
+            Self::CutOff(region) => {
+                write!(f, "{region} knows that this region was cut off by hand, and was not let in since")
+            }
             Self::Later(region, epoch) => write!(f, "{region} knows a holder since epoch {epoch}"),
             Self::OpenAt(region, id) => write!(f, "operation {id} is open on it at {region}"),
             Self::RunsAt(region) => write!(f, "it runs at {region}, or may"),

@@ -50,5 +50,6 @@ fn obstacle(facts: &Facts<'_>, asker: Asker, region: &RegionId, keys: &BTreeSet<
         Asker::Policy if !facts.is_served(region) => Some("it is a directory, which observes nobody".to_owned()),
         Asker::Policy | Asker::Person | Asker::Failback => facts.silence(region),
     }
+    .or_else(|| facts.cut_off(region).map(|_| "it was cut off by hand, and not let in since".to_owned()))
     .or_else(|| (!keeps).then(|| "it keeps no point of any of them".to_owned()))
 }

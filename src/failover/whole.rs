@@ -130,6 +130,10 @@ impl Whole<'_> {
                 Gate::unmet(GateKind::Target, format!("{to} was declared gone"), other)
             }
             Some(why) => Gate::unmet(GateKind::Target, format!("{to} does not answer: {why}"), other),
+            None if self.facts.cut_off(to).is_some() => {
+                let figure = format!("{to} was cut off by hand, and not let in since");
+                Gate::unmet(GateKind::Target, figure, format!("let it in: `failover unfence {to}`; or {other}"))
+            }
             None if !registry.contains(to) => {
                 Gate::unmet(GateKind::Target, format!("{to} is not registered"), "apply the topology first")
             }
@@ -201,6 +205,11 @@ impl Whole<'_> {
         if let (Some(how), false) = (gone, answers) {
             let gate = Gate::met(GateKind::Fence, format!("{from} is gone: {how}"));
             return (OldSide::Gone(how.clone()), gate.unless(true, gone_option(from), gone_price(from)));
+        }
+        if let Some(cut_off) = self.facts.cut_off(from).filter(|cut_off| cut_off.stopped && !answers) {
+            let figure = format!("{from} was cut off by hand by {}, and not let in since", cut_off.by);
+            let aged = self.facts.now.since(cut_off.at);
+            return (OldSide::CutOff, Gate::met(GateKind::Fence, figure).of_age(aged));
         }
         if answers && self.final_sync {
             let figure =

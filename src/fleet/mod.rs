@@ -23,6 +23,7 @@ mod single;
 mod failover;
 mod control;
 mod readmit;
+mod cut_off;
 mod act;
 mod mend;
 mod drill;
@@ -37,6 +38,7 @@ mod tests;
 pub use accept::{Elsewhere, HeldElsewhere, LeftOut, accepting};
 pub use control::TakeOverOptions;
 pub use declare::{Declaration, Declared, Ground, write_edited};
+pub use cut_off::{FenceOptions, Fenced, Fencing, LetIn};
 pub use drill::{DrillOptions, DrillReport, ResourceDrill};
 pub use error::{FleetError, Gate};
 pub use failover::{

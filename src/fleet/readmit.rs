@@ -179,7 +179,7 @@ impl Road<'_> {
     }
 
     /// One order about the registry, in the history.
-    async fn order(
+    pub(super) async fn order(
         &mut self,
         port: &Arc<dyn RegionPort>,
         control: Control,
@@ -191,6 +191,8 @@ impl Road<'_> {
             Control::TakeOver { authority } => ("take-over", format!("taken over with term {}", authority.term)),
             Control::Register { gone, .. } => ("register", format!("{} regions are gone", gone.len())),
             Control::Readmit { .. } => ("readmit", "takes part again".to_owned()),
+            Control::CutOff { region, .. } => ("cut-off", format!("{region} is cut off by hand")),
+            Control::LetIn { region, .. } => ("let-in", format!("{region} is let in again")),
         };
         let (id, address) = (format!("{verb}:{region}"), Address::Region(region.clone()));
         let change = single(id, address.clone(), Kind::Region, Action::Update, &region, reason);

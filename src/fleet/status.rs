@@ -372,6 +372,8 @@ pub enum TroubleKind {
     StillHeld,
     /// Nothing fails over without a person.
     Paused,
+    /// A region was cut off by hand, and not let in since.
+    CutOff,
     /// A region does not answer.
     Unobserved,
     /// A region that answers here is silent to another.

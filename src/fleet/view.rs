@@ -8,6 +8,7 @@ use super::status::{
     RegionState, RegionWork, ReplicaHealth, ReplicaState, ReplicationStatus, SyncStatus, Trouble, TroubleKind,
 };
 use crate::execute::records;
+use crate::model::failover::CutOff;
 use crate::model::observed::{Observation, Observed, RegionStatus};
 use crate::model::point::{BlockReason, Replica};
 use crate::model::region::{Pause, Role, StillHeld};
@@ -275,6 +276,36 @@ impl View<'_> {
         told.flat_map(|(region, told)| told.foreign_starts.iter().map(move |foreign| (region, foreign)))
     }
 
+    /// The regions that were cut off by hand, by the latest word of each.
+    fn cut_off(&self) -> impl Iterator<Item = Trouble> {
+        let told = self.observed.regions.keys().filter_map(|id| self.observed.snapshot(id));
+        let mut latest: BTreeMap<&RegionId, &CutOff> = BTreeMap::new();
+        for (region, cut_off) in told.flat_map(|told| &told.cut_off) {
+            let known = latest.entry(region).or_insert(cut_off);
+            if (known.epoch, known.stopped) < (cut_off.epoch, cut_off.stopped) {
+                *known = cut_off;
+            }
+        }
+        latest.into_iter().map(|(region, cut_off)| {
+            let CutOff { epoch: _, at, by, reason, stopped } = cut_off;
+            let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let (what, help) = match stopped {
+                true => ("was cut off by hand", "lets it in again"),
+                false => (
+                    "was to be cut off by hand, and nothing proves that it is",
+                    "lets it in again, `failover fence` cuts it off",
+                ),
+            };
+            Trouble {
+                kind: TroubleKind::CutOff,
+                address: Address::Region(region.clone()),
+                region_id: Some(region.clone()),
+                reason: format!("{what} by {by}, at {at}{reason}; it starts nothing by itself"),
+                help: Some(format!("`failover unfence {region}` {help}")),
+            }
+        })
+    }
+
     /// What is wrong, the worst first, and within one kind by object.
     /// `tries` are the last ones of what the plan would do now.
     pub(super) fn troubles(
@@ -330,6 +361,7 @@ impl View<'_> {
                 help: Some(by_hand),
             });
         }
+        troubles.extend(self.cut_off());
         for state in self.regions() {
             let RegionState { region_id, reason, help, seen_by, .. } = state;
             let address = Address::Region(region_id.clone());

@@ -49,7 +49,7 @@ pub struct FailoverEvent {
     pub timestamp: Timestamp,
     /// The region that held the resources.
     pub from_region_id: RegionId,
-    /// The region that was to hold them.
+    /// The region that was to hold them; the same one where it was cut off by hand, and nothing was to move.
     pub to_region_id: RegionId,
     /// How it went about its work.
     pub strategy: Strategy,
@@ -87,6 +87,11 @@ impl FailoverEvent {
     /// The event's name.
     pub fn id_of(operation: OperationId) -> String {
         format!("evt-{operation}")
+    }
+
+    /// Whether a region was cut off by hand, and nothing was to move.
+    pub fn is_fence(&self) -> bool {
+        self.from_region_id == self.to_region_id
     }
 }
 

@@ -229,6 +229,23 @@ pub enum Inert {
     Removed,
 }
 
+/// That a person cut a region off by hand: it starts nothing by itself before it is let in again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CutOff {
+    /// What its fence was told: above every epoch that any region had seen.
+    pub epoch: Epoch,
+    /// When it was about to be cut off, by the clock of whoever did it.
+    pub at: Timestamp,
+    /// Who did, and from where.
+    pub by: String,
+    /// Why, in their words.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Whether the fence said that it is stopped. Without that it may run.
+    pub stopped: bool,
+}
+
 /// The state in which a region's store was met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Met {
@@ -266,6 +283,9 @@ pub struct Standings {
     pub registry: BTreeSet<RegionId>,
     /// Those of them that a person declared gone, in that person's words.
     pub gone: BTreeMap<RegionId, String>,
+    /// Those of them that a person cut off by hand, and did not let in since.
+    #[serde(default)]
+    pub cut_off: BTreeMap<RegionId, CutOff>,
     /// In which state it met the others' stores, at their latest, since its agent started.
     pub others: BTreeMap<RegionId, Met>,
     /// The highest epoch that it ever saw.

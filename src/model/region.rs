@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
-use super::failover::Inert;
+use super::failover::{CutOff, Inert};
 use super::id::{Lineage, OperationId, PairId, RegionId, ResourceId, ResourceKey, Seat, StoreId};
 use super::point::{Content, Replica};
 use super::running::ForeignStart;
@@ -194,6 +194,9 @@ pub struct RegionSnapshot {
     pub inert: Option<Inert>,
     /// Who may change roles here.
     pub controller: Option<Controller>,
+    /// The other regions that a person cut off by hand, and did not let in since.
+    #[serde(default)]
+    pub cut_off: BTreeMap<RegionId, CutOff>,
     /// The registry.
     pub regions: BTreeMap<RegionId, RegionRecord>,
     /// The pairs that concern it.
@@ -284,6 +287,7 @@ impl RegionSnapshot {
             highest_epoch: Epoch::default(),
             inert: None,
             controller: None,
+            cut_off: BTreeMap::new(),
             regions: BTreeMap::new(),
             pairs: BTreeMap::new(),
             resources: BTreeMap::new(),

@@ -131,6 +131,7 @@ mod tests {
             controller: None,
             registry: Default::default(),
             gone: BTreeMap::new(),
+            cut_off: BTreeMap::new(),
             highest_epoch: Epoch(1),
             parts: BTreeMap::new(),
             open: BTreeMap::new(),

@@ -77,13 +77,14 @@ fn snapshot(
         .filter_map(|(key, kept)| Some((key.clone(), kept.former_id.clone()?)))
         .filter(|(key, _)| places.directory(key, records.resources.get(key)) != layout.files(key))
         .collect();
-    let Records { serial, highest_epoch, inert, controller, paused, regions, pairs, resources } = records;
+    let Records { serial, highest_epoch, inert, controller, paused, cut_off, regions, pairs, resources } = records;
     Ok(RegionSnapshot {
         identity: Some(identity),
         serial,
         highest_epoch,
         inert,
         controller,
+        cut_off,
         regions,
         pairs,
         resources: resources.into_iter().map(|(key, kept)| (key, kept.record)).collect(),
@@ -128,6 +129,7 @@ pub(super) fn recorded(disk: &dyn Disk, layout: &Layout) -> Result<RegionSnapsho
         inert: records.inert,
         controller: records.controller,
         paused: records.paused,
+        cut_off: records.cut_off,
         regions: records.regions,
         pairs: records.pairs,
         replicas: replicas.collect(),

@@ -13,9 +13,10 @@ use crate::model::event::{FailoverEvent, FailoverOutcome};
 use crate::model::failover::Direction;
 use crate::model::region::Pause;
 
-const fn outcome(event: &FailoverEvent) -> (&'static str, Tone) {
+fn outcome(event: &FailoverEvent) -> (&'static str, Tone) {
     match event.outcome {
         None => ("open", Tone::Bad),
+        Some(FailoverOutcome::Completed) if event.is_fence() => ("cut off", Tone::Warn),
         Some(FailoverOutcome::Completed) if event.success => ("completed", Tone::Good),
         Some(FailoverOutcome::Completed) => ("partly", Tone::Warn),
         Some(FailoverOutcome::Aborted) => ("aborted", Tone::Warn),
@@ -45,7 +46,7 @@ pub fn history(events: &[FailoverEvent], look: &Look) -> String {
         table.row([
             Cell::from(moment(event.timestamp)),
             Cell::from(event.from_region_id.to_string()),
-            Cell::from(event.to_region_id.to_string()),
+            Cell::from(if event.is_fence() { String::new() } else { event.to_region_id.to_string() }),
             Cell::toned(tone, word),
             Cell::from(event.affected_resources.to_string()),
             Cell::from(brief(event.duration_seconds.0)),

@@ -26,6 +26,7 @@ pub mod history;
 pub mod failover;
 pub mod drill;
 pub mod failovers;
+pub mod cut_off;
 pub mod memory;
 
 #[cfg(test)]

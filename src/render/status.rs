@@ -206,11 +206,11 @@ fn troubles(troubles: &[Trouble], look: &Look, every: bool) -> String {
     let shown = if every { all } else { all.min(SHOWN) };
     for (Trouble { kind, reason, help, .. }, names) in groups.into_iter().take(shown) {
         use crate::fleet::TroubleKind::{
-            Blocked, Damaged, ForeignStart, Late, Open, Paused, Pending, Run, StillHeld, Unobserved, Unseen,
+            Blocked, CutOff, Damaged, ForeignStart, Late, Open, Paused, Pending, Run, StillHeld, Unobserved, Unseen,
         };
         let (glyph, tone) = match kind {
             Open | ForeignStart | StillHeld | Unobserved | Damaged | Late => (Glyph::Cross, Tone::Bad),
-            Paused | Unseen | Blocked | Pending | Run => (Glyph::Stop, Tone::Warn),
+            CutOff | Paused | Unseen | Blocked | Pending | Run => (Glyph::Stop, Tone::Warn),
         };
         let named = if every { names.len() } else { names.len().min(NAMES) };
         for name in &names[..named] {

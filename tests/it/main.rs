@@ -39,6 +39,7 @@ mod failover_point;
 mod served_export;
 mod served_health;
 mod by_hand;
+mod cut_off;
 mod declared;
 mod imported;
 mod guarded;

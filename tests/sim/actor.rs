@@ -10,6 +10,7 @@ use debvisor_region::model::region::{Authority, Epoch, Role};
 use debvisor_region::model::{AttemptOwner, OperationId, RegionId, ResourceKey, Timestamp};
 
 use crate::admin::obeys;
+use crate::by_hand::Cutting;
 use crate::chance::Chance;
 use crate::network::Request;
 use crate::weather::Weather;
@@ -38,6 +39,8 @@ pub(crate) enum Mind {
     TakingOver(Box<TakeOver>),
     /// Changing the registry, or readmitting: nothing to be kept of it.
     Registering,
+    /// Cutting a region off by hand.
+    Cutting(Box<Cutting>),
     Working(Box<Progress>),
 }
 

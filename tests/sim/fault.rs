@@ -150,6 +150,7 @@ impl Fleet {
             controller: None,
             registry: BTreeSet::from([id.clone()]),
             gone: BTreeMap::new(),
+            cut_off: BTreeMap::new(),
             highest_epoch: Epoch::default(),
             parts: BTreeMap::new(),
             open: BTreeMap::new(),

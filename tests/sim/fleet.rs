@@ -13,6 +13,7 @@ use debvisor_region::model::{
 };
 
 use crate::actor::{Actor, Journal, Mind};
+use crate::by_hand::Hand;
 use crate::chance::Chance;
 use crate::network::{Body, Letter, Node, Request, Response};
 use crate::region::Region;
@@ -33,6 +34,10 @@ pub(crate) enum Event {
     HookBegins(Run),
     /// It has done its work.
     HookEnds(Run),
+    /// The program of a fence by hand is about to run.
+    HandBegins(Hand),
+    /// It has done its work, or not.
+    HandEnds(Hand),
     /// An agent comes back, and its host with it.
     Boot(RegionId),
     /// Something goes wrong.
@@ -68,7 +73,7 @@ macro_rules! tally {
 
 tally! {
     stories, events, opened, adopted, completed, aborted, withdrawn, past, stuck, fenced, late_hooks, passed_over, took_over,
-    readmitted, registered, agent_deaths, host_deaths, restored, new_stores, orchestrator_deaths, cut,
+    readmitted, registered, agent_deaths, host_deaths, restored, new_stores, orchestrator_deaths, cut, by_hand,
 }
 
 const STORM: Duration = Duration::from_secs(300);
@@ -112,7 +117,10 @@ impl Fleet {
         let mut chance = Chance::new(seed);
         let mut weather = Weather::storm(&mut chance);
         // Where one region lost its memory and another one is gone, nobody may be left who knows a resource.
-        weather.gone &= !(weather.restores || weather.new_stores);
+        let forgets = weather.restores || weather.new_stores;
+        weather.gone &= !forgets;
+        // Nor where one is removed meanwhile.
+        weather.by_hand = Chance::new(!seed).percent(30) && !(forgets && weather.registry);
         Self::new(chance, weather)
     }
 
@@ -158,6 +166,7 @@ impl Fleet {
                 controller: Some(controller.clone()),
                 registry: ids.iter().cloned().collect(),
                 gone: BTreeMap::new(),
+                cut_off: BTreeMap::new(),
                 highest_epoch: Epoch::BIRTH,
                 parts: takes_part[id].iter().map(|key| (key.clone(), part.clone())).collect(),
                 open: BTreeMap::new(),
@@ -273,7 +282,9 @@ impl Fleet {
     /// Whether nothing is under way any more that could change anything.
     fn is_quiet(&self) -> bool {
         let idle = |actor: &Actor| !actor.alive || matches!(actor.mind, Mind::Idle | Mind::Reading(_));
-        let under_way = |event: &Event| matches!(event, Event::HookBegins(_) | Event::HookEnds(_));
+        let under_way = |event: &Event| {
+            matches!(event, Event::HookBegins(_) | Event::HookEnds(_) | Event::HandBegins(_) | Event::HandEnds(_))
+        };
         self.actors.iter().all(idle) && !self.events.values().any(under_way)
     }
 
@@ -348,6 +359,8 @@ impl Fleet {
             }
             Event::HookBegins(run) => self.hook_begins(run),
             Event::HookEnds(run) => self.hook_ends(run),
+            Event::HandBegins(hand) => self.hand_begins(hand),
+            Event::HandEnds(hand) => self.hand_ends(hand),
             Event::Boot(id) => {
                 let life = Life(self.chance.uuid());
                 let region = self.region(&id);

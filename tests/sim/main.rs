@@ -9,6 +9,7 @@
 
 mod actor;
 mod admin;
+mod by_hand;
 mod chance;
 mod fault;
 mod fleet;

@@ -50,6 +50,8 @@ impl Request {
             Self::Control(control) => match &**control {
                 Control::TakeOver { authority } => format!("take-over with term {}", authority.term),
                 Control::Register { was, now, gone, .. } => format!("register {was:?} -> {now:?}, gone {gone:?}"),
+                Control::CutOff { region, cut_off, .. } => format!("cut {region} off by hand: {cut_off:?}"),
+                Control::LetIn { region, .. } => format!("let {region} in"),
                 Control::Readmit { known, .. } => format!("readmit {known:?}"),
             },
             Self::Order(order) => {

@@ -78,6 +78,7 @@ impl Fleet {
                 }
             }
             Mind::Registering => self.actors[at].mind = Mind::Idle,
+            Mind::Cutting(_) => self.cut(at),
             Mind::Working(_) => self.drive(at),
         }
     }
@@ -117,7 +118,7 @@ impl Fleet {
             self.take_over(at);
             return;
         }
-        if self.administer(at, told) {
+        if self.by_hand(at, told) || self.administer(at, told) {
             return;
         }
         let dead = self.regions.iter().filter(|(_, region)| region.dead).map(|(id, _)| id.clone()).collect();
@@ -348,6 +349,7 @@ impl Fleet {
                     match &mut self.actors[at].mind {
                         Mind::TakingOver(take_over) => drop(take_over.accepted.insert(region)),
                         Mind::Registering => self.tally.registered += 1,
+                        Mind::Cutting(cutting) => drop(cutting.kept.insert(region)),
                         Mind::Idle | Mind::Reading(_) | Mind::Working(_) => {}
                     }
                 } else {

@@ -113,6 +113,11 @@ impl Watch {
             Ending::Withdrawn | Ending::Past => BTreeSet::new(),
         };
         let at = progress.bid.starter();
+        // Whoever was passed over meanwhile does not know where it went.
+        let attempt = progress.bid.attempt.number;
+        if self.effects.get(&progress.bid.failover.id).is_some_and(|highest| *highest > attempt) {
+            return Ok(());
+        }
         for key in keys {
             let event = (progress.bid.failover.id, key.clone());
             match self.arrived.insert(event, at.clone()) {

@@ -13,7 +13,7 @@ macro_rules! weather {
         impl Weather {
             /// Some faults.
             pub(crate) fn storm(chance: &mut Chance) -> Self {
-                Self { $($name: chance.percent($percent),)* }
+                Self { $($name: $percent > 0 && chance.percent($percent),)* }
             }
 
             pub(crate) fn names(&self) -> Vec<&'static str> {
@@ -74,4 +74,6 @@ weather! {
     clock_jumps: 30,
     /// Attempts change their mind: abort, another target.
     whims: 50,
+    /// People cut regions off by hand. Drawn apart, so that stories without it are the same as ever.
+    by_hand: 0,
 }

@@ -3,7 +3,9 @@
 use super::verdicts::judged;
 use super::world::{World, key, minutes, operation, region, regions};
 use crate::failover::{Asker, FenceHook, GateKind, OldSide, Outcome, Unfit};
+use crate::model::failover::CutOff;
 use crate::model::policy::Strategy;
+use crate::model::region::Epoch;
 
 fn fenced() -> World {
     let mut world = World::dead();
@@ -38,6 +40,29 @@ fn a_silent_source_must_be_proven_stopped() {
     assert_eq!(world.propose().source.stopped, OldSide::Fence);
     world.request.overrides.fenced = Some("I pulled the plug".to_owned());
     assert_eq!(world.propose().source.stopped, OldSide::Word("I pulled the plug".to_owned()));
+}
+
+#[test]
+fn a_source_that_was_cut_off_by_hand_needs_no_fence() {
+    let mut world = World::dead();
+    let (at, by) = (world.now.before(minutes(3)), "ops".to_owned());
+    let mut cut_off = CutOff { epoch: Epoch(7), at, by, reason: None, stopped: false };
+    world.at("c").cut_off.insert(region("a"), cut_off.clone());
+    assert!(!world.gate(GateKind::Fence, None).passes, "nothing proves it stopped");
+    cut_off.stopped = true;
+    world.at("c").cut_off.insert(region("a"), cut_off.clone());
+    let gate = world.gate(GateKind::Fence, None);
+    assert!(gate.passes, "{}", gate.figure);
+    assert_eq!(gate.evidence_age, Some(minutes(3)));
+    assert_eq!(world.propose().source.stopped, OldSide::CutOff);
+    // Nothing goes there before it is let in.
+    world.at("c").cut_off = [(region("b"), cut_off)].into();
+    let gate = world.gate(GateKind::Target, None);
+    assert!(!gate.passes && gate.safer.as_ref().unwrap().contains("failover unfence b"), "{gate:?}");
+    let mut world = World::well();
+    world.at("c").cut_off =
+        [(region("a"), CutOff { epoch: Epoch(7), at, by: "ops".to_owned(), reason: None, stopped: true })].into();
+    assert_eq!(world.propose().source.stopped, OldSide::Demotion, "what answers gives up by itself");
 }
 
 #[test]

@@ -8,3 +8,4 @@ mod roles;
 mod books;
 mod starts;
 mod attempts;
+mod cut_off;

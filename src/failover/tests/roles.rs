@@ -74,6 +74,7 @@ pub(super) fn book(region: &str) -> Book {
         controller: Some(Controller { lineage, term, seat, place }),
         registry: ids(&["a", "b", "c"]),
         gone: BTreeMap::new(),
+        cut_off: BTreeMap::new(),
         highest_epoch: Epoch::BIRTH,
         parts: keys().into_iter().map(|key| (key, part.clone())).collect(),
         open: BTreeMap::new(),

@@ -347,6 +347,8 @@ impl MultiRegionManager {
         match &proposal.source.stopped {
             OldSide::Fence => progress.fence = true,
             OldSide::Word(words) => progress.vouch(proposal.from.clone(), words.clone()),
+            // A region that accepts it says so.
+            OldSide::CutOff => {}
             OldSide::Demotion | OldSide::Unwatched | OldSide::Gone(_) | OldSide::Unproven => {}
         }
     }

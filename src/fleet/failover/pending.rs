@@ -169,7 +169,12 @@ impl MultiRegionManager {
                 |record: &ResourceRecord| record.holder == event.to_region_id && Some(record.epoch) == event.epoch;
             let arrived: Vec<ResourceKey> =
                 there.filter(|(_, record)| came(record)).map(|(key, _)| key.clone()).collect();
-            let outcome = match arrived.is_empty() {
+            let is_cut_off = |region: &RegionId| {
+                let kept = sight.observed.snapshot(region).and_then(|seen| seen.cut_off.get(&event.from_region_id));
+                kept.is_some_and(|kept| kept.stopped && Some(kept.epoch) == event.epoch)
+            };
+            let cut_off = event.is_fence() && sight.ports.keys().any(is_cut_off);
+            let outcome = match arrived.is_empty() && !cut_off {
                 false => FailoverOutcome::Completed,
                 true if has_stopped_something(&log.reader().failover_steps(event.operation)?) => {
                     FailoverOutcome::Aborted

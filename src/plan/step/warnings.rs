@@ -1,8 +1,8 @@
-//! What a reader of the plan should know besides: that failovers are paused, what runs where it is not held, what an
-//! earlier run may have left frozen, regions over their capacity, pairs that rest, resources kept in one place only, what
-//! `reconcile` leaves to others.
+//! What a reader of the plan should know besides: that failovers are paused, what runs where it is not held, regions that
+//! were cut off by hand, what an earlier run may have left frozen, regions over their capacity, pairs that rest, resources
+//! kept in one place only, what `reconcile` leaves to others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Address, RegionId, ResourceType};
 use crate::plan::document::Warning;
@@ -13,6 +13,7 @@ use crate::plan::refusal::PlanRefusal;
 pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
     failovers_paused(draft);
     foreign_starts(draft);
+    cut_off(draft);
     still_held(draft);
     over_capacity(draft);
     paused(draft);
@@ -36,6 +37,16 @@ fn foreign_starts(draft: &mut Draft<'_>) {
             let message = format!("runs at {region}, which does not hold it: `vm where` shows who does");
             draft.warnings.push(Warning { address: Some(Address::Resource(key.clone())), message });
         }
+    }
+}
+
+fn cut_off(draft: &mut Draft<'_>) {
+    let seen = draft.view.sight.seen().flat_map(|(_, snapshot)| snapshot.cut_off.keys());
+    let regions: BTreeSet<&RegionId> = seen.collect();
+    for region in regions {
+        let message =
+            format!("was cut off by hand, and starts nothing by itself: `failover unfence {region}` lets it in");
+        draft.warnings.push(Warning { address: Some(Address::Region(region.clone())), message });
     }
 }
 

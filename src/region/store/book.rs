@@ -182,6 +182,7 @@ fn load(
         controller: head.controller,
         registry,
         gone,
+        cut_off: read::cut_off(transaction, of)?,
         highest_epoch: head.highest_epoch,
         parts: read::parts(transaction, of, head.highest_epoch)?,
         open,
@@ -191,8 +192,20 @@ fn load(
 
 fn keep(transaction: &Transaction<'_>, of: Of<'_>, before: &Book, after: &Book) -> Result<(), StoreError> {
     // The registry is kept with the records of its regions: see `obey`.
-    let Book { region: _, store: _, serial, inert, controller, registry: _, gone, highest_epoch, parts, open, ended } =
-        after;
+    let Book {
+        region: _,
+        store: _,
+        serial,
+        inert,
+        controller,
+        registry: _,
+        gone,
+        cut_off,
+        highest_epoch,
+        parts,
+        open,
+        ended,
+    } = after;
     let (controller, inert) = (controller.as_ref().map(text), inert.as_ref().map(text));
     transaction
         .execute(
@@ -206,6 +219,13 @@ fn keep(transaction: &Transaction<'_>, of: Of<'_>, before: &Book, after: &Book) 
     }
     for id in before.gone.keys().filter(|id| !gone.contains_key(*id)) {
         transaction.execute("DELETE FROM gone WHERE region_id = ?1", [id.as_str()]).map_err(of)?;
+    }
+    for (id, record) in cut_off.iter().filter(|(id, record)| before.cut_off.get(*id) != Some(*record)) {
+        let sql = "INSERT OR REPLACE INTO cut_off (region_id, record) VALUES (?1, ?2)";
+        transaction.execute(sql, (id.as_str(), text(record))).map_err(of)?;
+    }
+    for id in before.cut_off.keys().filter(|id| !cut_off.contains_key(*id)) {
+        transaction.execute("DELETE FROM cut_off WHERE region_id = ?1", [id.as_str()]).map_err(of)?;
     }
     for (key, part) in parts.iter().filter(|(key, part)| before.parts.get(*key) != Some(*part)) {
         let Part { role, holder, epoch, attempt } = part;

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, Row, Transaction};
 
 use super::error::StoreError;
 use super::open::Store;
-use crate::model::failover::{Inert, Part};
+use crate::model::failover::{CutOff, Inert, Part};
 use crate::model::point::Refusal;
 use crate::model::region::{Controller, Epoch, PairRecord, Pause, RegionRecord, ResourceRecord, Role};
 use crate::model::topology::ResourceSpec;
@@ -37,6 +37,8 @@ pub struct Records {
     pub controller: Option<Controller>,
     /// That nothing fails over without a person.
     pub paused: Option<Pause>,
+    /// The other regions that a person cut off by hand.
+    pub cut_off: BTreeMap<RegionId, CutOff>,
     /// The registry.
     pub regions: BTreeMap<RegionId, RegionRecord>,
     /// The pairs that concern it.
@@ -107,7 +109,8 @@ impl Store {
 }
 
 pub(super) fn records(transaction: &Transaction<'_>, of: Of<'_>) -> Result<Records, StoreError> {
-    let mut records = Records { regions: registry(transaction, of)?, ..head(transaction, of)? };
+    let (regions, cut_off) = (registry(transaction, of)?, cut_off(transaction, of)?);
+    let mut records = Records { regions, cut_off, ..head(transaction, of)? };
     for raw in rows(transaction, of, &format!("SELECT {PAIR} FROM pairs"), raw_pair)? {
         let (id, record) = raw.understand()?;
         records.pairs.insert(id, record);
@@ -126,6 +129,17 @@ pub(super) fn registry(
 ) -> Result<BTreeMap<RegionId, RegionRecord>, StoreError> {
     let found = rows(transaction, of, &format!("SELECT {REGION} FROM registry"), raw_region)?;
     found.into_iter().map(RawRegion::understand).collect()
+}
+
+/// The regions that a person cut off by hand, and did not let in since.
+pub(super) fn cut_off(transaction: &Transaction<'_>, of: Of<'_>) -> Result<BTreeMap<RegionId, CutOff>, StoreError> {
+    let pair = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
+    let found = rows(transaction, of, "SELECT region_id, record FROM cut_off", pair)?;
+    let understand = |(id, record): (String, String)| {
+        let what = format!("that {id} was cut off by hand");
+        Ok((parse(&what, &id)?, json(&what, &record)?))
+    };
+    found.into_iter().map(understand).collect()
 }
 
 /// What the region records of itself; nothing of others.

@@ -4,7 +4,7 @@
 pub(super) const APPLICATION_ID: i32 = 0x6476_7267;
 
 /// What leads from each version to the next; those that were ever released never change.
-pub(super) const MIGRATIONS: [&str; 6] = [V1, V2, V3, V4, V5, V6];
+pub(super) const MIGRATIONS: [&str; 7] = [V1, V2, V3, V4, V5, V6, V7];
 
 /// Structured attributes are JSON, as the plan prints them; what is looked for or compared has a column. Times are
 /// microseconds since 1970.
@@ -154,6 +154,14 @@ ALTER TABLE region ADD COLUMN paused TEXT;
 const V6: &str = "
 CREATE TABLE placed (
     resource TEXT PRIMARY KEY,
+    record TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+/// The regions that a person cut off by hand, and did not let in since.
+const V7: &str = "
+CREATE TABLE cut_off (
+    region_id TEXT PRIMARY KEY,
     record TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 ";

@@ -280,7 +280,7 @@ impl Page<'_> {
             OldSide::Demotion | OldSide::Unwatched => {
                 format!("{from} keeps replicas of them, fed from the files that it has.")
             }
-            OldSide::Fence | OldSide::Word(_) | OldSide::Gone(_) | OldSide::Unproven => format!(
+            OldSide::Fence | OldSide::CutOff | OldSide::Word(_) | OldSide::Gone(_) | OldSide::Unproven => format!(
                 "When {from} returns it starts none of them; what it wrote alone is kept there as a named point."
             ),
         };
@@ -337,6 +337,7 @@ fn old_side(from: &RegionId, source: &Source) -> String {
         OldSide::Demotion => "it gives up its role and stops its machines".to_owned(),
         OldSide::Unwatched => "it gives up its role, NOT FENCED BY US: nothing here stops its machines".to_owned(),
         OldSide::Fence => "it is cut off by the fence hook".to_owned(),
+        OldSide::CutOff => "it was cut off by hand, and not let in since".to_owned(),
         OldSide::Word(how) => format!("it is stopped, by somebody's word: {how}"),
         OldSide::Gone(how) => format!("it is gone, by somebody's word: {how}"),
         OldSide::Unproven => "nothing proves that its machines are stopped".to_owned(),

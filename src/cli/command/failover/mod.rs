@@ -4,6 +4,7 @@ mod accept;
 mod back;
 mod drill;
 mod execute;
+mod fence;
 pub(super) mod given;
 mod history;
 mod pending;
@@ -33,6 +34,8 @@ pub(crate) enum Failover {
     Pause(pause::Pause),
     Unpause(pause::Unpause),
     Drill(drill::Drill),
+    Fence(fence::Fence),
+    Unfence(fence::Unfence),
     Runbook(runbook::Runbook),
 }
 
@@ -50,6 +53,8 @@ impl Failover {
             Self::Pause(command) => command.run(session).await,
             Self::Unpause(command) => command.run(session).await,
             Self::Drill(command) => command.run(session).await,
+            Self::Fence(command) => command.run(session).await,
+            Self::Unfence(command) => command.run(session).await,
             Self::Runbook(command) => command.run(session),
         }
     }
