@@ -24,6 +24,11 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 
 impl Fleet {
     pub(crate) fn new(vms: usize, failover: &str) -> Self {
+        Self::prepared(vms, failover, |_, _| {})
+    }
+
+    /// The same, where something is put in its place before any region is served.
+    pub(crate) fn prepared(vms: usize, failover: &str, prepare: impl FnOnce(&World, &Machines)) -> Self {
         let world = World::new();
         let machines = Machines::of(&world);
         for n in 1..=vms {
@@ -33,6 +38,7 @@ impl Fleet {
         for region in NAMES {
             world.write(format!("{region}/.debvisor/config.toml"), machines.config());
         }
+        prepare(&world, &machines);
         let regions: Vec<Served> = NAMES.into_iter().map(|region| Served::start(&world, region, &[])).collect();
         let mut topology = "schema_version = 1\n".to_owned();
         for (region, served) in NAMES.into_iter().zip(&regions) {

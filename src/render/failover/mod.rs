@@ -9,5 +9,5 @@ mod runbook;
 mod tests;
 
 pub use evidence::evidence;
-pub use proposal::proposal;
+pub use proposal::{past, proposal};
 pub use runbook::runbook;

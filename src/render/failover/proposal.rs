@@ -70,6 +70,25 @@ pub fn proposal(proposal: &Proposal, look: &Look, explain: bool) -> String {
     page.text
 }
 
+/// The options that let every gate pass that refuses this, each with its own words to be put in; none: some gate lets
+/// nothing pass.
+pub fn past(proposal: &Proposal) -> Option<String> {
+    let (whole, own): (Vec<&Gate>, Vec<&Gate>) = proposal.failed_gates().partition(|gate| gate.subject.is_none());
+    let way = |gate: &Gate| gate.way_past.as_ref().map(|way| way.option.clone());
+    let mut options = whole.into_iter().map(way).collect::<Option<Vec<String>>>()?;
+    // Of what is lost, the most that any of them loses.
+    let lost = |gate: &&&Gate| {
+        let subject = gate.subject.as_ref();
+        let of = proposal.moves.iter().find(|one| Some(&one.resource) == subject);
+        of.and_then(|one| one.loss.as_ref()).map(|loss| loss.at_most)
+    };
+    options.extend(own.iter().filter(|gate| gate.kind == GateKind::Loss).max_by_key(lost).and_then(|gate| way(gate)));
+    options.extend(own.iter().filter(|gate| gate.kind != GateKind::Loss).filter_map(|gate| way(gate)));
+    let mut seen = std::collections::BTreeSet::new();
+    options.retain(|option| seen.insert(option.clone()));
+    (!options.is_empty()).then(|| options.join(" "))
+}
+
 /// A sign, and text beside it.
 pub(super) fn hanging(look: &Look, indent: usize, tone: Tone, sign: &str, text: &str) -> String {
     let pad = " ".repeat(indent);

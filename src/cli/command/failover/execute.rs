@@ -132,25 +132,42 @@ pub(super) struct Reviewer {
     force: bool,
     explain: bool,
     declined: Option<CliError>,
+    /// What lets every gate pass that refused it, as options.
+    past: Option<String>,
 }
 
 impl Reviewer {
     /// One that asks nothing where `force` says so.
     pub(super) fn new(session: &Arc<Session>, force: bool, explain: bool) -> Self {
-        Self { session: Arc::clone(session), force, explain, declined: None }
+        Self { session: Arc::clone(session), force, explain, declined: None, past: None }
     }
 
-    /// The error of a failover that nobody confirmed says how to.
+    /// The error of a failover that nobody confirmed says how to; that of a refused one, the whole command that passes.
     pub(super) fn explain_refusal(self, error: FleetError) -> CliError {
-        match (error, self.declined) {
-            (FleetError::Refused(_) | FleetError::Interrupted, Some(declined)) => declined,
-            (error, _) => error.into(),
+        match (error, self.declined, self.past) {
+            (FleetError::Refused(_) | FleetError::Interrupted, Some(declined), _) => declined,
+            (FleetError::Refused(mut gates), None, Some(past)) => {
+                let command = format!("{} {past}", self.session.command_line);
+                // On a line of its own, to be copied.
+                let told = format!("For whoever knows that its words are true, this passes every gate:\n  {command}");
+                self.session.printer.note(&told);
+                if let Some(last) = gates.last_mut().filter(|_| !self.session.for_people()) {
+                    let help = last.help.take().map(|help| format!("{help}; ")).unwrap_or_default();
+                    last.help = Some(format!("{help}all of it, if that is so: `{command}`"));
+                }
+                FleetError::Refused(gates).into()
+            }
+            (error, ..) => error.into(),
         }
     }
 }
 
 #[async_trait]
 impl FailoverReview for Reviewer {
+    fn refused(&mut self, proposal: &Proposal) {
+        self.past = failover::past(proposal);
+    }
+
     async fn review(&mut self, proposal: &Proposal) -> Verdict {
         let session = &self.session;
         if session.for_people() && !session.globals.quiet {
