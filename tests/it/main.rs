@@ -40,6 +40,8 @@ mod served_export;
 mod served_health;
 mod by_hand;
 mod cut_off;
+mod burnt;
+mod pulled;
 mod declared;
 mod imported;
 mod guarded;

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | judge | nothing is changed | nothing |
 //! | first copies of a graceful one | ordinary copies | what an interrupted sync leaves |
+//! | a fresher point is pulled | see `pull` | as there |
 //! | open | no region is asked before the operation stands in the state | an operation that some regions accepted: shown first, withdrawn or gone on with by `resume` and `abort` |
 //! | carry out | see `execute::failover` | an open operation |
 //! | end | regions close it, then the event has its end | an event without an end, which the next `resume` writes |
@@ -18,6 +19,7 @@ use super::copies::{Copies, keepers};
 use super::crew::Team;
 use super::detect::evidence;
 use super::facts::Known;
+use super::pull::elsewhere;
 use crate::execute::failover::{Drive, End};
 use crate::failover::{
     Asker, ChosenPoint, Ending, Gate as Judged, Impasse, OldSide, Outcome as Proposed, Progress, Proposal, Recourse,
@@ -130,12 +132,20 @@ impl MultiRegionManager {
             known = self.know(&options.request).await?;
             proposal = self.judged_again(&known, &proposal, options)?;
         }
+        let mut pulled = Vec::new();
+        if elsewhere(&proposal).next().is_some() {
+            pulled = self.pull_first((&known, &authority), &proposal, watch).await?;
+            // It took its time, too; the policy judges anew whether the source is down.
+            known = self.know_whether_down(&options.request, options.explain, watch).await?;
+            proposal = self.judged_again(&known, &proposal, options)?;
+        }
         let began = self.world.clock.since_boot();
         let bid = self.first_bid(operation, &known.sight, &proposal, options);
         let mut event = self.event(&bid, &bid.failover.reason);
         event.automatic = options.request.asker != Asker::Person;
         event.loss = proposal.going().filter_map(|one| one.loss.as_ref()).map(|loss| loss.at_most).max();
         event.notes.extend(proposal.verdict.iter().flat_map(evidence));
+        event.notes.extend(pulled);
         let overridden = proposal.gates.iter().filter(|gate| gate.is_overridden());
         event.notes.extend(overridden.map(|gate| format!("overridden: {}: {}", gate.kind.as_str(), gate.figure)));
         let epochs: BTreeMap<ResourceKey, Epoch> =
@@ -391,19 +401,21 @@ impl MultiRegionManager {
         Ok(())
     }
 
-    /// The proposal as it is after the first copies: what was confirmed is still what it would do.
+    /// The proposal as it is after the first copies, or after points were brought: what was confirmed is still what it
+    /// would do.
     fn judged_again(
         &self,
         known: &Known,
         confirmed: &Proposal,
         options: &FailoverOptions,
     ) -> Result<Proposal, FleetError> {
-        let now = self.proposal(known, &options.request)?;
+        let now = self.proposal_here(known, &options.request)?;
         if now.outcome == Proposed::Refused {
             return Err(self.refused(&now, options));
         }
         let going = |proposal: &Proposal| proposal.going().map(|one| one.resource.clone()).collect::<BTreeSet<_>>();
-        let the_same = (&now.from, &now.to, now.loses_nothing) == (&confirmed.from, &confirmed.to, true);
+        let the_same =
+            (&now.from, &now.to, now.loses_nothing) == (&confirmed.from, &confirmed.to, confirmed.loses_nothing);
         if the_same && going(&now) == going(confirmed) {
             return Ok(now);
         }

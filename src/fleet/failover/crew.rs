@@ -135,7 +135,7 @@ impl Crew for Team<'_> {
         // Only those that answered the bid are asked: a dead one is not waited for again.
         let takers: BTreeSet<RegionId> = progress.takers().cloned().collect();
         self.manager.look_again_at(&mut self.known, &takers).await;
-        match self.manager.proposal(&self.known, &request) {
+        match self.manager.proposal_here(&self.known, &request) {
             Ok(proposal) if proposal.outcome == Proposed::Refused => {
                 let why: Vec<&str> = proposal.failed_gates().map(|gate| gate.figure.as_str()).collect();
                 let why = why.join("; ");

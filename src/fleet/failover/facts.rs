@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{self, StreamExt};
 
+use super::pull::expect_here;
 use crate::execute::hook::Hooks;
-use crate::failover::{Asker, Facts, FenceHook, Move, Proposal, Request, Verdict, Wish, propose};
-use crate::fleet::error::{FleetError, Gate};
+use crate::failover::{Asker, Facts, FenceHook, Proposal, Request, Verdict, Wish, propose};
+use crate::fleet::error::FleetError;
 use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::options::Watch;
 use crate::fleet::road::Sight;
 use crate::model::event::FailoverOutcome;
 use crate::model::observed::Observation;
 use crate::model::point::Point;
-use crate::model::{Address, RegionId, ResourceKey, Timestamp};
+use crate::model::{RegionId, ResourceKey, Timestamp};
 use crate::state::StateFile;
 
 /// Regions are asked so much at once, each.
@@ -141,25 +142,11 @@ impl MultiRegionManager {
             paused: &paused,
             now: self.world.clock.now(),
         };
-        let proposal =
-            propose(request, &facts).map_err(|unfit| FleetError::Unfit { reason: unfit.to_string(), help: None })?;
-        // Nothing pulls a point from a third region yet, and an older one is never promoted unasked.
-        let elsewhere = |one: &&Move| one.point.as_ref().is_some_and(|point| point.region != proposal.to);
-        let elsewhere = proposal.going().filter(|_| !proposal.loses_nothing).find(elsewhere);
-        match elsewhere.and_then(|one| Some((&one.resource, one.point.as_ref()?))) {
-            None => Ok(proposal),
-            Some((resource, point)) => Err(FleetError::Refused(vec![Gate {
-                code: "fresher".to_owned(),
-                detail: format!(
-                    "{} keeps a fresher point of {resource} than {}: of {}",
-                    point.region, proposal.to, point.verified_at
-                ),
-                help: Some(format!(
-                    "fail over to {}, or take what is freshest at {} with --vm",
-                    point.region, proposal.to
-                )),
-                address: Some(Address::Resource(resource.clone())),
-            }])),
-        }
+        propose(request, &facts).map_err(|unfit| FleetError::Unfit { reason: unfit.to_string(), help: None })
+    }
+
+    /// The same, once nothing is pulled any more: what is older than a point that another region has is refused.
+    pub(super) fn proposal_here(&self, known: &Known, request: &Request) -> Result<Proposal, FleetError> {
+        expect_here(self.proposal(known, request)?)
     }
 }

@@ -10,6 +10,7 @@ mod detect;
 mod conduct;
 mod pending;
 mod copies;
+mod pull;
 mod automatic;
 mod home;
 mod pause;

@@ -212,7 +212,7 @@ impl MultiRegionManager {
         }
         // What was begun while the source answered may now lose something, or need a fence.
         let request = Request { operation: Some(pending.bid.failover.id), ..self.request_of(pending, options) };
-        let proposal = self.proposal(known, &request)?;
+        let proposal = self.proposal_here(known, &request)?;
         if proposal.outcome == Proposed::Refused {
             return Err(FleetError::Refused(proposal.failed_gates().map(told).collect()));
         }
