@@ -37,8 +37,8 @@ mod tests;
 
 pub use accept::{Elsewhere, HeldElsewhere, LeftOut, accepting};
 pub use control::TakeOverOptions;
-pub use declare::{Declaration, Declared, Ground, write_edited};
 pub use cut_off::{FenceOptions, Fenced, Fencing, LetIn};
+pub use declare::{Declaration, Declared, Ground, write_edited};
 pub use drill::{DrillOptions, DrillReport, ResourceDrill};
 pub use error::{FleetError, Gate};
 pub use failover::{
