@@ -376,7 +376,7 @@ impl Hand<'_> {
         let policy = &self.manager.desired.topology.policy.failover.hooks;
         let order = HookOrder { argv: &policy.fence, timeout: policy.timeout, occasion: &occasion, confirmed };
         let ran = self.manager.hooks().fence(order, &self.watch.cancel).await.map_err(|why| why.to_string());
-        self.conclude(&place, &[ran.clone()])?;
+        self.conclude(&place, std::slice::from_ref(&ran))?;
         self.tell(region, Some(&ran));
         ran.map_err(unproven)?;
         cut_off.stopped = true;
