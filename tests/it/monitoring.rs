@@ -109,6 +109,20 @@ fn exported() -> Exported {
     let synced = Regex::new(r#"(?m)^debvisor_region_resource_syncs_total\{region="c"\} ([1-9][0-9]*)\.0$"#).unwrap();
     assert!(synced.is_match(&file), "{file}");
     read(&file, &mut exported);
+    // For people the same, and for programs.
+    let all = fleet.run(&["global", "--format", "json"]).exits(0).json();
+    assert_eq!(
+        (&all["failover_events_total"], &all["failover_success_percent"]),
+        (&1.into(), &100.0.into()),
+        "{all:#}"
+    );
+    let at_b = fleet.run(&["region", "stats", "b", "--format", "json"]).exits(0).json();
+    for name in ["last_failover_duration_seconds", "resources_synced_per_minute", "latency_ms"] {
+        for told in [&all, &at_b] {
+            assert!(told[name].as_f64().is_some_and(|number| number > 0.0), "{name}: {told:#}");
+        }
+    }
+    fleet.run(&["global"]).exits(0).says(&["a minute in the last hour", "succeeded    100.0 %", "on average"]);
     for region in &fleet.regions {
         let text = scraped(&region.origin);
         let name = if region.origin == fleet.regions[1].origin { "b" } else { "" };
