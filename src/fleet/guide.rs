@@ -205,7 +205,7 @@
 //! assert_eq!(status.version, Some(1), "nothing changed since its first copy");
 //! assert!(status.last_sync.is_some());
 //! for (region, replica) in &status.replicas {
-//!     assert_eq!(replica.status, ReplicaHealth::InSync, "at {region}");
+//!     assert_eq!(replica.status, SyncStatus::InSync, "at {region}");
 //! }
 //! // The same as JSON, for a report.
 //! let json = serde_json::to_value(&status)?;
@@ -313,7 +313,7 @@
 //!
 //! // What it keeps is not known, and not taken for lost.
 //! let status = manager.get_replication_status(&"web-1".parse()?).await?;
-//! assert_eq!(status.replicas[&"us-west-1".parse()?].status, ReplicaHealth::Unknown);
+//! assert_eq!(status.replicas[&"us-west-1".parse()?].status, SyncStatus::Unknown);
 //! println!("{}", serde_json::to_string_pretty(&status)?);
 //!
 //! // The primary first, then all: who answers?

@@ -229,7 +229,7 @@ impl MultiRegionManager {
     /// let status = manager.get_replication_status(&"web-1".parse()?).await?;
     /// assert_eq!((status.resource_id.as_str(), status.version), ("web-1", Some(1)));
     /// let west = &status.replicas[&"us-west-1".parse()?];
-    /// assert_eq!(west.status, ReplicaHealth::InSync);
+    /// assert_eq!(west.status, SyncStatus::InSync);
     /// assert!(west.lag.is_some_and(|lag| lag < west.promise));
     /// # Ok(())
     /// # }

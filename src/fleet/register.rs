@@ -224,7 +224,7 @@ impl MultiRegionManager {
     /// let resource = manager.replicate_vm(&vm, &Watch::default()).await?;
     /// assert_eq!(resource.primary_region.unwrap().as_str(), "us-east-1");
     /// // Its files are not there yet: nothing is copied, and nothing is wrong.
-    /// assert_eq!(resource.replicas[&"us-west-1".parse()?].status, ReplicaHealth::Waiting);
+    /// assert_eq!(resource.replicas[&"us-west-1".parse()?].health, ReplicaHealth::Waiting);
     /// # Ok(())
     /// # }
     /// ```
