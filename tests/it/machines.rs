@@ -48,6 +48,13 @@ impl Machines {
         )
     }
 
+    /// The same, and what holds them still while they are copied.
+    pub(crate) fn config_that_freezes(&self) -> String {
+        let machine = r#""{id}", "{region}""#;
+        let (freeze, thaw) = (self.argv("freeze", machine), self.argv("thaw", machine));
+        format!("{}[quiesce]\nfreeze = {freeze}\nthaw = {thaw}\n", self.config())
+    }
+
     fn argv(&self, command: &str, more: &str) -> String {
         format!("[{:?}, {:?}, {command:?}, {more}]", runner(), self.root)
     }

@@ -42,6 +42,7 @@ mod by_hand;
 mod cut_off;
 mod burnt;
 mod pulled;
+mod written;
 mod declared;
 mod imported;
 mod guarded;
