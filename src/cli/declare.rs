@@ -86,6 +86,8 @@ pub(super) async fn declare(
 ) -> Result<Exit, CliError> {
     let How { dry_run, apply, auto_approve } = how;
     let Declaration { edits, concerns, gone, already } = declaration;
+    // What leaves the files goes from the regions only where that is asked for.
+    let carries_out = if gone { "debvisor-region apply --prune" } else { "debvisor-region apply" };
     let declaration = fleet::Declaration { edits, concerns, gone };
     let declared = Declared::of(&ground, &declaration);
     let mut declared = declared.inspect_err(|_| session.say("nothing was written"))?;
@@ -106,7 +108,7 @@ pub(super) async fn declare(
         match (files.is_empty(), dry_run) {
             (true, _) => {}
             (false, true) => session.say("nothing was written: this is what would be"),
-            (false, false) => session.say(&format!("{}; `debvisor-region apply` carries it out", wrote(&files))),
+            (false, false) => session.say(&format!("{}; `{carries_out}` carries it out", wrote(&files))),
         }
         return Ok(Exit::Done);
     }

@@ -148,9 +148,11 @@ impl View<'_> {
         }
     }
 
-    /// The lag that the replica is promised: the resource's own, else three intervals of the pair that feeds it.
+    /// The lag that the replica is promised: the resource's own, else three intervals of the pair that feeds it or, after
+    /// a failover, whose settings it is fed with.
     pub(super) fn promise(&self, key: &ResourceKey, spec: &ResourceSpec, holder: &RegionId, at: &RegionId) -> Duration {
-        let interval = self.topology.feeding_pair(holder, at, key.kind).map(|(_, pair)| pair.sync_interval);
+        let settings = self.topology.settings_between(&spec.primary, holder, at, key.kind);
+        let interval = settings.map(|(_, pair)| pair.sync_interval);
         spec.max_lag.unwrap_or_else(|| interval.unwrap_or(PairSpec::DEFAULT_INTERVAL) * 3)
     }
 

@@ -126,7 +126,7 @@ pub fn ended(event: &FailoverEvent, look: &Look) -> String {
 pub fn pauses(pauses: &BTreeMap<RegionId, Pause>, look: &Look) -> String {
     let line = |(region, pause): (&RegionId, &Pause)| {
         let text = format!("paused, as {region} keeps: {}", pause.words());
-        look.wrapped(0, &look.paint(Tone::Warn, &text))
+        look.paint(Tone::Warn, look.wrapped(0, &text).trim_end()) + "\n"
     };
     pauses.iter().map(line).collect()
 }

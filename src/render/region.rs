@@ -207,6 +207,9 @@ pub fn global(stats: &GlobalStatistics, look: &Look) -> String {
     } = stats;
     let number = |number: u32| grouped(number.into());
     let some = |n: u32| (n > 0).then(|| number(n));
+    // What a silent region holds is not nothing.
+    let all_answer = answering_regions == total_regions;
+    let counted = |n: u32| if all_answer { number(n) } else { format!("at least {}", number(n)) };
     let failovers = match failover_events_failed {
         0 => number(*failover_events_total),
         failed => format!("{}, {} of them failed", number(*failover_events_total), number(*failed)),
@@ -230,9 +233,9 @@ pub fn global(stats: &GlobalStatistics, look: &Look) -> String {
             ("unreachable", some(*unreachable_regions)),
             ("recovering", some(*recovering_regions)),
             ("unknown", some(*unknown_regions)),
-            ("resources", Some(number(*total_resources))),
-            ("VMs", Some(format!("{} of {}", number(*total_vms), number(*capacity_vms)))),
-            ("utilization", utilization_percent.map(percent)),
+            ("resources", Some(counted(*total_resources))),
+            ("VMs", Some(format!("{} of {}", counted(*total_vms), number(*capacity_vms)))),
+            ("utilization", utilization_percent.filter(|_| all_answer).map(percent)),
             ("oldest copy", replication_lag_seconds.map(lag)),
             ("latency", latency_ms.map(|ms| format!("{} at most", milliseconds(ms)))),
             ("copies", resources_synced_per_minute.map(a_minute)),

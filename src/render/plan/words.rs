@@ -143,7 +143,7 @@ pub(super) const BLOCKED: Part =
     Part { title: "Blocked", note: "Safety stops these, and only these. Do what the line says, then plan again." };
 pub(super) const HELD: Part = Part {
     title: "Held",
-    note: "Live is right, the files are out of date. To agree, set `primary` to the region that holds it; until then nothing happens.",
+    note: "Live is right, the files are out of date. `failover accept` has them say what is, `failover back` leads home; until then nothing happens.",
 };
 pub(super) const WAITING: Part = Part {
     title: "Waiting",
