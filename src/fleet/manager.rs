@@ -475,7 +475,7 @@ impl MultiRegionManager {
                         places.len(),
                         places.join(", ")
                     ),
-                    help: Some("say of which region".to_owned()),
+                    help: Some("say of which region, with `--region`; of a restore, with `--from`".to_owned()),
                 })
             }
             (Some((_, place)), _) => Ok(place.clone()),

@@ -153,11 +153,14 @@ fn fifty_rounds_of_each_doubt_move_nothing() {
     }
 }
 
-/// When a region last saw `a`, as it wrote that down.
+/// When a region that is running last saw `a`, if it wrote that down.
 fn seen(fleet: &Fleet, region: &str) -> Option<i64> {
     let read_only = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let path = fleet.world.path(format!("{region}/region.db"));
-    let store = rusqlite::Connection::open_with_flags(path, read_only).unwrap();
+    seen_in(&rusqlite::Connection::open_with_flags(path, read_only).unwrap())
+}
+
+fn seen_in(store: &rusqlite::Connection) -> Option<i64> {
     store.query_row("SELECT seen_at FROM sightings WHERE region_id = 'a'", [], |row| row.get(0)).ok()
 }
 
@@ -167,8 +170,9 @@ const AGO: i64 = 7_200_000_000;
 /// They are moved into the past of a region that is not running: what it saw of `a`, and when its copies were made, so
 /// much earlier than that.
 fn two_hours_ago(fleet: &Fleet, region: &str, earlier: i64) {
-    let seen = seen(fleet, region).unwrap();
+    // What it was killed in the middle of writing is brought in order by whoever may write.
     let store = rusqlite::Connection::open(fleet.world.path(format!("{region}/region.db"))).unwrap();
+    let seen = seen_in(&store).unwrap();
     let back = "UPDATE sightings SET probed_at = probed_at - ?1, seen_at = seen_at - ?1, \
                 silent_since = silent_since - ?1, counted_at = counted_at - ?1 WHERE region_id = 'a'";
     assert_eq!(store.execute(back, [AGO]).unwrap(), 1);

@@ -138,7 +138,7 @@ impl Page<'_> {
         let manner = match (proposal.strategy, proposal.loses_nothing) {
             (Strategy::Graceful, _) => "graceful: copied once more after it is stopped, nothing is lost",
             (Strategy::Cascading, true) => "cascading: copied once more after it is stopped, nothing is lost",
-            (Strategy::Manual, _) => "manual: from the newest points, which are older than the source",
+            (Strategy::Manual, _) => "manual: from the points below, which are older than the source",
             (Strategy::Automatic, _) => "automatic: from the newest points, which are older than the source",
             (Strategy::Cascading, false) => {
                 "cascading: from the newest points, on to the next target where one refuses"
