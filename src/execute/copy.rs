@@ -73,7 +73,8 @@ impl Copy {
             return fetched;
         }
         let clock = self.world.clock.as_ref();
-        let means = Means { clock, pace: self.pace.as_deref(), progress: &tell, cancel: &self.cancel };
+        let means =
+            Means { clock, pace: self.pace.as_deref(), progress: &tell, cancel: &self.cancel, verified_at: None };
         transfer::sync(&*self.source, &*self.target, &self.order, &self.options, &means).await
     }
 }

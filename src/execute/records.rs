@@ -87,7 +87,7 @@ pub fn holder(observed: &Observed, key: &ResourceKey) -> Option<Holder> {
         Observation::Answered { snapshot, .. } => snapshot.resources.get(key),
         Observation::Silent(_) => None,
     });
-    let newest = records.max_by_key(|record| (record.epoch, record.attempt))?;
+    let newest = records.max_by_key(|record| record.age())?;
     Some(Holder { region: newest.holder.clone(), epoch: newest.epoch })
 }
 

@@ -25,11 +25,10 @@ impl Claim {
         records: impl Iterator<Item = (&'a RegionId, &'a ResourceRecord)> + Clone,
         known: impl Fn(&RegionId) -> bool,
     ) -> Option<Self> {
-        let age = |record: &ResourceRecord| (record.epoch, record.attempt);
-        let newest = records.clone().map(|(_, record)| age(record)).max()?;
+        let newest = records.clone().map(|(_, record)| record.age()).max()?;
         let (epoch, attempt) = newest;
         let claim = |region: &RegionId, dispute| Self { region: region.clone(), epoch, attempt, dispute };
-        let newest = records.clone().filter(|(_, record)| age(record) == newest);
+        let newest = records.clone().filter(|(_, record)| record.age() == newest);
         let mut holders = newest.clone().filter(|(_, record)| record.role == Role::Holder).map(|(region, _)| region);
         match (holders.next(), holders.next()) {
             (Some(region), None) => return Some(claim(region, None)),
@@ -44,7 +43,7 @@ impl Claim {
         let own = records.clone().find(|(region, _)| *region == named);
         let dispute = match own {
             // It has lost what it knew and agrees that it is the one: it starts nothing, and can give it up.
-            Some((_, own)) if own.role == Role::Fenced && own.holder == *named && age(own) == (epoch, attempt) => None,
+            Some((_, own)) if own.role == Role::Fenced && own.holder == *named && own.age() == (epoch, attempt) => None,
             Some((_, own)) => Some(format!("{says} since epoch {epoch}, which is {} there", own.role.as_str())),
             // Its record there is missing, or the region was not seen: the others' word stands.
             None if known(named) => None,

@@ -209,7 +209,7 @@ impl<'a> Facts<'a> {
         };
         let recorded = || {
             let records = self.answering().filter_map(|(_, snapshot)| snapshot.resources.get(key));
-            records.max_by_key(|record| (record.epoch, record.attempt)).map(|record| &record.spec)
+            records.max_by_key(|record| record.age()).map(|record| &record.spec)
         };
         self.topology.resources.get(key).or_else(renamed).or_else(recorded)
     }

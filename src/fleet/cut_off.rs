@@ -34,7 +34,7 @@ use crate::model::event::{FailoverEvent, FailoverOutcome, Seconds};
 use crate::model::failover::CutOff;
 use crate::model::observed::Observation;
 use crate::model::policy::Strategy;
-use crate::model::region::{Authority, Epoch, ResourceRecord};
+use crate::model::region::{Authority, Epoch};
 use crate::model::{Address, ByteCount, OperationId, RegionId, ResourceKey, ResourceType};
 use crate::plan::document::{Action, Kind};
 use crate::process::Occasion;
@@ -273,41 +273,20 @@ impl MultiRegionManager {
     }
 
     fn fence_event(&self, options: &FenceOptions, operation: OperationId) -> FailoverEvent {
+        let ends = (options.region.clone(), options.region.clone());
+        let (at, by) = (self.world.clock.now(), self.settings.host.who());
         FailoverEvent {
-            event_id: FailoverEvent::id_of(operation),
-            operation,
-            timestamp: self.world.clock.now(),
-            from_region_id: options.region.clone(),
-            to_region_id: options.region.clone(),
-            strategy: Strategy::Manual,
             reason: options.reason.clone(),
-            by: self.settings.host.who(),
-            automatic: false,
-            epoch: None,
-            attempt: 0,
-            success: false,
-            outcome: None,
-            affected_resources: 0,
-            resources: Vec::new(),
-            failed: BTreeMap::new(),
-            loss: None,
-            duration_seconds: Seconds::default(),
-            notes: Vec::new(),
+            ..FailoverEvent::new(operation, ends, Strategy::Manual, at, by)
         }
     }
 }
 
-/// The machines that a region holds, by the highest word of each.
+/// The machines that a region holds, by the latest word on each.
 fn held_by(sight: &Sight, region: &RegionId) -> BTreeSet<ResourceKey> {
-    let mut highest: BTreeMap<&ResourceKey, &ResourceRecord> = BTreeMap::new();
-    let seen = sight.observed.regions.keys().filter_map(|other| sight.observed.snapshot(other));
-    for (key, record) in seen.flat_map(|seen| &seen.resources).filter(|(key, _)| key.kind == ResourceType::Vm) {
-        let known = highest.entry(key).or_insert(record);
-        if (known.epoch, known.attempt) < (record.epoch, record.attempt) {
-            *known = record;
-        }
-    }
-    highest.into_iter().filter(|(_, record)| record.holder == *region).map(|(key, _)| key.clone()).collect()
+    let latest = sight.observed.latest().into_iter();
+    let held = latest.filter(|(key, record)| key.kind == ResourceType::Vm && record.holder == *region);
+    held.map(|(key, _)| key.clone()).collect()
 }
 
 fn listed(keys: &BTreeSet<ResourceKey>) -> String {

@@ -4,7 +4,7 @@
 //! It touches no role and takes no operation. History has it as one run, written once it is over: a lock that is held
 //! for as long as machines start would keep rounds of `reconcile` from copying.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
@@ -18,7 +18,7 @@ use super::report::ExitClass;
 use super::road::Sight;
 use crate::live::port::Drilled;
 use crate::model::observed::Observed;
-use crate::model::region::{Epoch, Role};
+use crate::model::region::Role;
 use crate::model::{RegionId, ResourceId, ResourceKey, ResourceType, Timestamp};
 use crate::state::{RunEnd, RunOutcome, StateFile};
 
@@ -93,18 +93,6 @@ impl DrillReport {
     }
 }
 
-/// Who holds each resource that any region records: the highest epoch is right.
-fn holders(observed: &Observed) -> BTreeMap<&ResourceKey, (Epoch, &RegionId)> {
-    let mut holders: BTreeMap<&ResourceKey, (Epoch, &RegionId)> = BTreeMap::new();
-    for snapshot in observed.regions.keys().filter_map(|region| observed.snapshot(region)) {
-        for (key, record) in &snapshot.resources {
-            let known = holders.entry(key).or_insert((record.epoch, &record.holder));
-            *known = (*known).max((record.epoch, &record.holder));
-        }
-    }
-    holders
-}
-
 /// Whether a region keeps copies of it.
 fn keeps(observed: &Observed, region: &RegionId, key: &ResourceKey) -> bool {
     let record = observed.snapshot(region).and_then(|snapshot| snapshot.resources.get(key));
@@ -132,9 +120,9 @@ impl MultiRegionManager {
         }
         let at = self.world.clock.now();
         let sight = self.look().await?;
-        let holders = holders(&sight.observed);
+        let latest = sight.observed.latest();
         for id in &options.only {
-            if !holders.keys().any(|key| key.id == *id && key.kind == ResourceType::Vm) {
+            if !latest.keys().any(|key| key.id == *id && key.kind == ResourceType::Vm) {
                 let (key, _) = self.declared_resource(id)?;
                 if key.kind != ResourceType::Vm {
                     let help = Some(format!("leave out `--vm {id}`: a drill looks at everything"));
@@ -144,15 +132,15 @@ impl MultiRegionManager {
                 return Err(FleetError::Unfit { reason, help: Some("`status` says who answers".to_owned()) });
             }
         }
-        let asked = holders.into_iter().filter(|(key, (_, holder))| {
+        let asked = latest.into_iter().filter(|(key, record)| {
             (options.only.is_empty() || options.only.contains(&key.id))
-                && options.from.as_ref().is_none_or(|from| from == *holder)
+                && options.from.as_ref().is_none_or(|from| *from == record.holder)
                 // Whoever names a region alone asks for what it keeps.
                 && (options.from.is_some()
                     || !options.only.is_empty()
                     || options.to.as_ref().is_none_or(|to| keeps(&sight.observed, to, key)))
         });
-        let drills = stream::iter(asked.map(|(key, (_, holder))| (key.clone(), holder.clone())).collect::<Vec<_>>());
+        let drills = stream::iter(asked.map(|(key, record)| (key.clone(), record.holder.clone())).collect::<Vec<_>>());
         let drills = drills.map(|(key, holder)| self.drill_one(&sight, key, holder, options, watch));
         let late = async {
             watch.cancel.cancelled().await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::failover::Bid;
 use super::id::{OperationId, RegionId, ResourceKey};
 use super::policy::Strategy;
 use super::region::Epoch;
@@ -84,6 +85,49 @@ pub struct FailoverEvent {
 }
 
 impl FailoverEvent {
+    /// One that begins: nothing is known of what it does.
+    pub fn new(
+        operation: OperationId,
+        (from, to): (RegionId, RegionId),
+        strategy: Strategy,
+        at: Timestamp,
+        by: String,
+    ) -> Self {
+        Self {
+            event_id: Self::id_of(operation),
+            operation,
+            timestamp: at,
+            from_region_id: from,
+            to_region_id: to,
+            strategy,
+            reason: None,
+            by,
+            automatic: false,
+            epoch: None,
+            attempt: 0,
+            success: false,
+            outcome: None,
+            affected_resources: 0,
+            resources: Vec::new(),
+            failed: BTreeMap::new(),
+            loss: None,
+            duration_seconds: Seconds::default(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// That of an operation, as a region that accepted it knows it.
+    pub fn of(bid: &Bid, by: String) -> Self {
+        let Bid { failover, attempt, direction: _, to, resources: _, registry: _, gone: _, points: _ } = bid;
+        let ends = (failover.from.clone(), to.clone());
+        Self {
+            reason: failover.reason.clone(),
+            epoch: Some(failover.epoch),
+            attempt: attempt.number,
+            ..Self::new(failover.id, ends, failover.strategy, failover.opened_at, by)
+        }
+    }
+
     /// The event's name.
     pub fn id_of(operation: OperationId) -> String {
         format!("evt-{operation}")

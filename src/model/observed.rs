@@ -7,8 +7,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::id::RegionId;
-use super::region::RegionSnapshot;
+use super::id::{RegionId, ResourceKey};
+use super::region::{RegionSnapshot, ResourceRecord};
 
 /// A region's health, as displayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -87,5 +87,18 @@ impl Observed {
             Observation::Answered { snapshot, .. } => Some(snapshot),
             Observation::Silent(_) => None,
         }
+    }
+
+    /// The latest word on each resource that any region has recorded; of equally late ones, the first by region.
+    pub fn latest(&self) -> BTreeMap<&ResourceKey, &ResourceRecord> {
+        let mut latest: BTreeMap<&ResourceKey, &ResourceRecord> = BTreeMap::new();
+        let answering = self.regions.keys().filter_map(|region| self.snapshot(region));
+        for (key, record) in answering.flat_map(|snapshot| &snapshot.resources) {
+            let known = latest.entry(key).or_insert(record);
+            if record.age() > known.age() {
+                *known = record;
+            }
+        }
+        latest
     }
 }

@@ -120,6 +120,13 @@ pub struct ResourceRecord {
     pub operation: Option<OperationId>,
 }
 
+impl ResourceRecord {
+    /// Which of two words on a resource is the later one.
+    pub const fn age(&self) -> (Epoch, u32) {
+        (self.epoch, self.attempt)
+    }
+}
+
 /// One recorded object, whatever its kind: what is written with [`RecordChange`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {

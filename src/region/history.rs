@@ -31,7 +31,7 @@ pub(super) fn ended_since(before: &BTreeMap<OperationId, Open>, book: &Book, now
             resources: arrived,
             outcome: Some(outcome),
             duration_seconds: Seconds(now.since(open.bid.failover.opened_at)),
-            ..begun(&open.bid, by.clone())
+            ..FailoverEvent::of(&open.bid, by.clone())
         }
     })
     .collect()
@@ -41,32 +41,6 @@ pub(super) fn ended_since(before: &BTreeMap<OperationId, Open>, book: &Book, now
 fn arrived<'a>(bid: &'a Bid, closed: &'a BTreeMap<ResourceKey, RegionId>) -> impl Iterator<Item = &'a ResourceKey> {
     let forward = bid.direction == Direction::Forward;
     closed.iter().filter(move |(_, holder)| forward && **holder == bid.to).map(|(key, _)| key)
-}
-
-/// An operation that is open.
-fn begun(bid: &Bid, by: String) -> FailoverEvent {
-    let Bid { failover, attempt, direction: _, to, resources: _, registry: _, gone: _, points: _ } = bid;
-    FailoverEvent {
-        event_id: FailoverEvent::id_of(failover.id),
-        operation: failover.id,
-        timestamp: failover.opened_at,
-        from_region_id: failover.from.clone(),
-        to_region_id: to.clone(),
-        strategy: failover.strategy,
-        reason: failover.reason.clone(),
-        by,
-        automatic: false,
-        epoch: Some(failover.epoch),
-        attempt: attempt.number,
-        success: false,
-        outcome: None,
-        affected_resources: 0,
-        resources: Vec::new(),
-        failed: BTreeMap::new(),
-        loss: None,
-        duration_seconds: Seconds::default(),
-        notes: Vec::new(),
-    }
 }
 
 impl LocalRegion {
@@ -84,7 +58,7 @@ impl LocalRegion {
         let inner = std::sync::Arc::clone(&self.inner);
         let mut events = blocking(move || writing.store.failovers().map_err(|error| inner.of(error))).await?;
         let by = book.controller.map(|controller| controller.place).unwrap_or_default();
-        events.extend(book.open.values().map(|open| begun(&open.bid, by.clone())));
+        events.extend(book.open.values().map(|open| FailoverEvent::of(&open.bid, by.clone())));
         Ok(events)
     }
 }

@@ -104,6 +104,8 @@ pub struct Means<'a> {
     pub progress: Progress<'a>,
     /// Stops it at the next durable place.
     pub cancel: &'a CancellationToken,
+    /// What the point is dated, where it is a copy of a point; none: what the reading says.
+    pub verified_at: Option<Timestamp>,
 }
 
 impl std::fmt::Debug for Means<'_> {
@@ -322,11 +324,11 @@ impl Driver<'_> {
         };
         self.go_on()?;
         (self.means.progress)(Stage::Publishing, survey.wanted, Some(survey.wanted));
-        let verified_at = match reading.kind {
+        let verified_at = self.means.verified_at.unwrap_or(match reading.kind {
             // What was copied within a freeze says nothing about later.
             PointKind::Frozen => reading.read_at,
             PointKind::Cold | PointKind::Quiet => seen.max(reading.read_at),
-        };
+        });
         let published = self.target.publish(receiving.session, verified_at).await?;
         Ok(Pass::Published { published: Box::new(published), resumed: survey.resumed })
     }

@@ -169,7 +169,8 @@ impl Fetches {
             running.progress(Progressed { stage, bytes_done, bytes_total }, now);
         };
         let pace = self.paces.of(order, options.bandwidth_limit);
-        let means = Means { clock: &*self.clock, pace: pace.as_deref(), progress: &progress, cancel };
+        let means =
+            Means { clock: &*self.clock, pace: pace.as_deref(), progress: &progress, cancel, verified_at: None };
         let report = sync(&*source, region, order, options, &means).await?;
         let bytes = report.wire.unwrap_or(report.bytes);
         let measured = region.measured(&order.source, bytes, copying.took(self.clock.since_boot())).await;

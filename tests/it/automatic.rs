@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::failover::steps;
-use crate::machines::Machines;
+use crate::machines::{Machines, running};
 use crate::served::Served;
 use crate::support::{Answer, World};
 
@@ -40,12 +40,6 @@ pub(crate) struct Way {
     pub(crate) credentials: Box<dyn FnMut(&str) -> String>,
 }
 
-/// A file that only its owner may read.
-pub(crate) fn secret(world: &World, name: &str, text: &str) {
-    world.write(name, text);
-    fs::set_permissions(world.path(name), fs::Permissions::from_mode(0o600)).unwrap();
-}
-
 impl Fleet {
     /// With a policy: what stands in `[failover]`. `FENCE` in it is the hook that kills.
     pub(crate) fn new(vms: usize, failover: &str) -> Self {
@@ -69,7 +63,7 @@ impl Fleet {
             None => (a.origin.clone(), String::new()),
             Some(mut way) => (way.endpoint.to_owned(), (way.credentials)(a.origin.split_once("://").unwrap().1)),
         };
-        secret(&world, "credentials.toml", &credentials);
+        world.secret("credentials.toml", &credentials);
         let others = ["b", "c"].map(|region| Served::start(&world, region, &["--peer-tokens", "credentials.toml"]));
         let regions: Vec<Served> = std::iter::once(a).chain(others).collect();
         let mut topology = format!("schema_version = 1\n{HEALTH}[failover]\n{}\n", failover.replace("FENCE", &fence));
@@ -97,9 +91,7 @@ impl Fleet {
 
     /// Starts one of them again that was killed, or kills it and does.
     pub(crate) fn again(&mut self, n: usize) {
-        self.regions[n].kill();
-        let served = self.regions.remove(n).again(&self.world);
-        self.regions.insert(n, served);
+        self.regions[n].again(&self.world);
     }
 
     /// Rounds until one has nothing left to do.
@@ -114,21 +106,12 @@ impl Fleet {
 
     /// What `vm where` says of each machine: the regions that it runs at.
     fn running(&self) -> Vec<(String, Vec<String>)> {
-        let answer = self.run(&["vm", "where", "--format", "json"]).exits(0).json();
-        let mut found: Vec<(String, Vec<String>)> = Vec::new();
-        for machine in answer["machines"].as_array().unwrap() {
-            let at = machine["running_at"].as_array().unwrap().iter().map(|at| at.as_str().unwrap().to_owned());
-            found.push((machine["resource_id"].as_str().unwrap().to_owned(), at.collect()));
-        }
-        found
+        running(&self.run(&["vm", "where", "--format", "json"]).exits(0).json())
     }
 
     #[track_caller]
     pub(crate) fn assert_all_run_at(&self, region: &str) {
-        for (machine, at) in self.running() {
-            assert_eq!(at, [region], "{machine}");
-        }
-        assert_eq!(self.machines.overlaps(), Vec::<String>::new());
+        self.machines.assert_all_run_at(region, self.running());
     }
 
     /// Nothing was moved: no region has an epoch that is not that of birth.

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::automatic::{AUTOMATIC, Fleet, Way, secret};
+use crate::authority::Authority;
+use crate::automatic::{AUTOMATIC, Fleet, Way};
 use crate::proxy::{Proxy, Trouble, Way as Direction};
 use crate::served_export::asked;
 use crate::support::World;
@@ -65,7 +66,7 @@ fn a_portal(rounds: usize) {
 
 fn an_unknown_name(rounds: usize) {
     let (mut fleet, _line) = over_a_line();
-    secret(&fleet.world, "credentials.toml", "");
+    fleet.world.secret("credentials.toml", "");
     fleet.again(1);
     fleet.again(2);
     nothing_moves(&fleet, rounds, "does not resolve");
@@ -73,30 +74,23 @@ fn an_unknown_name(rounds: usize) {
 
 fn a_rotated_token(rounds: usize) {
     let world = World::new();
-    secret(&world, "tokens", "the-first-one\n");
+    world.secret("tokens", "the-first-one\n");
     let credentials = Box::new(|address: &str| {
         format!("[origins.\"http://a.invalid:8080\"]\nconnect = \"{address}\"\ntoken = \"the-first-one\"\n")
     });
     let way = Way { args: &["--token-file", "tokens"], endpoint: "http://a.invalid:8080", credentials };
     let mut fleet = Fleet::reached(1, AUTOMATIC, world, Some(way));
-    secret(&fleet.world, "tokens", "another-one\n");
+    fleet.world.secret("tokens", "another-one\n");
     fleet.again(0);
     nothing_moves(&fleet, rounds, "401");
 }
 
 /// Writes a certificate of `ca.pem` for `a.invalid` that holds until the end of that year.
 fn certify(world: &World, until: i32) {
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec!["a.invalid".to_owned()]).unwrap();
-    params.not_before = date_time_ymd(2000, 1, 1);
-    params.not_after = date_time_ymd(until, 12, 31);
-    world.write("ca.pem", issuer.pem());
-    world.write("cert.pem", params.signed_by(&key, &issuer).unwrap().pem());
-    secret(world, "key.pem", &key.serialize_pem());
+    let mut params = rcgen::CertificateParams::new(vec!["a.invalid".to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+    params.not_after = rcgen::date_time_ymd(until, 12, 31);
+    Authority::new(world, "ca").sign(world, "cert", params);
 }
 
 fn an_expired_certificate(rounds: usize) {
@@ -105,7 +99,7 @@ fn an_expired_certificate(rounds: usize) {
     let credentials = Box::new(|address: &str| {
         format!("[origins.\"https://a.invalid:8443\"]\nconnect = \"{address}\"\nca = \"ca.pem\"\n")
     });
-    let args = &["--tls-cert", "cert.pem", "--tls-key", "key.pem"];
+    let args = &["--tls-cert", "cert.pem", "--tls-key", "cert.key"];
     let way = Way { args, endpoint: "https://a.invalid:8443", credentials };
     let mut fleet = Fleet::reached(1, AUTOMATIC, world, Some(way));
     certify(&fleet.world, 2020);

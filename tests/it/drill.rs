@@ -24,9 +24,7 @@ fn drilling(vms: usize) -> Fleet {
 
 /// Kills a region's server, and starts it again.
 fn serve_again(fleet: &mut Fleet, region: usize) {
-    fleet.regions[region].kill();
-    let again = fleet.regions.remove(region).again(&fleet.world);
-    fleet.regions.insert(region, again);
+    fleet.regions[region].again(&fleet.world);
 }
 
 fn drill(world: &World, args: &[&str]) -> Child {

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use crate::machines::Machines;
+use crate::machines::{Machines, running};
 use crate::served::Served;
 use crate::support::{World, assert_same_tree};
 
@@ -60,22 +60,12 @@ impl Fleet {
 
     /// What `vm where` says of each machine: the regions that it runs at.
     pub(crate) fn running(&self) -> Vec<(String, Vec<String>)> {
-        let answer = self.world.run(["vm", "where", "--format", "json"]).exits(0).json();
-        let mut found: Vec<(String, Vec<String>)> = Vec::new();
-        for machine in answer["machines"].as_array().unwrap() {
-            let at = machine["running_at"].as_array().unwrap().iter().map(|at| at.as_str().unwrap().to_owned());
-            found.push((machine["resource_id"].as_str().unwrap().to_owned(), at.collect()));
-        }
-        found.sort();
-        found
+        running(&self.world.run(["vm", "where", "--format", "json"]).exits(0).json())
     }
 
     #[track_caller]
     pub(crate) fn assert_all_run_at(&self, region: &str) {
-        for (machine, at) in self.running() {
-            assert_eq!(at, [region], "{machine}");
-        }
-        assert_eq!(self.machines.overlaps(), Vec::<String>::new());
+        self.machines.assert_all_run_at(region, self.running());
     }
 
     fn files(&self, region: &str, n: usize) -> PathBuf {
@@ -143,8 +133,7 @@ fn a_dead_region_is_refused_without_a_fence_and_goes_with_a_word() {
 
     // The old one comes back: it starts nothing, keeps what it wrote alone, and becomes a replica.
     world.write("a/resources/vm/web-1/disk.raw", "the disk of WEB-1\n".repeat(9000));
-    let a = fleet.regions.remove(0).again(&fleet.world);
-    fleet.regions.insert(0, a);
+    fleet.regions[0].again(&fleet.world);
     let world = &fleet.world;
     world.apply();
     fleet.assert_all_run_at("b");
@@ -289,8 +278,7 @@ fn a_region_whose_memory_went_back_starts_nothing_and_is_readmitted() {
     // A backup of what `a` remembers, of a time when it held everything.
     fleet.regions[0].kill();
     let kept = fleet.world.read("a/region.db");
-    let a = fleet.regions.remove(0).again(&fleet.world);
-    fleet.regions.insert(0, a);
+    fleet.regions[0].again(&fleet.world);
     fleet.world.run(["failover", "execute", "a", "b", "--force"]).exits(0);
     fleet.world.apply();
     fleet.assert_all_run_at("b");
@@ -300,8 +288,7 @@ fn a_region_whose_memory_went_back_starts_nothing_and_is_readmitted() {
         let _ = fs::remove_file(fleet.world.path(more));
     }
     fleet.world.write("a/region.db", kept);
-    let a = fleet.regions.remove(0).again(&fleet.world);
-    fleet.regions.insert(0, a);
+    fleet.regions[0].again(&fleet.world);
     let world = &fleet.world;
     fleet.assert_all_run_at("b");
     world.run(["plan"]).exits(0).says(&["region readmit a"]);
@@ -337,8 +324,7 @@ fn a_region_with_a_new_store_on_its_old_data_is_readmitted() {
     for lost in ["a/region.db", "a/region.db-wal", "a/region.db-shm", "a/.debvisor/region.json"] {
         let _ = fs::remove_file(fleet.world.path(lost));
     }
-    let a = fleet.regions.remove(0).again(&fleet.world);
-    fleet.regions.insert(0, a);
+    fleet.regions[0].again(&fleet.world);
     let world = &fleet.world;
     world.run(["plan"]).exits(0).says(&["its `.debvisor/region.json` is missing"]);
     world.run(["failover", "execute", "b", "c", "--force"]).exits(5);
@@ -361,8 +347,7 @@ fn a_region_that_was_declared_gone_comes_back_and_is_readmitted() {
     let report = fleet.world.run(args).exits(0).json();
     assert_eq!(report["event"]["affected_resources"], 2, "{report:#}");
     fleet.world.write("a/resources/vm/web-1/disk.raw", "the disk of WEB-1\n".repeat(9000));
-    let a = fleet.regions.remove(0).again(&fleet.world);
-    fleet.regions.insert(0, a);
+    fleet.regions[0].again(&fleet.world);
     let world = &fleet.world;
     fleet.assert_all_run_at("b");
     world.run(["region", "readmit", "a"]).exits(0).says(&["declared gone"]);
@@ -382,8 +367,7 @@ fn a_holder_that_lost_its_memory_holds_nothing_before_it_is_failed_over() {
     for lost in ["a/region.db", "a/region.db-wal", "a/region.db-shm", "a/.debvisor/region.json"] {
         let _ = fs::remove_file(fleet.world.path(lost));
     }
-    let a = fleet.regions.remove(0).again(&fleet.world);
-    fleet.regions.insert(0, a);
+    fleet.regions[0].again(&fleet.world);
     let world = &fleet.world;
     let done = world.run(["region", "readmit", "a"]).exits(0);
     done.says(&["failover execute a TO --strategy manual"]);
@@ -577,8 +561,7 @@ fn what_a_failover_moved_goes_home_by_what_differs() {
     let changed = "the disk of WEB-1\n".repeat(10) + &"the disk of web-1\n".repeat(8990);
     fleet.world.write("b/resources/vm/web-1/disk.raw", &changed);
     let _ = fs::remove_file(fleet.world.path("machines/a/.fenced"));
-    let a = fleet.regions.remove(0).again(&fleet.world);
-    fleet.regions.insert(0, a);
+    fleet.regions[0].again(&fleet.world);
     let world = &fleet.world;
     world.apply();
     let dry = world.run(["failover", "back", "--dry-run", "--format", "json"]).exits(0).json();
@@ -606,8 +589,7 @@ fn a_hundred_and_twenty_five_machines_move() {
     assert_eq!(report["event"]["affected_resources"], 125, "{report:#}");
     eprintln!("125 machines from a dead region: {} s", report["event"]["duration_seconds"]);
     fleet.assert_all_run_at("b");
-    let a = fleet.regions.remove(0).again(&fleet.world);
-    fleet.regions.insert(0, a);
+    fleet.regions[0].again(&fleet.world);
     fleet.world.apply();
     let report = fleet.world.run(["failover", "execute", "b", "a", "--force", "--format", "json"]).exits(0).json();
     assert_eq!(report["event"]["affected_resources"], 125, "{report:#}");

@@ -72,8 +72,7 @@ fn a_laptop_that_wakes_up_runs_no_hook_and_changes_nothing() {
     let (mut fleet, laptop) = tries.expect("it is suspended in time at last");
 
     // Meanwhile the region answers again, and somebody else brings it to its end, and back.
-    let a = fleet.regions.remove(0).again(&fleet.world);
-    fleet.regions.insert(0, a);
+    fleet.regions[0].again(&fleet.world);
     let world = &fleet.world;
     let elsewhere = |args: &[&str]| {
         let mut all = vec!["--state", "elsewhere.state.db"];

@@ -6,13 +6,12 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::{Value, json};
 
+use crate::authority::Authority;
 use crate::machines::Machines;
 use crate::served::Served;
 use crate::support::{Answer, World, assert_same_tree, program, repository};
@@ -31,24 +30,12 @@ struct Guide {
     world: World,
 }
 
-fn secret(world: &World, name: &str, text: String) {
-    world.write(name, text);
-    fs::set_permissions(world.path(name), fs::Permissions::from_mode(0o600)).unwrap();
-}
-
 impl Guide {
     fn new() -> Self {
         let world = World::new();
         let hosts: Vec<String> = REGIONS.iter().map(|region| format!("api.{region}.internal")).collect();
-        let mut authority = CertificateParams::new(Vec::new()).unwrap();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        authority.distinguished_name.push(DnType::CommonName, "guide");
-        let issuer = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-        world.write("authority.pem", issuer.pem());
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(hosts.clone()).unwrap().signed_by(&key, &issuer).unwrap();
-        world.write("regions.pem", certificate.pem());
-        secret(&world, "regions.key", key.serialize_pem());
+        let hostnames: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        Authority::new(&world, "authority").certify(&world, "regions", &hostnames);
 
         // Free until they are served: regions ask after each other at once.
         let free: Vec<TcpListener> = REGIONS.iter().map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
@@ -57,7 +44,7 @@ impl Guide {
         let origin = |(host, place): (&String, &String)| {
             format!("[origins.\"https://{host}\"]\nca = \"authority.pem\"\nconnect = \"{place}\"\n")
         };
-        secret(&world, "credentials.toml", hosts.iter().zip(&places).map(origin).collect());
+        world.secret("credentials.toml", hosts.iter().zip(&places).map(origin).collect::<String>());
 
         let machines = Machines::of(&world);
         let serve = |(region, place): (&'static str, &String)| {

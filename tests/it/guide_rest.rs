@@ -5,15 +5,13 @@
 //! `us-west-1` is asked: the one that is to take over is there when the other is not.
 
 use std::collections::VecDeque;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::{Value, json};
 
+use crate::authority::Authority;
 use crate::failover_rest::{Told, get, get_from, send};
 use crate::kill::Chance;
 use crate::machines::Machines;
@@ -58,23 +56,10 @@ struct Guide {
     world: World,
 }
 
-fn secret(world: &World, name: &str, text: String) {
-    world.write(name, text);
-    fs::set_permissions(world.path(name), fs::Permissions::from_mode(0o600)).unwrap();
-}
-
 impl Guide {
     fn new() -> Self {
         let world = World::new();
-        let mut authority = CertificateParams::new(Vec::new()).unwrap();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        authority.distinguished_name.push(DnType::CommonName, "guide");
-        let issuer = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-        world.write("authority.pem", issuer.pem());
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![HOST.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-        world.write("region.pem", certificate.pem());
-        secret(&world, "region.key", key.serialize_pem());
+        Authority::new(&world, "authority").certify(&world, "region", &[HOST]);
         let machines = Machines::of(&world);
         for region in ["us-east-1", "us-west-1", "eu-west-1"] {
             world.write(format!("{region}/.debvisor/config.toml"), machines.config());
@@ -82,7 +67,7 @@ impl Guide {
         let east = Served::start(&world, "us-east-1", &["--tls-cert", "region.pem", "--tls-key", "region.key"]);
         let place = east.origin.split_once("://").unwrap().1.to_owned();
         let origin = format!("[origins.\"https://{HOST}\"]\nca = \"authority.pem\"\nconnect = \"{place}\"\n");
-        secret(&world, "credentials.toml", origin);
+        world.secret("credentials.toml", origin);
         let serve = |region| Served::start(&world, region, &["--peer-tokens", "credentials.toml"]);
         let (west, eu) = (serve("us-west-1"), serve("eu-west-1"));
         Self { requests: requests(), east, west, eu, machines, world }

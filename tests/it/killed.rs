@@ -206,9 +206,7 @@ impl Stage {
             Victim::Source => &mut self.source,
             Victim::Target => &mut self.target,
         };
-        let mut served = place.take().unwrap();
-        served.kill();
-        *place = Some(served.again(&self.world));
+        place.as_mut().unwrap().again(&self.world);
     }
 
     /// The newest complete point of the target is one of the two; which.

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -88,11 +88,6 @@ struct Lines {
     before: Option<BTreeMap<&'static str, Picture>>,
 }
 
-fn secret(world: &World, name: &str, text: &str) {
-    world.write(name, text);
-    fs::set_permissions(world.path(name), fs::Permissions::from_mode(0o600)).unwrap();
-}
-
 impl Lines {
     fn new(place: Place, seed: u64) -> Self {
         let world = World::new();
@@ -120,7 +115,7 @@ impl Lines {
         } else {
             String::new()
         };
-        secret(&world, "peers.toml", &peers);
+        world.secret("peers.toml", &peers);
         served.push(Served::start(&world, "b", &["--peer-tokens", "peers.toml"]));
         let b = served.last().unwrap().origin.clone();
         let mut own = String::new();
@@ -130,7 +125,7 @@ impl Lines {
                 own += &connect(&served.origin, lines.last().unwrap());
             }
         }
-        secret(&world, "own.toml", &own);
+        world.secret("own.toml", &own);
         world.write(
             "topology.toml",
             format!(

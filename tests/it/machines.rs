@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
+use serde_json::Value;
+
 use crate::support::{World, repository};
 
 /// The runner, compiled once.
@@ -22,6 +24,16 @@ fn runner() -> &'static str {
         fs::rename(fresh, &program).unwrap();
         program.to_str().unwrap().to_owned()
     })
+}
+
+/// What an answer of `vm where` says of each machine, by id: the regions that it runs at.
+pub(crate) fn running(answer: &Value) -> Vec<(String, Vec<String>)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let at = |machine: &Value| machine["running_at"].as_array().unwrap().iter().map(text).collect();
+    let machines = answer["machines"].as_array().unwrap().iter();
+    let mut found: Vec<_> = machines.map(|machine| (text(&machine["resource_id"]), at(machine))).collect();
+    found.sort();
+    found
 }
 
 /// The machines of all regions of a world, killed at the end.
@@ -104,6 +116,15 @@ impl Machines {
     pub(crate) fn says(&self, id: &str, region: &str, what: &str) {
         fs::create_dir_all(self.root.join(region)).unwrap();
         fs::write(self.root.join(region).join(format!("{id}.says")), what).unwrap();
+    }
+
+    /// Each of what runs, as `vm where` says, runs there alone, and never ran at two regions at once.
+    #[track_caller]
+    pub(crate) fn assert_all_run_at(&self, region: &str, running: Vec<(String, Vec<String>)>) {
+        for (machine, at) in running {
+            assert_eq!(at, [region], "{machine}");
+        }
+        assert_eq!(self.overlaps(), Vec::<String>::new());
     }
 
     /// Every pair of regions that wrote down the same machine's running at the same time.

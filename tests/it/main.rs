@@ -16,6 +16,7 @@ mod monitoring;
 mod examples;
 mod exit_codes;
 mod terminal;
+mod authority;
 mod automatic;
 mod doubts;
 mod bad_input;

@@ -62,11 +62,6 @@ impl Served {
     }
 }
 
-fn secret(world: &World, name: &str, text: &str) {
-    world.write(name, text);
-    fs::set_permissions(world.path(name), fs::Permissions::from_mode(0o600)).unwrap();
-}
-
 #[test]
 fn a_server_says_when_it_answers_and_ends_well() {
     let world = World::new();
@@ -165,7 +160,7 @@ fn a_certificate_out_of_its_time_is_told_of() {
         params.not_before = rcgen::date_time_ymd(from, 1, 1);
         params.not_after = rcgen::date_time_ymd(until, 1, 1);
         world.write("cert.pem", params.self_signed(&key).unwrap().pem());
-        secret(&world, "key.pem", &key.serialize_pem());
+        world.secret("key.pem", key.serialize_pem());
     };
     let args = ["--region", "a", "--data-dir", "a", "--listen", "127.0.0.1:0"];
     let args = [&args[..], &["--tls-cert", "cert.pem", "--tls-key", "key.pem", "--client-ca", "cert.pem"]].concat();
@@ -190,7 +185,7 @@ fn two_served_regions_are_kept_alike() {
     let disk: Vec<u8> = (0..3_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     world.write("east/resources/vm/web/disk.raw", &disk);
     for name in ["east", "west"] {
-        secret(&world, &format!("{name}.token"), &format!("the-token-of-{name}\n"));
+        world.secret(format!("{name}.token"), format!("the-token-of-{name}\n"));
     }
     let start = |name: &str, listen: &str| {
         // All of it in the configuration.
@@ -201,12 +196,12 @@ fn two_served_regions_are_kept_alike() {
         world.write(format!("{name}.toml"), config);
         serve(&world, &["--config", &format!("{name}.toml")])
     };
-    secret(&world, "peers.toml", "");
+    world.secret("peers.toml", "");
     let east = start("east", "127.0.0.1:0");
     let credentials = |west: &str| {
         let origins = [("east", east.origin.as_str()), ("west", west)];
         let tables = origins.map(|(name, origin)| format!("[origins.\"{origin}\"]\ntoken_file = \"{name}.token\"\n"));
-        secret(&world, "peers.toml", &tables.concat());
+        world.secret("peers.toml", tables.concat());
     };
     credentials("http://127.0.0.1:1");
     let west = start("west", "127.0.0.1:0");

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::authority::Authority;
 use crate::kill::Chance;
 use crate::served_export::asked;
 use crate::support::{World, assert_same_tree};
@@ -50,10 +51,11 @@ impl Served {
         self.child.wait().unwrap();
     }
 
-    /// Serves again what was killed, at the same place.
-    pub(crate) fn again(self, world: &World) -> Self {
+    /// Kills it, if it is not dead yet, and serves again at the same place.
+    pub(crate) fn again(&mut self, world: &World) {
+        self.kill();
         let listen = self.origin.split_once("://").unwrap().1.to_owned();
-        Self::at(world, self.region, &listen, self.args.clone())
+        *self = Self::at(world, self.region, &listen, self.args.clone());
     }
 
     /// Asks it to end, which it does well.
@@ -262,7 +264,7 @@ fn a_target_that_is_killed_and_comes_back_goes_on_with_the_same_apply() {
     let (world, a, mut b) = slow_world();
     let mut apply = apply_under_way(&world);
     b.kill();
-    let b = b.again(&world);
+    b.again(&world);
     let code = apply.wait().unwrap().code();
     let log = fs::read_to_string(world.path("apply.log")).unwrap();
     assert_eq!(code, Some(0), "{log}");
@@ -276,7 +278,7 @@ fn a_source_that_is_killed_costs_one_apply_at_most() {
     let (world, mut a, b) = slow_world();
     let mut apply = apply_under_way(&world);
     a.kill();
-    let a = a.again(&world);
+    a.again(&world);
     apply.wait().unwrap();
     assert_converges(&world);
     a.end();
@@ -310,19 +312,9 @@ fn an_interrupted_apply_stops_the_regions_too() {
 
 /// Writes an authority, and certificates of it for both regions and for this program.
 pub(crate) fn certificates(world: &World, authority: &str) {
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(DnType::CommonName, authority);
-    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    world.write(format!("{authority}.pem"), issuer.pem());
+    let issuer = Authority::new(world, authority);
     for name in ["a.example", "b.example", "client.example"] {
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-        world.write(format!("{authority}-{name}.pem"), certificate.pem());
-        world.write(format!("{authority}-{name}.key"), key.serialize_pem());
-        let key = world.path(format!("{authority}-{name}.key"));
-        fs::set_permissions(key, fs::Permissions::from_mode(0o600)).unwrap();
+        issuer.certify(world, &format!("{authority}-{name}"), &[name]);
     }
 }
 

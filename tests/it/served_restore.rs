@@ -122,7 +122,7 @@ fn a_holder_that_is_killed_while_it_fetches_is_as_it_was_and_restores_later() {
     assert!(under_way(&world).join("INCOMPLETE-EXPORT").exists(), "a part never looks like the whole");
     let _ = restore.kill();
     restore.wait().unwrap();
-    let a = a.again(&world);
+    a.again(&world);
     assert!(!under_way(&world).exists(), "what was left was removed by the start");
     assert_same_tree(&world.path("second"), &world.path(HELD));
     world.run(["vm", "restore", "web", "--from", "b", "--auto-approve"]).exits(0);

@@ -78,7 +78,7 @@ fn a_machine_that_an_agent_leaves_to_a_person_stands_first_in_the_status() {
     let (a, mut b) = served(&world);
     machines.start("web-3", "b", 1);
     b.kill();
-    let b = b.again(&world);
+    b.again(&world);
     let seen = (0..100).find_map(|_| {
         let status = world.run(["status", "--format", "json"]).exits(0).json();
         let first = status["troubles"].get(0)?.clone();
@@ -114,7 +114,7 @@ fn what_nobody_can_tell_is_not_taken_for_stopped() {
 
     // So may one that has no runner.
     fs::remove_file(world.path("b/.debvisor/config.toml")).unwrap();
-    let b = b.again(&world);
+    b.again(&world);
     let answer = world.run(["vm", "where", "--format", "json"]).exits(0).json();
     assert_eq!(verdicts(&answer), [("web-2", "unknown"), ("web-3", "unknown"), ("web-1", "running")]);
     world.run(["vm", "where"]).exits(0).says(&["b has no runner: what runs there is not known"]);

@@ -145,8 +145,7 @@ fn a_failing_step_leaves_the_source_running_or_an_operation_that_is_shown_first(
         if fleet.is_shown_first() == 0 && code != Some(0) {
             assert!(fleet.machines.runs("web-1", "a"), "{like}: it runs nowhere, and nothing is open");
         }
-        let back = fleet.regions.remove(dies).again(&fleet.world);
-        fleet.regions.insert(dies, back);
+        fleet.regions[dies].again(&fleet.world);
         // What it had accepted before it died is open there.
         if fleet.is_shown_first() > 0 {
             open += 1;

@@ -179,20 +179,14 @@ impl Pair {
   debvisor-region replication remove us-east-1 eu-west-1
   debvisor-region replication remove us-east-1 eu-west-1 --apply")]
 pub(crate) struct Remove {
-    /// The region that is copied from
-    #[arg(value_name = "SOURCE")]
-    source: RegionId,
-    /// The region that is copied to
-    #[arg(value_name = "TARGET")]
-    target: RegionId,
-    /// What becomes of it.
+    /// Which
     #[command(flatten)]
-    how: How,
+    pair: Pair,
 }
 
 impl Remove {
     pub(super) async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
-        let Self { source, target, how } = self;
+        let Pair { source, target, how } = self.pair;
         let ground = ground(session)?;
         let known: Vec<String> = ground.loaded.topology.pairs.keys().map(ToString::to_string).collect();
         let id = PairId { source, target };

@@ -22,9 +22,8 @@ use crate::model::event::{FailoverEvent, FailoverOutcome, Seconds};
 use crate::model::failover::Direction;
 use crate::model::observed::Observation;
 use crate::model::policy::Strategy;
-use crate::model::region::{Epoch, ResourceRecord};
 use crate::model::topology::Endpoint;
-use crate::model::{OperationId, RegionId, ResourceKey, units};
+use crate::model::{OperationId, RegionId, units};
 use crate::state::{StateError, StateFile, StateReader};
 
 /// What came of it.
@@ -313,16 +312,7 @@ impl Sight {
 
     /// The regions that hold something, by the latest word on each resource.
     fn holders(&self) -> BTreeSet<&RegionId> {
-        let mut latest: BTreeMap<&ResourceKey, &ResourceRecord> = BTreeMap::new();
-        let age = |record: &ResourceRecord| -> (Epoch, u32) { (record.epoch, record.attempt) };
-        let answering = self.observed.regions.keys().filter_map(|region| self.observed.snapshot(region));
-        for (key, record) in answering.flat_map(|seen| &seen.resources) {
-            let known = latest.entry(key).or_insert(record);
-            if age(record) > age(known) {
-                *known = record;
-            }
-        }
-        latest.into_values().map(|record| &record.holder).collect()
+        self.observed.latest().into_values().map(|record| &record.holder).collect()
     }
 }
 

@@ -262,28 +262,16 @@ impl MultiRegionManager {
         let gates: Vec<Gate> = proposal.failed_gates().map(told).collect();
         let operation = OperationId(self.world.ids.ordered());
         let policy = options.request.asker != Asker::Person;
+        let ends = (proposal.from.clone(), proposal.to.clone());
+        let (at, by) = (self.world.clock.now(), self.settings.host.who());
         let event = FailoverEvent {
-            event_id: FailoverEvent::id_of(operation),
-            operation,
-            timestamp: self.world.clock.now(),
-            from_region_id: proposal.from.clone(),
-            to_region_id: proposal.to.clone(),
-            strategy: proposal.strategy,
             reason: reason(proposal, options),
-            by: self.settings.host.who(),
             automatic: policy,
-            epoch: None,
-            attempt: 0,
-            success: false,
             outcome: Some(FailoverOutcome::Refused),
-            affected_resources: 0,
-            resources: Vec::new(),
-            failed: BTreeMap::new(),
-            loss: None,
-            duration_seconds: Seconds::default(),
             notes: (gates.iter().map(|gate| format!("{}: {}", gate.code, gate.detail)))
                 .chain(proposal.verdict.iter().flat_map(evidence))
                 .collect(),
+            ..FailoverEvent::new(operation, ends, proposal.strategy, at, by)
         };
         // A region that answered this run gives the policy nothing to do.
         let alive = policy && proposal.verdict.as_ref().is_some_and(|verdict| !verdict.is_silent_here());
@@ -325,27 +313,7 @@ impl MultiRegionManager {
 
     /// The event of an operation that begins, or is gone on with.
     pub(super) fn event(&self, bid: &Bid, reason: &Option<String>) -> FailoverEvent {
-        FailoverEvent {
-            event_id: FailoverEvent::id_of(bid.failover.id),
-            operation: bid.failover.id,
-            timestamp: bid.failover.opened_at,
-            from_region_id: bid.failover.from.clone(),
-            to_region_id: bid.to.clone(),
-            strategy: bid.failover.strategy,
-            reason: reason.clone(),
-            by: self.settings.host.who(),
-            automatic: false,
-            epoch: Some(bid.failover.epoch),
-            attempt: bid.attempt.number,
-            success: false,
-            outcome: None,
-            affected_resources: 0,
-            resources: Vec::new(),
-            failed: BTreeMap::new(),
-            loss: None,
-            duration_seconds: Seconds::default(),
-            notes: Vec::new(),
-        }
+        FailoverEvent { reason: reason.clone(), ..FailoverEvent::of(bid, self.settings.host.who()) }
     }
 
     /// Gives an attempt its hooks, and what is known of its source.

@@ -75,7 +75,7 @@ impl Copies {
             return fetched;
         }
         let clock = self.world.clock.as_ref();
-        let means = Means { clock, pace: None, progress: &tell, cancel: &self.cancel };
+        let means = Means { clock, pace: None, progress: &tell, cancel: &self.cancel, verified_at: None };
         transfer::sync(&**source, &**target, &order, &options, &means).await
     }
 }

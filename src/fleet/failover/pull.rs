@@ -23,15 +23,12 @@ use crate::fleet::error::{FleetError, Gate};
 use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::options::Watch;
 use crate::host::{HostDisk, remove_tree};
-use crate::live::port::{PointSelector, RegionPort};
+use crate::live::port::PointSelector;
 use crate::model::point::Point;
 use crate::model::region::{Authority, SyncOrder};
-use crate::model::{Address, OperationId, ResourceKey, Timestamp};
+use crate::model::{Address, OperationId, ResourceKey};
 use crate::replica::place::Place;
-use crate::replica::port::{
-    BlockAddress, Confirmation, Confirmed, Hash, Published, Reading, ReadingEnd, Receiving, SessionId, Source, Survey,
-    Target, TransferError,
-};
+use crate::replica::port::{BlockAddress, Hash, Reading, ReadingEnd, SessionId, Source, TransferError};
 use crate::replica::source::{LocalSource, ReadingPlan};
 use crate::replica::transfer::{Means, SyncOptions, sync};
 use crate::state::StateFile;
@@ -165,12 +162,13 @@ impl MultiRegionManager {
         };
         let engine = Arc::new(LocalSource::new(Arc::new(HostDisk), self.world.clone()));
         let brought = Brought { engine, plan, point: point.clone(), cancel: watch.cancel.clone() };
-        let dated = Dated { target: &**target, verified_at: chosen.verified_at };
         let (clock, tell) = (self.world.clock.as_ref(), |_, _, _| {});
-        let means = Means { clock, pace: None, progress: &tell, cancel: &watch.cancel };
+        let means =
+            Means { clock, pace: None, progress: &tell, cancel: &watch.cancel, verified_at: Some(chosen.verified_at) };
         // Whoever keeps it has judged it, as what it is.
         let options = SyncOptions { full: true, accept_change: true, ..SyncOptions::default() };
-        let report = sync(&brought, &dated, &order, &options, &means).await.map_err(|failure| failure.to_string())?;
+        let report =
+            sync(&brought, &**target, &order, &options, &means).await.map_err(|failure| failure.to_string())?;
         if report.published.point.data_hash != point.data_hash {
             return Err(format!("{} has other bytes than {}", proposal.to, chosen.region));
         }
@@ -240,79 +238,5 @@ impl Source for Brought {
 
     async fn close_reading(&self, session: SessionId) -> Result<ReadingEnd, TransferError> {
         self.ask(move |engine| engine.close_reading(session)).await
-    }
-}
-
-/// A target that dates what it publishes as the point was dated that it is a copy of.
-struct Dated<'a> {
-    target: &'a dyn RegionPort,
-    verified_at: Timestamp,
-}
-
-#[async_trait]
-impl Target for Dated<'_> {
-    async fn open_receiving(
-        &self,
-        order: &SyncOrder,
-        reading: &Reading,
-        accept_change: bool,
-    ) -> Result<Receiving, TransferError> {
-        self.target.open_receiving(order, reading, accept_change).await
-    }
-
-    async fn differing_groups(
-        &self,
-        session: SessionId,
-        file: u32,
-        first: u64,
-        hashes: &[Hash],
-    ) -> Result<Vec<u64>, TransferError> {
-        self.target.differing_groups(session, file, first, hashes).await
-    }
-
-    async fn expect_blocks(
-        &self,
-        session: SessionId,
-        file: u32,
-        groups: &[u64],
-        hashes: &[Hash],
-    ) -> Result<(), TransferError> {
-        self.target.expect_blocks(session, file, groups, hashes).await
-    }
-
-    async fn end_survey(&self, session: SessionId) -> Result<Survey, TransferError> {
-        self.target.end_survey(session).await
-    }
-
-    async fn next_wanted(&self, session: SessionId) -> Result<Vec<BlockAddress>, TransferError> {
-        self.target.next_wanted(session).await
-    }
-
-    async fn write_blocks(
-        &self,
-        session: SessionId,
-        blocks: Vec<(BlockAddress, Vec<u8>)>,
-    ) -> Result<(), TransferError> {
-        self.target.write_blocks(session, blocks).await
-    }
-
-    async fn checkpoint(&self, session: SessionId) -> Result<(), TransferError> {
-        self.target.checkpoint(session).await
-    }
-
-    async fn publish(&self, session: SessionId, _seen: Timestamp) -> Result<Published, TransferError> {
-        self.target.publish(session, self.verified_at).await
-    }
-
-    async fn close_receiving(&self, session: SessionId) -> Result<(), TransferError> {
-        self.target.close_receiving(session).await
-    }
-
-    fn went(&self, session: SessionId) -> Option<u64> {
-        self.target.went(session)
-    }
-
-    async fn confirm_unchanged(&self, confirmed: &[Confirmed]) -> Result<Vec<Confirmation>, TransferError> {
-        self.target.confirm_unchanged(confirmed).await
     }
 }

@@ -147,7 +147,7 @@ impl Pair {
 }
 
 fn means<'a>(world: &'a World, cancel: &'a CancellationToken) -> Means<'a> {
-    Means { clock: &*world.clock, pace: None, progress: &|_, _, _| {}, cancel }
+    Means { clock: &*world.clock, pace: None, progress: &|_, _, _| {}, cancel, verified_at: None }
 }
 
 fn spec() -> ResourceSpec {

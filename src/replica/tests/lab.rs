@@ -520,7 +520,13 @@ impl Lab {
             target,
             &self.order(),
             options,
-            &Means { clock: &*self.clock, pace: None, progress: &|_, _, _| (), cancel: &self.cancel },
+            &Means {
+                clock: &*self.clock,
+                pace: None,
+                progress: &|_, _, _| (),
+                cancel: &self.cancel,
+                verified_at: None,
+            },
         ))
     }
 

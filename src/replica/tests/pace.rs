@@ -26,7 +26,8 @@ fn line(lab: &Lab) -> &Line {
 
 async fn run(lab: &Lab, pace: &Pace) -> Result<SyncReport, SyncFailure> {
     let (source, _, target) = lab.ends(Fault::None);
-    let means = Means { clock: &*lab.clock, pace: Some(pace), progress: &|_, _, _| (), cancel: &lab.cancel };
+    let means =
+        Means { clock: &*lab.clock, pace: Some(pace), progress: &|_, _, _| (), cancel: &lab.cancel, verified_at: None };
     sync(&source, &target, &lab.order(), &SyncOptions::default(), &means).await
 }
 
