@@ -172,3 +172,12 @@ fn shape(mut command: clap::Command) -> clap::Command {
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
+
+/// Between two rounds somebody else must find time for theirs.
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+/// Reads the time between two rounds of what goes on until a signal comes.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    let interval = duration(text)?;
+    if interval < INTERVAL_MIN { Err("the least interval is 1s".to_owned()) } else { Ok(interval) }
+}

@@ -17,9 +17,9 @@ use crate::fleet::{Desired, MultiRegionManager, Settings, Watch};
 use crate::host::{Host, HostDisk};
 use crate::model::World;
 use crate::model::topology::Endpoint;
-use crate::render::document;
 use crate::render::event::{Bars, Feed, JsonLines, Later, Lines, Tells, View};
 use crate::render::{Look, Printer};
+use crate::render::{document, text};
 use crate::state::StateFile;
 
 /// This program, started once more to thaw what a killed one left frozen.
@@ -115,6 +115,8 @@ impl Session {
             credentials: Arc::new(self.credentials(loaded)?),
             command: self.command_line.clone(),
         };
+        let regions = loaded.topology.regions.len();
+        self.printer.wait(&format!("asking {}", text::count(regions, "region", "regions")));
         Ok(MultiRegionManager::new(self.world.clone(), settings, Desired::from(loaded)))
     }
 

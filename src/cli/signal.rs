@@ -9,6 +9,47 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::session::Session;
 
+/// What happens to the window that a terminal is, and to the job that draws on it.
+#[derive(Debug)]
+pub(crate) struct Window {
+    resized: Signal,
+    suspended: Signal,
+}
+
+impl Window {
+    /// Takes these signals over from now on.
+    ///
+    /// # Errors
+    /// Where the system refuses a handler.
+    pub(crate) fn install() -> std::io::Result<Self> {
+        let suspend = SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw());
+        Ok(Self { resized: signal(SignalKind::window_change())?, suspended: signal(suspend)? })
+    }
+
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) -> Change {
+        tokio::select! {
+            _ = self.resized.recv() => Change::Resized,
+            _ = self.suspended.recv() => Change::Suspended,
+        }
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// The window has another size.
+    Resized,
+    /// The job is to stop, by Ctrl-Z.
+    Suspended,
+}
+
+/// Stops, as the signal would that was taken over, until the shell lets the job go on.
+pub(crate) fn suspend() {
+    // Refused nowhere to the process itself; where it were, it would go on drawing.
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
+}
+
 /// Out within five seconds: the rest is for writing the last words.
 const GRACE: Duration = Duration::from_millis(4700);
 

@@ -8,7 +8,9 @@ pub mod terminal;
 pub mod paint;
 pub mod text;
 mod table;
+mod patience;
 pub mod printer;
+pub mod screen;
 pub mod document;
 pub mod diff;
 pub mod edited;
@@ -36,4 +38,5 @@ mod tests;
 
 pub use printer::{Printer, Talk};
 pub use report::Report;
+pub use screen::Screen;
 pub use terminal::{ColorChoice, Look, Streams, Terminal};

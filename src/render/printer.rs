@@ -6,28 +6,40 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anstream::AutoStream;
 use indicatif::ProgressDrawTarget;
 
+use super::patience::Patience;
 use super::terminal::{ColorChoice, Look, Streams, Terminal};
 
 type Writer = Box<dyn Write + Send>;
 
 struct Stream {
-    to: AutoStream<Writer>,
+    to: Writer,
+    /// Whether escape sequences pass; otherwise they are taken out.
+    color: bool,
     closed: bool,
     failure: Option<io::Error>,
     /// Whether anything was written.
     begun: bool,
+    /// Whether pictures are drawn, which nothing else may be written into.
+    drawn: bool,
 }
 
 impl Stream {
     fn new(to: Writer, look: Look) -> Self {
-        let choice = if look.color { anstream::ColorChoice::AlwaysAnsi } else { anstream::ColorChoice::Never };
-        Self { to: AutoStream::new(to, choice), closed: false, failure: None, begun: false }
+        Self { to, color: look.color, closed: false, failure: None, begun: false, drawn: false }
     }
 
     fn write(&mut self, text: &str) {
+        if self.color {
+            self.put(text);
+        } else {
+            self.put(&anstream::adapter::strip_str(text).to_string());
+        }
+    }
+
+    /// Writes as it is.
+    fn put(&mut self, text: &str) {
         if self.closed || self.failure.is_some() {
             return;
         }
@@ -62,6 +74,7 @@ pub struct Printer {
     output_look: Look,
     error_look: Look,
     talk: Talk,
+    patience: Mutex<Option<Patience>>,
 }
 
 impl std::fmt::Debug for Printer {
@@ -100,6 +113,7 @@ impl Printer {
             output_look,
             error_look,
             talk,
+            patience: Mutex::default(),
         };
         (printer, input)
     }
@@ -126,7 +140,31 @@ impl Printer {
 
     /// A part of the result, as it is.
     pub fn result(&self, text: &str) {
+        self.end_wait();
         lock(&self.output).write(text);
+    }
+
+    /// A picture for the terminal that standard output is: text, colours where the look has them, and what moves the
+    /// cursor.
+    pub fn draw(&self, picture: &str) {
+        self.end_wait();
+        let mut output = lock(&self.output);
+        output.drawn = true;
+        output.put(picture);
+    }
+
+    /// From now on something may take long and say nothing: whoever sits at a terminal is told what, once it does.
+    pub fn wait(&self, what: &str) {
+        let target = self.draw_target();
+        if !target.is_hidden() && !lock(&self.output).drawn {
+            let patience = Patience::new(target, what, &self.error_look);
+            *self.patience.lock().unwrap_or_else(PoisonError::into_inner) = Some(patience);
+        }
+    }
+
+    /// It is over, or speaks for itself.
+    pub fn end_wait(&self) {
+        drop(self.patience.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// A writer of results, for what writes them piece by piece.
@@ -143,6 +181,7 @@ impl Printer {
 
     /// What must be said whatever the options.
     pub fn error(&self, text: &str) {
+        self.end_wait();
         let mut stream = lock(&self.error);
         stream.write(text);
         if !text.ends_with('\n') {
@@ -152,6 +191,7 @@ impl Printer {
 
     /// A question, left open for the answer on the same line.
     pub fn ask(&self, text: &str) {
+        self.end_wait();
         lock(&self.error).write(text);
     }
 

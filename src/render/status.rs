@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::moment;
 use super::paint::{Glyph, Tone};
 use super::plan::counts;
+use super::report::{self, Report};
 use super::table::{Cell, Column, Table};
 use super::terminal::Look;
 use super::text::{self, count, grouped};
@@ -13,11 +14,14 @@ use crate::fleet::{
 };
 use crate::model::observed::RegionStatus;
 use crate::model::work::Work;
-use crate::model::{RegionId, ResourceKey};
+use crate::model::{RegionId, ResourceKey, Timestamp};
 use crate::plan::document::{Held, Waiting};
 
 /// More replicas than this are shown only where something is to be said of them.
 const REPLICAS_MAX: usize = 40;
+
+/// Shorter questions are not spoken of.
+const ASKING_AFTER: Duration = Duration::from_secs(2);
 
 /// Everything; with `every`, replicas that are in sync are listed however many they are.
 pub fn status(report: &StatusReport, look: &Look, every: bool) -> String {
@@ -121,6 +125,42 @@ pub fn status(report: &StatusReport, look: &Look, every: bool) -> String {
         out.push_str(&asides_table(held, waiting, every, look));
     }
     out
+}
+
+/// What is known of the look at a page that is drawn again and again.
+#[derive(Debug, Clone, Copy)]
+pub struct Watched<'a> {
+    /// The present moment.
+    pub now: Timestamp,
+    /// The time between two looks.
+    pub interval: Duration,
+    /// How long the regions are being asked for now.
+    pub asking: Option<Duration>,
+    /// What the last look failed with, where it did: the page is of an earlier one.
+    pub failure: &'a [Report],
+}
+
+/// The same as a page that is drawn again and again.
+pub fn watched(report: &StatusReport, watched: &Watched<'_>, look: &Look, every: bool) -> String {
+    let Watched { now, interval, asking, failure } = *watched;
+    let dot = look.glyph(Glyph::Dot);
+    let seen = format!("{}, {}", moment::moment(report.at), moment::ago(report.at, now));
+    let next = match asking {
+        Some(since) if since >= ASKING_AFTER => format!("asking for {}", text::brief(since)),
+        Some(_) | None => format!("every {}", text::brief(interval)),
+    };
+    let mut out = format!("{}\n\n", look.paint(Tone::Faint, &format!("{seen} {dot} {next} {dot} Ctrl-C ends it")));
+    if !failure.is_empty() {
+        out.push_str(&report::people(failure, look));
+        out.push('\n');
+    }
+    out.push_str(&status(report, look, every));
+    out
+}
+
+/// The same as one of many blocks that follow each other.
+pub fn block(report: &StatusReport, look: &Look, every: bool) -> String {
+    format!("{}\n{}\n", look.paint(Tone::Faint, &moment::moment(report.at)), status(report, look, every))
 }
 
 /// What is under way, a row each.

@@ -17,6 +17,8 @@ mod examples;
 mod exit_codes;
 mod terminal;
 mod authority;
+mod pty;
+mod watched;
 mod automatic;
 mod doubts;
 mod bad_input;

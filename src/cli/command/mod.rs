@@ -77,12 +77,15 @@ pub(crate) enum Command {
 impl Command {
     /// Without a command on the command line.
     pub(crate) const fn when_bare() -> Self {
-        Self::Status(status::Status {})
+        Self::Status(status::Status::once())
     }
 
     /// Whether the command looks after signals by itself.
     pub(crate) const fn minds_signals(&self) -> bool {
-        matches!(self, Self::ThawGuard(_) | Self::ExecGuard(_) | Self::Serve(_))
+        match self {
+            Self::Status(command) => command.watches(),
+            command => matches!(command, Self::ThawGuard(_) | Self::ExecGuard(_) | Self::Serve(_)),
+        }
     }
 
     /// Does it.

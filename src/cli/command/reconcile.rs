@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::super::args::duration;
+use super::super::args::interval;
 use super::super::error::CliError;
 use super::super::exit::Exit;
 use super::super::finish;
@@ -18,8 +18,8 @@ use crate::render::event::Tells;
 /// Sync what is due, for cron and timers
 ///
 /// Never asks. Syncs each replica whose interval has passed since it was last verified, mends drift where that is
-/// allowed, and fails over where that is allowed and the policy is to. Changes of the topology that were never applied are left to `apply`, and a topology older than the one
-/// applied last is refused.
+/// allowed, and fails over where that is allowed and the policy is to. Changes of the topology that were never applied
+/// are left to `apply`, and a topology older than the one applied last is refused.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   debvisor-region reconcile
@@ -43,14 +43,6 @@ pub(crate) struct Reconcile {
     /// Write metrics in Prometheus' text format to this file, whole or not at all
     #[arg(long, value_name = "PATH")]
     metrics_file: Option<PathBuf>,
-}
-
-/// Between two rounds the state's lock must be free long enough for somebody else to get it.
-const INTERVAL_MIN: Duration = Duration::from_secs(1);
-
-fn interval(text: &str) -> Result<Duration, String> {
-    let interval = duration(text)?;
-    if interval < INTERVAL_MIN { Err("the least interval is 1s".to_owned()) } else { Ok(interval) }
 }
 
 /// What a round may do.

@@ -32,6 +32,7 @@ impl Later {
 impl View for Later {
     fn event(&mut self, event: &Event) {
         if let Some(make) = self.make.take() {
+            self.printer.end_wait();
             self.view = Some(make());
         }
         if let Some(view) = &mut self.view {
