@@ -4,6 +4,7 @@
 mod run;
 mod args;
 mod command;
+mod schemas;
 mod session;
 mod approve;
 mod finish;

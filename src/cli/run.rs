@@ -151,7 +151,10 @@ fn unparsed(error: &clap::Error, args: &[OsString], streams: Streams) -> Exit {
         }
         _ if says("--format", "json") => {
             let plain = error.render().to_string();
-            let message = plain.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            // The mistake; how the command is used stands after an empty line.
+            let said = plain.lines().map(str::trim).take_while(|line| !line.is_empty());
+            let message = said.collect::<Vec<_>>().join(" ");
+            let message = message.trim_start_matches("error: ");
             let help = "`--help` shows what the command takes.";
             printer.error(&report::json(&[Report::new("usage", message).with_help(help)]));
             Exit::Usage

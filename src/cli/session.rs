@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -165,11 +166,16 @@ impl Session {
         Ok(StateFile::new(StateFile::default_path(&topology, topology.is_dir())))
     }
 
-    /// Prints a result: for people by `people`, for programs as the document that `value` is.
+    /// Prints a result: for people by `people`, for programs as the document that `value` is. Its schema stands in
+    /// `schemas`.
     ///
     /// # Errors
     /// Where it has no form in that format.
-    pub(crate) fn print<T: Serialize>(&self, value: &T, people: impl FnOnce(&Look) -> String) -> Result<(), CliError> {
+    pub(crate) fn print<T: Serialize + JsonSchema>(
+        &self,
+        value: &T,
+        people: impl FnOnce(&Look) -> String,
+    ) -> Result<(), CliError> {
         let text = match self.globals.format {
             Format::Table => people(self.printer.output_look()),
             Format::Json => document::json(value)?,

@@ -240,7 +240,7 @@ impl Verification {
 }
 
 /// What became of a restore.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Restored {
     /// The run's name in history.
     pub run: RunId,
@@ -257,7 +257,7 @@ pub struct Restored {
 }
 
 /// What a state file was made anew from.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Rebuilt {
     /// The run's name in history.
     pub run: RunId,

@@ -26,11 +26,6 @@ pub struct EditDocument<'a> {
     pub run: Option<RunView<'a>>,
 }
 
-/// The schema of [`EditDocument`], committed as `schemas/edit.schema.json`.
-pub fn schema() -> serde_json::Value {
-    schemars::schema_for!(EditDocument<'_>).to_value()
-}
-
 impl EditDocument<'_> {
     /// The document of these files; nothing is written yet.
     pub fn of(files: &[EditedFile]) -> Self {
@@ -50,20 +45,4 @@ pub fn diffs(files: &[EditedFile], look: &Look) -> String {
         diff::unified(&path.display().to_string(), before.as_deref().unwrap_or_default(), after, look)
     };
     files.iter().map(of).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_committed_schema_is_that_of_the_document() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/edit.schema.json");
-        let text = crate::render::document::json(&schema()).unwrap();
-        if std::env::var_os("UPDATE_SCHEMAS").is_some() {
-            std::fs::write(path, &text).unwrap();
-        }
-        let committed = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(committed == text, "run the tests with UPDATE_SCHEMAS=1 and commit schemas/edit.schema.json");
-    }
 }

@@ -61,11 +61,6 @@ pub struct Thing {
     pub depends_on: BTreeSet<String>,
 }
 
-/// The schema of [`Graph`], committed as `schemas/graph.schema.json`.
-pub fn schema() -> serde_json::Value {
-    schemars::schema_for!(Graph).to_value()
-}
-
 impl Graph {
     /// The picture of a topology.
     pub fn of(topology: &Topology) -> Self {
@@ -340,19 +335,5 @@ mod tests {
         }
         let both: Vec<&str> = read.edges.iter().filter_map(|(.., it)| it.get("dir").map(String::as_str)).collect();
         assert_eq!(both, ["both"]);
-    }
-
-    #[test]
-    fn the_committed_schema_is_that_of_the_document_and_real_ones_fit() {
-        let schema = schema();
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/graph.schema.json");
-        let text = crate::render::document::json(&schema).unwrap();
-        if std::env::var_os("UPDATE_SCHEMAS").is_some() {
-            std::fs::write(path, &text).unwrap();
-        }
-        let committed = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(committed == text, "run the tests with UPDATE_SCHEMAS=1 and commit schemas/graph.schema.json");
-        let document = serde_json::to_value(Graph::of(&topology())).unwrap();
-        jsonschema::validator_for(&schema).unwrap().validate(&document).unwrap();
     }
 }

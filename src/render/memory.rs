@@ -1,5 +1,6 @@
 //! What the state file remembers.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::moment::moment;
@@ -11,7 +12,7 @@ use crate::model::{Lineage, Timestamp};
 use crate::state::{AppliedTopology, KnownStore, ManagedObject};
 
 /// A state file's content, as `state show` prints it in every format.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Memory {
     /// Where the file is.
     pub path: String,

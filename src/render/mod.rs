@@ -15,6 +15,7 @@ pub mod document;
 pub mod diff;
 pub mod edited;
 pub mod graph;
+pub mod schemas;
 pub mod report;
 pub mod plan;
 pub mod event;

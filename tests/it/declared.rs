@@ -174,8 +174,6 @@ fn apply_carries_out_just_that() {
     assert_eq!(document["files"], serde_json::json!(["topology.toml"]));
     assert!(document["diff"].as_str().unwrap().contains("+[regions.ap-south-1]\n"), "{document:#}");
     assert_eq!(document["run"]["class"], "done", "{document:#}");
-    let schema = world.run(["schema", "edit"]).exits(0).json();
-    jsonschema::validator_for(&schema).unwrap().validate(&document).unwrap();
     assert!(world.path("ap-south-1/.debvisor/region.json").exists());
 
     world.run(["replication", "setup", "us-east-1", "ap-south-1", "vm", "--apply", "--auto-approve"]).exits(0);
@@ -280,8 +278,6 @@ fn a_failover_is_accepted_into_the_files() {
     assert_eq!(text(&world), before);
     let document = world.run(["failover", "accept", "us-west-1", "--auto-approve", "--format", "json"]).exits(0).json();
     assert_eq!(document["accepted"]["moved"][0]["resource"], "vm.web-vm-2");
-    let schema = world.run(["schema", "edit"]).exits(0).json();
-    jsonschema::validator_for(&schema).unwrap().validate(&document).unwrap();
     let expected = TOPOLOGY.replace("\n\n# The shop.", "\nbidirectional = true\n\n# The shop.");
     let expected = format!("{expected}\n[vms.web-vm-2]\nprimary = \"us-west-1\"\nreplicas = [\"us-east-1\"] # near\n");
     assert_eq!(text(&world), expected);

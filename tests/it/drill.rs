@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::failover::Fleet;
 use crate::machines::Machines;
-use crate::support::{World, repository};
+use crate::support::World;
 
 /// Served regions of which each starts drills; its agents have read that when this is over.
 fn drilling(vms: usize) -> Fleet {
@@ -63,14 +63,6 @@ fn machines_start_from_the_copies_that_are_kept() {
     let fleet = drilling(2);
     let (world, machines) = (&fleet.world, &fleet.machines);
     let report = world.run(["failover", "drill", "a", "--to", "b", "--for", "1s", "--format", "json"]).exits(0).json();
-    let schema: Value = world.run(["schema", "drill"]).exits(0).json();
-    jsonschema::validator_for(&schema).unwrap().validate(&report).unwrap();
-    let committed = fs::read(repository().join("schemas/drill.schema.json")).unwrap();
-    assert_eq!(
-        serde_json::from_slice::<Value>(&committed).unwrap(),
-        schema,
-        "the committed schema is that of the types"
-    );
     let [one, two] = report["resources"].as_array().unwrap().as_slice() else { panic!("{report:#}") };
     for (resource, id) in [(one, "web-1"), (two, "web-2")] {
         assert_eq!((&resource["resource_id"], &resource["region_id"]), (&id.into(), &"b".into()), "{resource:#}");

@@ -152,7 +152,7 @@ pub(crate) fn steps(world: &World) -> i64 {
 }
 
 /// Kills `failover execute` once its journal has so many steps; false where it ended before.
-fn kill_at(world: &World, (from, to): (&str, &str), step: i64) -> bool {
+pub(crate) fn kill_at(world: &World, (from, to): (&str, &str), step: i64) -> bool {
     let before = steps(world);
     let mut command = world.command(["failover", "execute", from, to, "--force"]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

@@ -9,6 +9,7 @@
 
 mod support;
 
+mod schemas;
 mod tidy;
 mod readme;
 mod mistakes;

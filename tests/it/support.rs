@@ -9,6 +9,8 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
+use crate::schemas;
+
 /// The program under test.
 pub(crate) fn program() -> &'static str {
     env!("CARGO_BIN_EXE_debvisor-region")
@@ -34,6 +36,15 @@ impl Answer {
             stdout: String::from_utf8(output.stdout).expect("standard output is UTF-8"),
             stderr: String::from_utf8(output.stderr).expect("standard error is UTF-8"),
         }
+    }
+
+    /// Runs the program to its end. What it answers programs must fit its schema.
+    #[track_caller]
+    pub(crate) fn to(command: &mut Command) -> Self {
+        let answer = Self::from_output(command.output().unwrap());
+        let args: Vec<String> = command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        schemas::hold(&args, &answer);
+        answer
     }
 
     /// Checks the exit code; shows everything where it is another.
@@ -150,8 +161,9 @@ impl World {
     }
 
     /// Runs the program to its end.
+    #[track_caller]
     pub(crate) fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Answer {
-        Answer::from_output(self.command(args).output().unwrap())
+        Answer::to(&mut self.command(args))
     }
 
     /// `apply --auto-approve`, which must succeed.

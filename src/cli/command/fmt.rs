@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::super::error::CliError;
@@ -33,9 +34,12 @@ pub(crate) struct Fmt {
     diff: bool,
 }
 
-#[derive(Serialize)]
-struct Laid {
+/// The files that were laid out anew.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Laid {
+    /// Those that change.
     changed: Vec<String>,
+    /// Whether they were written.
     written: bool,
 }
 

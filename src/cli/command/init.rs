@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::super::error::CliError;
@@ -25,8 +26,10 @@ pub(crate) struct Init {
     file: PathBuf,
 }
 
-#[derive(Serialize)]
-struct Written {
+/// The file that was begun.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Begun {
+    /// Its path.
     written: String,
 }
 
@@ -39,7 +42,7 @@ impl Init {
         }
         let mut made = OpenOptions::new().write(true).create_new(true).open(&file).map_err(failed)?;
         made.write_all(STARTER.as_bytes()).and_then(|()| made.sync_all()).map_err(failed)?;
-        let written = Written { written: file.display().to_string() };
+        let written = Begun { written: file.display().to_string() };
         session.print(&written, |look| format!("wrote {}\n", look.clean(&written.written)))?;
         session.say("next: make it yours, then `debvisor-region validate` and `debvisor-region plan`");
         Ok(Exit::Done)

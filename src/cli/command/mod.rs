@@ -26,6 +26,16 @@ mod serve;
 mod thaw_guard;
 mod exec_guard;
 
+/// Results that are nobody's but their command's.
+pub(super) mod printed {
+    pub(in crate::cli) use super::failover::take_over::Taken;
+    pub(in crate::cli) use super::fmt::Laid;
+    pub(in crate::cli) use super::init::Begun;
+    pub(in crate::cli) use super::replication::{Discarded, Exported, Kept};
+    pub(in crate::cli) use super::state::Copied;
+    pub(in crate::cli) use super::validate::Valid;
+}
+
 use std::sync::Arc;
 
 use clap::Subcommand;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::super::error::CliError;
@@ -149,16 +150,22 @@ pub(crate) struct Points {
 }
 
 /// A point and where it is kept, or why a region does not tell its points.
-#[derive(Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
-enum Kept<'a> {
+pub(crate) enum Kept<'a> {
+    /// A point.
     Here {
+        /// Where.
         region_id: &'a RegionId,
+        /// The point.
         #[serde(flatten)]
         point: &'a Point,
     },
+    /// A region that does not tell.
     Untold {
+        /// Which.
         region_id: &'a RegionId,
+        /// Why.
         error: String,
     },
 }
@@ -228,10 +235,14 @@ pub(crate) struct Export {
     into: PathBuf,
 }
 
-#[derive(Serialize)]
-struct Exported<'a> {
+/// The point that was written out.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Exported<'a> {
+    /// The region that it came from.
     region_id: &'a RegionId,
+    /// The directory.
     into: String,
+    /// The point.
     #[serde(flatten)]
     point: &'a Point,
 }
@@ -266,10 +277,14 @@ pub(crate) struct Discard {
     name: String,
 }
 
-#[derive(Serialize)]
-struct Discarded {
+/// The copy that is gone.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Discarded {
+    /// The resource.
     resource_id: ResourceId,
+    /// Where it was kept.
     region_id: RegionId,
+    /// The copy's name.
     name: String,
 }
 

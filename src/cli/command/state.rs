@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::super::error::CliError;
@@ -66,9 +67,12 @@ pub(crate) struct Backup {
     to: PathBuf,
 }
 
-#[derive(Serialize)]
-struct Copied {
+/// The copy of a state file.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Copied {
+    /// The state file.
     from: String,
+    /// The copy.
     to: String,
 }
 

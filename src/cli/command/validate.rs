@@ -1,6 +1,7 @@
 //! `validate`: every mistake at once.
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::super::error::CliError;
@@ -21,14 +22,22 @@ use crate::render::text::count;
   debvisor-region validate --format json")]
 pub(crate) struct Validate {}
 
-#[derive(Serialize)]
-struct Valid {
+/// What a valid topology holds.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Valid {
+    /// True: what is not valid is an error.
     valid: bool,
+    /// The topology.
     path: String,
+    /// Of its canonical, expanded content.
     digest: Digest,
+    /// How many files it has.
     files: usize,
+    /// How many regions.
     regions: usize,
+    /// How many pairs.
     replications: usize,
+    /// How many resources.
     resources: usize,
 }
 

@@ -206,17 +206,6 @@ fn the_digest_knows_nothing_of_the_clock() {
 }
 
 #[test]
-fn the_committed_schema_is_the_types_own() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/plan.schema.json");
-    let text = format!("{:#}\n", schema());
-    if std::env::var_os("UPDATE_SCHEMAS").is_some() {
-        std::fs::write(path, &text).unwrap();
-    }
-    let committed = std::fs::read_to_string(path).unwrap();
-    assert!(committed == text, "run the tests with UPDATE_SCHEMAS=1 and commit schemas/plan.schema.json");
-}
-
-#[test]
 fn real_plans_are_valid_by_the_schema() {
     let validator = jsonschema::validator_for(&schema()).unwrap();
     let (mut world, busy) = busy();

@@ -9,7 +9,7 @@ pub(super) mod given;
 mod history;
 mod pending;
 mod pause;
-mod take_over;
+pub(super) mod take_over;
 mod runbook;
 
 use std::sync::Arc;

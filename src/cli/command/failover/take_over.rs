@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::super::super::approve::{Answer, ask};
@@ -36,8 +37,8 @@ pub(crate) struct TakeOver {
 }
 
 /// What came of it.
-#[derive(Debug, Serialize)]
-struct Taken {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Taken {
     /// The term that this state controls with.
     term: u64,
 }
