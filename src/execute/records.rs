@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::journal::Memory;
-use crate::model::observed::{Observation, Observed};
+use crate::model::observed::Observed;
 use crate::model::recorded::Applied;
 use crate::model::region::{Epoch, RecordChange, RecordWrite};
 use crate::model::topology::Spec;
@@ -81,12 +81,9 @@ pub fn requests(change: &Change, ground: Ground<'_>) -> Result<Vec<(RegionId, Re
     Ok(asked.collect())
 }
 
-/// Who holds a living resource, by the highest epoch that any region answered.
+/// Who holds a living resource, by the latest word of any region that answered.
 pub fn holder(observed: &Observed, key: &ResourceKey) -> Option<Holder> {
-    let records = observed.regions.values().filter_map(|observation| match observation {
-        Observation::Answered { snapshot, .. } => snapshot.resources.get(key),
-        Observation::Silent(_) => None,
-    });
+    let records = observed.answering().filter_map(|(_, snapshot)| snapshot.resources.get(key));
     let newest = records.max_by_key(|record| record.age())?;
     Some(Holder { region: newest.holder.clone(), epoch: newest.epoch })
 }

@@ -114,16 +114,10 @@ impl Known {
     }
 }
 
-impl Controller {
-    pub(super) fn speaks(&self, authority: &Authority) -> bool {
-        (self.lineage, self.term, self.seat) == (authority.lineage, authority.term, authority.seat)
-    }
-}
-
 impl Book {
     pub(super) fn authorize(&self, authority: &Authority) -> Result<(), Refusal> {
         match &self.controller {
-            Some(controller) if controller.speaks(authority) => Ok(()),
+            Some(controller) if controller.gave(authority) => Ok(()),
             other => Err(Refusal::NotController(other.clone())),
         }
     }
@@ -150,7 +144,7 @@ impl Book {
     /// [`Refusal::NotController`] where another one has this term or a higher one.
     pub fn take_control(&mut self, authority: &Authority) -> Result<(), Refusal> {
         match &self.controller {
-            Some(controller) if controller.speaks(authority) => return Ok(()),
+            Some(controller) if controller.gave(authority) => return Ok(()),
             Some(controller) if authority.term <= controller.term => {
                 return Err(Refusal::NotController(Some(controller.clone())));
             }

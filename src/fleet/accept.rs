@@ -89,7 +89,7 @@ pub(super) fn held(
     let mut found = Elsewhere::default();
     for (key, spec) in &topology.resources {
         let records = || {
-            let seen = observed.regions.keys().filter_map(|region| Some((region, observed.snapshot(region)?)));
+            let seen = observed.answering();
             seen.filter_map(|(region, snapshot)| Some((region, snapshot.resources.get(key)?)))
         };
         let Some(claim) = Claim::of(records(), |region| observed.regions.contains_key(region)) else { continue };

@@ -19,11 +19,12 @@ use std::sync::Arc;
 use super::error::{FleetError, Gate};
 use super::manager::MultiRegionManager;
 use super::options::Watch;
-use super::road::{Road, Sight};
+use super::road::{Road, Sight, standings};
 use super::single::single;
 use crate::execute::hook::HookOrder;
-use crate::failover;
+use crate::failover::{self, Refusal};
 use crate::live::port::{PeerRecords, PortError, RegionPort};
+use crate::model::listed::listed;
 use crate::model::observed::Observation;
 use crate::model::point::BlockReason;
 use crate::model::region::{Authority, Controller, Epoch, RegionSnapshot};
@@ -63,10 +64,7 @@ impl std::fmt::Display for Control {
 impl Sight {
     /// The regions that have recorded a controller, and which.
     fn controllers(&self) -> impl Iterator<Item = (&RegionId, &Controller)> {
-        self.observed.regions.iter().filter_map(|(region, observation)| match observation {
-            Observation::Answered { snapshot, .. } => snapshot.controller.as_ref().map(|known| (region, known)),
-            Observation::Silent(_) => None,
-        })
+        self.observed.answering().filter_map(|(region, seen)| Some((region, seen.controller.as_ref()?)))
     }
 
     /// The highest term that any region answered.
@@ -219,12 +217,9 @@ impl Sight {
         may_miss: Option<&RegionId>,
     ) -> Result<(), FleetError> {
         let answers = |region: &RegionId| self.observed.snapshot(region).is_some();
-        let registries = self.observed.regions.values().filter_map(|observation| match observation {
-            Observation::Answered { snapshot, .. } => Some(snapshot.regions.keys()),
-            Observation::Silent(_) => None,
-        });
+        let registries = self.observed.answering().flat_map(|(_, seen)| seen.regions.keys());
         let declared = manager.desired.topology.regions.keys();
-        let registered: BTreeSet<&RegionId> = declared.chain(registries.flatten()).collect();
+        let registered: BTreeSet<&RegionId> = declared.chain(registries).collect();
         let missing: Vec<String> = (registered
             .into_iter()
             .filter(|region| !answers(region) && !gone.contains_key(*region) && may_miss != Some(*region)))
@@ -236,17 +231,13 @@ impl Sight {
         if missing.is_empty() {
             return Ok(());
         }
-        Err(FleetError::Refused(vec![Gate {
-            code: "take_over".to_owned(),
-            detail: format!("to take over, every registered region must answer; {} did not", missing.join(", ")),
-            help: Some(
-                "bring them back first; have one cut off by the fence hook, with `failover take-over --fence REGION`; or say \
-                 with --gone REGION=\"how you know\" that one never comes back. Until then syncs go on, and the controller \
-                 stays who it is"
-                    .to_owned(),
-            ),
-            address: None,
-        }]))
+        Err(FleetError::refused(
+            "take_over",
+            format!("to take over, every registered region must answer; {} did not", missing.join(", ")),
+            "bring them back first; have one cut off by the fence hook, with `failover take-over --fence REGION`; or say \
+             with --gone REGION=\"how you know\" that one never comes back. Until then syncs go on, and the controller \
+             stays who it is",
+        ))
     }
 
     /// Says at planning time what `apply` will refuse.
@@ -279,14 +270,35 @@ impl MultiRegionManager {
     /// not cut off.
     pub async fn take_control(&self, options: &TakeOverOptions, watch: &Watch) -> Result<u64, FleetError> {
         let TakeOverOptions { gone, fence } = options;
+        let fence = fence.as_ref();
         if let Some(region) = fence {
             self.declared_region(region)?;
         }
+        self.take_control_with(gone, fence, fence, watch).await
+    }
+
+    /// Takes control without a region that the operation at hand cuts off, or has cut off.
+    pub(super) async fn take_control_but(
+        &self,
+        gone: &BTreeMap<RegionId, String>,
+        may_miss: Option<&RegionId>,
+        watch: &Watch,
+    ) -> Result<u64, FleetError> {
+        self.take_control_with(gone, may_miss, None, watch).await
+    }
+
+    async fn take_control_with(
+        &self,
+        gone: &BTreeMap<RegionId, String>,
+        may_miss: Option<&RegionId>,
+        fence: Option<&RegionId>,
+        watch: &Watch,
+    ) -> Result<u64, FleetError> {
         let mut road = self.set_out(self.settings.lock_timeout, watch).await?;
         let taken = async {
             let sight = road.look().await?;
-            fence.as_ref().map_or(Ok(()), |region| self.expect_fence(&sight, region))?;
-            sight.gate_take_over(self, gone, fence.as_ref())?;
+            fence.map_or(Ok(()), |region| self.expect_fence(&sight, region))?;
+            sight.gate_take_over(self, gone, may_miss)?;
             road.take_over(&sight, watch).await?;
             if let Some(region) = fence {
                 road.cut_off(&sight, region, watch).await?;
@@ -297,50 +309,30 @@ impl MultiRegionManager {
             Ok(term) => term,
             Err(error) => return Err(road.turn_back(error)),
         };
-        let end =
-            RunEnd { outcome: RunOutcome::Done, exit_code: 0, message: Some(format!("controls with term {term}")) };
-        road.state.finish_run(road.run, &end)?;
+        let message = Some(format!("controls with term {term}"));
+        road.state.finish_run(road.run, &RunEnd { outcome: RunOutcome::Done, exit_code: 0, message })?;
         Ok(term)
-    }
-}
-
-impl MultiRegionManager {
-    /// Takes control without a region that the operation at hand cuts off, or has cut off.
-    pub(super) async fn take_control_but(
-        &self,
-        gone: &BTreeMap<RegionId, String>,
-        may_miss: Option<&RegionId>,
-        watch: &Watch,
-    ) -> Result<(), FleetError> {
-        let mut road = self.set_out(self.settings.lock_timeout, watch).await?;
-        let taken = async {
-            let sight = road.look().await?;
-            sight.gate_take_over(self, gone, may_miss)?;
-            road.take_over(&sight, watch).await
-        };
-        if let Err(error) = taken.await {
-            return Err(road.turn_back(error));
-        }
-        let end = RunEnd { outcome: RunOutcome::Done, exit_code: 0, message: None };
-        Ok(road.state.finish_run(road.run, &end)?)
     }
 
     /// Refuses to cut a region off that answers, or without a hook that could be run here.
     fn expect_fence(&self, sight: &Sight, region: &RegionId) -> Result<(), FleetError> {
-        let gate = |detail: String, help: &str| {
-            let help = Some(help.to_owned());
-            Err(FleetError::Refused(vec![Gate { code: "fence".to_owned(), detail, help, address: None }]))
-        };
         if sight.observed.snapshot(region).is_some() {
-            return gate(format!("{region} answers, and can accept"), "leave --fence out");
+            let detail = format!("{region} answers, and can accept");
+            return Err(FleetError::refused("fence", detail, "leave --fence out"));
         }
+        self.expect_fence_hook("or say with --gone how you know that the region is lost")
+    }
+
+    /// Refuses to cut anything off without a hook that could be run here. `otherwise`: what else there is to do.
+    pub(super) fn expect_fence_hook(&self, otherwise: &str) -> Result<(), FleetError> {
         let hook = &self.desired.topology.policy.failover.hooks.fence;
         if hook.is_empty() {
-            let way = "name a program in `hooks.fence` of [failover], or say with --gone how you know that the region is lost";
-            return gate("no fence hook is declared".to_owned(), way);
+            let help = format!("name a program in `hooks.fence` of [failover], {otherwise}");
+            return Err(FleetError::refused("fence", "no fence hook is declared".to_owned(), help));
         }
-        let runnable = self.hooks().expect_runnable(hook);
-        runnable.or_else(|why| gate(why.to_string(), "run it where the hook is, or put the hook here"))
+        self.hooks().expect_runnable(hook).map_err(|why| {
+            FleetError::refused("fence", why.to_string(), "run it where the hook is, or put the hook here")
+        })
     }
 }
 
@@ -350,13 +342,13 @@ impl Road<'_> {
         let Some(seating) = self.state.seating()? else { return Ok(()) };
         let lineage = sight.recorded.lineage;
         let ports: Vec<_> = sight.ports.iter().filter(|(other, _)| sight.observed.snapshot(other).is_some()).collect();
+        // They are asked at once: their word must not be old when the hook begins.
         let confirmed = self.manager.world.clock.since_boot();
-        let nothing = BTreeSet::new();
-        for (other, port) in &ports {
-            let told = port.standings(&nothing).await;
+        let told = standings(ports.iter().copied()).await;
+        for (other, told) in &told {
             let obeys =
                 |known: &Controller| (known.lineage, known.term, known.seat) == (lineage, seating.term, seating.seat);
-            if !told.is_ok_and(|told| told.controller.as_ref().is_some_and(obeys)) {
+            if !told.as_ref().is_ok_and(|told| told.controller.as_ref().is_some_and(obeys)) {
                 let why = PortError::Failed("it does not confirm that this state controls it".to_owned());
                 return Err(self.give_up(other, &ports, why)?);
             }
@@ -410,6 +402,61 @@ impl Road<'_> {
         sight.gate(plan, settled, adopt).map_or(Ok(()), |gate| Err(FleetError::Refused(vec![gate])))
     }
 
+    /// One order about authority or the registry, in the history. What the region answered.
+    async fn tell_control(
+        &mut self,
+        port: &Arc<dyn RegionPort>,
+        control: &failover::Control,
+        peers: &PeerRecords,
+        watch: &Watch,
+    ) -> Result<Result<(), PortError>, FleetError> {
+        use failover::Control;
+        let region = port.region();
+        let (verb, reason) = match control {
+            Control::TakeOver { authority } => ("take-over", format!("taken over with term {}", authority.term)),
+            Control::Register { gone, .. } => ("register", format!("{} regions are gone", gone.len())),
+            Control::Readmit { .. } => ("readmit", "takes part again".to_owned()),
+            Control::CutOff { region, .. } => ("cut-off", format!("{region} is cut off by hand")),
+            Control::LetIn { region, .. } => ("let-in", format!("{region} is let in again")),
+        };
+        let (id, address) = (format!("{verb}:{region}"), Address::Region(region.clone()));
+        let change = single(id, address, Kind::Region, Action::Update, region, reason);
+        let effect = async { port.control(control, peers).await.map(|()| ((), ByteCount(0))) };
+        self.journalled(&change, watch, effect).await
+    }
+
+    /// The same, where a region that does not obey ends the run.
+    ///
+    /// # Errors
+    /// [`FleetError::Refused`] where something runs, or may run, at the region, or an operation is open there;
+    /// [`FleetError::Region`] for the rest.
+    pub(super) async fn order(
+        &mut self,
+        port: &Arc<dyn RegionPort>,
+        control: failover::Control,
+        peers: &PeerRecords,
+        watch: &Watch,
+    ) -> Result<(), FleetError> {
+        let Err(error) = self.tell_control(port, &control, peers, watch).await? else { return Ok(()) };
+        let region = port.region().clone();
+        if let PortError::Role(refusal) = &error {
+            match &**refusal {
+                Refusal::Running(machines) => {
+                    let detail = format!("{} runs at {region}, or may", listed(machines, 12));
+                    let help = format!("stop it there: {region} holds nothing once it is readmitted");
+                    return Err(FleetError::refused("running", detail, help));
+                }
+                Refusal::Open(id) => {
+                    let detail = format!("operation {id} is open at {region}");
+                    let help = "bring it to its end first: `failover resume` or `failover abort`";
+                    return Err(FleetError::refused("open_operation", detail, help));
+                }
+                _ => {}
+            }
+        }
+        Err(FleetError::Region { address: Address::Region(region.clone()), region, source: Box::new(error) })
+    }
+
     /// Makes this state file the controller of every registered region. See the module.
     ///
     /// Assumes that [`Sight::gate_take_over`] let it pass. A repeat of one that succeeded asks for nothing.
@@ -434,11 +481,8 @@ impl Road<'_> {
                 operation: OperationId(self.manager.world.ids.ordered()),
             };
             let Some(port) = sight.ports.get(region) else { continue };
-            let (id, reason) = (format!("take-over:{region}"), format!("taken over with term {}", seating.term));
-            let change = single(id, Address::Region(region.clone()), Kind::Region, Action::Update, region, reason);
             let control = failover::Control::TakeOver { authority };
-            let effect = async { port.control(&control, &PeerRecords::default()).await.map(|()| ((), ByteCount(0))) };
-            let answer = self.journalled(&change, watch, effect).await?;
+            let answer = self.tell_control(port, &control, &PeerRecords::default(), watch).await?;
             match answer {
                 Ok(()) => accepted.push(region.clone()),
                 Err(source) => {

@@ -24,7 +24,7 @@ use super::error::{FleetError, Gate};
 use super::manager::MultiRegionManager;
 use super::options::Watch;
 use super::report::ExitClass;
-use super::road::{Ports, Sight};
+use super::road::{Ports, Sight, standings};
 use crate::execute::event::{Event, Outcome};
 use crate::execute::hook::HookOrder;
 use crate::execute::journal::JournalError;
@@ -32,6 +32,7 @@ use crate::failover::{Control, Refusal};
 use crate::live::port::{PeerRecords, PortError};
 use crate::model::event::{FailoverEvent, FailoverOutcome, Seconds};
 use crate::model::failover::CutOff;
+use crate::model::listed::listed;
 use crate::model::observed::Observation;
 use crate::model::policy::Strategy;
 use crate::model::region::{Authority, Epoch};
@@ -108,10 +109,6 @@ impl LetIn {
     }
 }
 
-fn gate<T>(code: &str, detail: String, help: impl Into<String>) -> Result<T, FleetError> {
-    Err(FleetError::Refused(vec![Gate { code: code.to_owned(), detail, help: Some(help.into()), address: None }]))
-}
-
 impl MultiRegionManager {
     /// What cutting a region off would do. Changes nothing.
     ///
@@ -147,11 +144,11 @@ impl MultiRegionManager {
             }
         };
         let under_way = log.under_way()?;
-        let seen = sight.observed.regions.keys().filter_map(|region| sight.observed.snapshot(region));
-        let epoch = Epoch(seen.map(|seen| seen.highest_epoch.0).max().unwrap_or_default() + 1);
+        let epoch =
+            Epoch(sight.observed.answering().map(|(_, seen)| seen.highest_epoch.0).max().unwrap_or_default() + 1);
         (event.epoch, event.attempt) = (Some(epoch), 1);
         if options.accept_collateral && !fencing.machines.is_empty() {
-            event.notes.push(format!("overridden: collateral: {}", listed(&fencing.machines)));
+            event.notes.push(format!("overridden: collateral: {}", listed(&fencing.machines, 4)));
         }
         log.keep(&event)?;
         let began = self.world.clock.since_boot();
@@ -189,8 +186,8 @@ impl MultiRegionManager {
             let sight = road.look().await?;
             let authority = self.speaker(&sight)?;
             let (mut was, mut forgotten_by, mut unheard) = (None::<CutOff>, BTreeSet::new(), BTreeMap::new());
-            let answering = || sight.observed.regions.keys().filter_map(|other| sight.observed.snapshot(other));
-            let registered: BTreeSet<&RegionId> = answering().flat_map(|seen| seen.regions.keys()).collect();
+            let registered: BTreeSet<&RegionId> =
+                sight.observed.answering().flat_map(|(_, seen)| seen.regions.keys()).collect();
             for other in registered.into_iter().filter(|other| *other != region) {
                 if let Some(Observation::Silent(silence)) = sight.observed.regions.get(other) {
                     unheard.insert(other.clone(), silence.reason.clone());
@@ -222,17 +219,11 @@ impl MultiRegionManager {
 
     fn judge_fence(&self, sight: &Sight, options: &FenceOptions) -> Result<Fencing, FleetError> {
         let FenceOptions { region, reason: _, accept_collateral, gone } = options;
-        let hook = &self.desired.topology.policy.failover.hooks.fence;
-        if hook.is_empty() {
-            let way = "name a program in `hooks.fence` of [failover]; or cut its power by its own console, and tell `failover \
-                       execute` with --fenced how you know";
-            return gate("fence", "no fence hook is declared".to_owned(), way);
-        }
-        if let Err(why) = self.hooks().expect_runnable(hook) {
-            return gate("fence", why.to_string(), "run it where the hook is, or put the hook here");
-        }
-        let answering = || sight.observed.regions.keys().filter_map(|other| sight.observed.snapshot(other));
-        let registry: BTreeSet<&RegionId> = answering().flat_map(|seen| seen.regions.keys()).collect();
+        self.expect_fence_hook(
+            "or cut its power by its own console, and tell `failover execute` with --fenced how you know",
+        )?;
+        let registry: BTreeSet<&RegionId> =
+            sight.observed.answering().flat_map(|(_, seen)| seen.regions.keys()).collect();
         let registry: BTreeSet<&RegionId> =
             registry.into_iter().filter(|other| *other != region && !gone.contains_key(*other)).collect();
         let silent: Vec<String> = (registry.iter().copied())
@@ -251,7 +242,7 @@ impl MultiRegionManager {
                 ),
             };
             let way = "bring them back first, or say with --gone REGION=\"how you know\" that one never comes back";
-            return gate("agreement", detail, way);
+            return Err(FleetError::refused("agreement", detail, way));
         }
         let machines = held_by(sight, region);
         if !machines.is_empty() && !accept_collateral {
@@ -259,7 +250,7 @@ impl MultiRegionManager {
                 code: "collateral".to_owned(),
                 detail: format!(
                     "{} are held by {region}: the fence stops them, and nothing starts them elsewhere",
-                    listed(&machines)
+                    listed(&machines, 4)
                 ),
                 help: Some(format!(
                     "`failover execute {region} TO` moves them, and cuts {region} off where that is needed; --accept-collateral \
@@ -287,15 +278,6 @@ fn held_by(sight: &Sight, region: &RegionId) -> BTreeSet<ResourceKey> {
     let latest = sight.observed.latest().into_iter();
     let held = latest.filter(|(key, record)| key.kind == ResourceType::Vm && record.holder == *region);
     held.map(|(key, _)| key.clone()).collect()
-}
-
-fn listed(keys: &BTreeSet<ResourceKey>) -> String {
-    const NAMED: usize = 4;
-    let names: Vec<String> = keys.iter().take(NAMED).map(ToString::to_string).collect();
-    match keys.len().saturating_sub(NAMED) {
-        0 => names.join(", "),
-        more => format!("{} and {more} more", names.join(", ")),
-    }
 }
 
 /// Whoever cuts a region off.
@@ -399,20 +381,13 @@ impl Hand<'_> {
 
     /// The first witness that does not say that this state controls it, and that it keeps this.
     async fn unconfirmed(&mut self, fencing: &Fencing, region: &RegionId, cut_off: &CutOff) -> Option<RegionId> {
-        let nothing = BTreeSet::new();
-        let asked = fencing.witnesses.iter().map(|other| {
-            let (port, nothing) = (self.ports.get(other), &nothing);
-            async move { port?.standings(nothing).await.ok() }
+        let told = standings(self.ports.iter().filter(|(other, _)| fencing.witnesses.contains(*other))).await;
+        let mut doubts = fencing.witnesses.iter().filter(|other| {
+            let told = told.get(*other).and_then(|told| told.as_ref().ok());
+            let controls = told.and_then(|told| told.controller.as_ref()).is_some_and(|it| it.gave(&self.authority));
+            !(controls && told.and_then(|told| told.cut_off.get(region)) == Some(cut_off))
         });
-        let told = join_all(asked.collect::<Vec<_>>()).await;
-        let Authority { lineage, term, seat, .. } = &self.authority;
-        let mut doubts = fencing.witnesses.iter().zip(told).filter(|(_, told)| {
-            let controls = told.as_ref().and_then(|told| told.controller.as_ref());
-            let controls = controls.is_some_and(|it| (&it.lineage, &it.term, &it.seat) == (lineage, term, seat));
-            let keeps = told.as_ref().and_then(|told| told.cut_off.get(region)) == Some(cut_off);
-            !(controls && keeps)
-        });
-        doubts.next().map(|(other, _)| other.clone())
+        doubts.next().cloned()
     }
 
     fn intend(&mut self, steps: &[String]) -> Result<Vec<i64>, FleetError> {

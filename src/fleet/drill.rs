@@ -101,8 +101,8 @@ fn keeps(observed: &Observed, region: &RegionId, key: &ResourceKey) -> bool {
 
 /// Where the freshest copy is; of equals, where machines are started.
 fn freshest(observed: &Observed, key: &ResourceKey) -> Option<RegionId> {
-    let kept = observed.regions.keys().filter_map(|region| {
-        let snapshot = observed.snapshot(region).filter(|_| keeps(observed, region, key))?;
+    let kept = observed.answering().filter_map(|(region, snapshot)| {
+        keeps(observed, region, key).then_some(())?;
         let newest = snapshot.replicas.get(key)?.newest.as_ref()?;
         Some((newest.point.verified_at, snapshot.runner, region))
     });

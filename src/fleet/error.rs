@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::config::Problems;
 use crate::execute::journal::JournalError;
 use crate::live::port::PortError;
+use crate::model::listed::listed;
 use crate::model::{Address, RegionId};
 use crate::plan::{PlanRefusal, RecheckRefusal, RefusalKind};
 use crate::state::StateError;
@@ -133,7 +134,7 @@ impl FleetError {
             Self::Request(refusal) => Some(refusal.help()),
             Self::Topology(_) | Self::Refused(_) | Self::Interrupted | Self::Io { .. } => None,
             Self::UnknownRegion { known, .. } | Self::UnknownResource { known, .. } => {
-                (!known.is_empty()).then(|| format!("declared are {}", shortened(known)))
+                (!known.is_empty()).then(|| format!("declared are {}", listed(known, 12)))
             }
             Self::Unfit { help, .. } => help.clone(),
             Self::TakeOver { .. } => {
@@ -159,6 +160,13 @@ impl FleetError {
             | Self::TakeOver { .. }
             | Self::Io { .. } => None,
         }
+    }
+}
+
+impl FleetError {
+    /// Refused by one gate that is about nothing in particular.
+    pub(super) fn refused(code: &str, detail: String, help: impl Into<String>) -> Self {
+        Self::Refused(vec![Gate { code: code.to_owned(), detail, help: Some(help.into()), address: None }])
     }
 }
 
@@ -202,22 +210,12 @@ impl From<RecheckRefusal> for FleetError {
     }
 }
 
-/// The first few names, and how many more there are.
-fn shortened(names: &[String]) -> String {
-    const SHOWN: usize = 12;
-    let mut text = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if names.len() > SHOWN {
-        text.push_str(&format!(" and {} more", names.len() - SHOWN));
-    }
-    text
-}
-
 fn taken(accepted: &[RegionId]) -> String {
     if accepted.is_empty() {
         return "no region has accepted it".to_owned();
     }
     let names: Vec<String> = accepted.iter().map(ToString::to_string).collect();
-    format!("nobody controls the regions now, though {} accepted", shortened(&names))
+    format!("nobody controls the regions now, though {} accepted", listed(&names, 12))
 }
 
 fn join(gates: &[Gate]) -> String {

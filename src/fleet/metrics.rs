@@ -57,12 +57,8 @@ pub(super) fn metrics(view: View<'_>, plan: &Plan, report: &RunReport, counted: 
         };
         (id.clone(), metrics)
     });
-    let answered = view.observed.regions.iter().filter_map(|(observer, observation)| match observation {
-        Observation::Answered { snapshot, .. } => Some((observer, &snapshot.sightings)),
-        Observation::Silent(_) => None,
-    });
-    let sightings = answered.flat_map(|(observer, sightings)| {
-        sightings.iter().map(move |(region, known)| ((observer.clone(), region.clone()), known.clone()))
+    let sightings = view.observed.answering().flat_map(|(observer, seen)| {
+        seen.sightings.iter().map(move |(region, known)| ((observer.clone(), region.clone()), known.clone()))
     });
     let mut metrics = Metrics {
         syncs: BTreeMap::new(),
@@ -84,12 +80,13 @@ pub(super) fn metrics(view: View<'_>, plan: &Plan, report: &RunReport, counted: 
         unobserved: view.observed.regions.values().filter(|o| matches!(o, Observation::Silent(_))).count() as u64,
         failed: u64::from(report.counts.failed),
     };
+    let last_syncs = last_syncs(report);
     for (key, spec) in &view.topology.resources {
         let status = view.resource(key, spec);
         let holder = status.primary_region.unwrap_or_else(|| spec.primary.clone());
         for (region, replica) in status.replicas {
             let pair = view.topology.settings_between(&spec.primary, &holder, &region, key.kind);
-            let (last_sync_bytes, last_sync_duration) = last_sync(report, key, &region).unzip();
+            let (last_sync_bytes, last_sync_duration) = last_syncs.get(&(key, &region)).copied().unzip();
             let sync = SyncMetrics {
                 lag: replica.lag,
                 max_lag: Some(replica.promise),
@@ -105,15 +102,18 @@ pub(super) fn metrics(view: View<'_>, plan: &Plan, report: &RunReport, counted: 
     metrics
 }
 
-/// What the round's copy of the resource to the region moved, and how long it took.
-fn last_sync(report: &RunReport, key: &ResourceKey, region: &RegionId) -> Option<(u64, Duration)> {
-    let copied = report.outcomes.iter().find(|ended| {
-        ended.kind == Kind::Sync
-            && ended.address == Address::Resource(key.clone())
-            && ended.regions.contains(region)
-            && matches!(ended.outcome, Outcome::Done | Outcome::Unchanged)
-    })?;
-    Some((copied.bytes.0, copied.duration))
+/// What the round's copies moved, and how long they took, by resource and the region that was copied to.
+fn last_syncs(report: &RunReport) -> BTreeMap<(&ResourceKey, &RegionId), (u64, Duration)> {
+    let mut last = BTreeMap::new();
+    for ended in report.outcomes.iter().filter(|ended| ended.kind == Kind::Sync) {
+        let (Address::Resource(key), Outcome::Done | Outcome::Unchanged) = (&ended.address, ended.outcome) else {
+            continue;
+        };
+        for region in &ended.regions {
+            last.entry((key, region)).or_insert((ended.bytes.0, ended.duration));
+        }
+    }
+    last
 }
 
 impl Witness {

@@ -1,6 +1,7 @@
 //! `MultiRegionManager`, the front door of the library: every command that reads or changes live regions goes through
-//! one of its methods, and every one that changes something takes the same road: lock, observe, plan and guards,
-//! journal, execute, history.
+//! one of its methods. What carries out a plan takes the same road: lock, observe, plan and guards, journal, execute,
+//! history. Failovers, fences and pauses do without the state's lock, which a copy may hold for hours: the regions' own
+//! conditions keep them apart.
 //!
 //! It owns the order of those steps and what is reported at the end. What is different is `plan`'s to say, how an
 //! effect is carried out is `execute`'s, and a region's own business is its port's.

@@ -15,23 +15,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures_util::future::join_all;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::error::{FleetError, Gate};
+use super::error::FleetError;
 use super::manager::MultiRegionManager;
 use super::options::Watch;
-use super::road::{Ports, Road, Sight};
-use super::single::single;
+use super::road::{Road, Sight, standings};
 use crate::execute::journal::{Journal, StateJournal};
-use crate::failover::{Control, Known, Refusal};
+use crate::failover::{Control, Known};
 use crate::live::port::{PeerRecords, PortError, RegionPort};
 use crate::model::failover::{Inert, Standings};
 use crate::model::region::{Authority, Record, RecordChange, RecordWrite};
 use crate::model::topology::Spec;
-use crate::model::{Address, ByteCount, OperationId, RegionId, ResourceKey, StoreId};
-use crate::plan::document::{Action, Kind};
+use crate::model::{Address, OperationId, RegionId, ResourceKey, StoreId};
 use crate::state::{RunEnd, RunOutcome};
 
 /// What readmitting is asked for.
@@ -56,22 +53,6 @@ pub struct Readmitted {
     pub keeps: BTreeSet<ResourceKey>,
     /// What others know it to be the holder of: it starts none of that, and nobody else does before it is failed over.
     pub holds_no_more: BTreeSet<ResourceKey>,
-}
-
-type Told = BTreeMap<RegionId, Result<Standings, PortError>>;
-
-/// What every region says of its roles, those too on which no plan relies.
-async fn told(ports: &Ports) -> Told {
-    let nothing = BTreeSet::new();
-    let asked = ports.iter().map(|(region, port)| {
-        let nothing = &nothing;
-        async move { (region.clone(), port.standings(nothing).await) }
-    });
-    join_all(asked.collect::<Vec<_>>()).await.into_iter().collect()
-}
-
-fn refused<T>(code: &str, detail: String, help: impl Into<String>) -> Result<T, FleetError> {
-    Err(FleetError::Refused(vec![Gate { code: code.to_owned(), detail, help: Some(help.into()), address: None }]))
 }
 
 impl MultiRegionManager {
@@ -109,7 +90,7 @@ impl Road<'_> {
         let port =
             sight.ports.get(region).ok_or_else(|| failed(PortError::NotFound("it has no endpoint".to_owned())))?;
         let store = founded(port, &authority).await.map_err(failed)?;
-        let told = told(&sight.ports).await;
+        let told = standings(sight.ports.iter()).await;
         let own = match told.get(region) {
             Some(Ok(own)) => own.clone(),
             Some(Err(error)) => return Err(failed(error.clone())),
@@ -127,17 +108,14 @@ impl Road<'_> {
             });
         }
         // Anew: what the others say of who is gone has changed.
-        let told = if gone { self::told(&sight.ports).await } else { told };
+        let told = if gone { standings(sight.ports.iter()).await } else { told };
         let peers = peers(&sight, region, store);
         let takes_part: BTreeSet<ResourceKey> = own.resources.keys().chain(peers.resources.keys()).cloned().collect();
         let heard: Vec<&Standings> = told.values().flatten().collect();
         let Some(mut known) = Known::of(region, &heard, &takes_part) else {
             let detail = format!("the other regions do not agree on which regions there are, {region} among them");
-            return refused(
-                "readmit",
-                detail,
-                "`apply` the topology first; open operations are brought to their end first",
-            );
+            let help = "`apply` the topology first; open operations are brought to their end first";
+            return Err(FleetError::refused("readmit", detail, help));
         };
         known.serial = known.serial.max(sight.recorded.serials.get(region).map_or(0, |serial| serial + 1));
         let holds_no_more = known.parts.iter().filter(|(_, part)| part.holder == *region).map(|(key, _)| key.clone());
@@ -176,49 +154,6 @@ impl Road<'_> {
             changed = true;
         }
         Ok(changed)
-    }
-
-    /// One order about the registry, in the history.
-    pub(super) async fn order(
-        &mut self,
-        port: &Arc<dyn RegionPort>,
-        control: Control,
-        peers: &PeerRecords,
-        watch: &Watch,
-    ) -> Result<(), FleetError> {
-        let region = port.region().clone();
-        let (verb, reason) = match &control {
-            Control::TakeOver { authority } => ("take-over", format!("taken over with term {}", authority.term)),
-            Control::Register { gone, .. } => ("register", format!("{} regions are gone", gone.len())),
-            Control::Readmit { .. } => ("readmit", "takes part again".to_owned()),
-            Control::CutOff { region, .. } => ("cut-off", format!("{region} is cut off by hand")),
-            Control::LetIn { region, .. } => ("let-in", format!("{region} is let in again")),
-        };
-        let (id, address) = (format!("{verb}:{region}"), Address::Region(region.clone()));
-        let change = single(id, address.clone(), Kind::Region, Action::Update, &region, reason);
-        let effect = async { port.control(&control, peers).await.map(|()| ((), ByteCount(0))) };
-        match self.journalled(&change, watch, effect).await? {
-            Ok(()) => Ok(()),
-            Err(PortError::Role(refusal)) => match *refusal {
-                Refusal::Running(machines) => {
-                    let named: Vec<String> = machines.iter().map(ToString::to_string).collect();
-                    let detail = format!("{} runs at {region}, or may", named.join(", "));
-                    refused("running", detail, format!("stop it there: {region} holds nothing once it is readmitted"))
-                }
-                Refusal::Open(id) => {
-                    let detail = format!("operation {id} is open at {region}");
-                    refused(
-                        "open_operation",
-                        detail,
-                        "bring it to its end first: `failover resume` or `failover abort`",
-                    )
-                }
-                refusal => {
-                    Err(FleetError::Region { region, address, source: Box::new(PortError::Role(Box::new(refusal))) })
-                }
-            },
-            Err(source) => Err(FleetError::Region { region, address, source: Box::new(source) }),
-        }
     }
 
     /// The others and the state record the region's store.
@@ -272,7 +207,7 @@ async fn founded(port: &Arc<dyn RegionPort>, authority: &Authority) -> Result<St
 /// What the others say, who must all have answered but for those that are gone.
 fn others(
     region: &RegionId,
-    told: &Told,
+    told: &BTreeMap<RegionId, Result<Standings, PortError>>,
     gone: &BTreeMap<RegionId, String>,
 ) -> Result<BTreeMap<RegionId, Standings>, FleetError> {
     let answered: BTreeMap<RegionId, Standings> = (told.iter())
@@ -285,7 +220,7 @@ fn others(
     let registered: BTreeSet<&RegionId> = answered.values().flat_map(|told| &told.registry).collect();
     if !registered.contains(region) {
         let detail = format!("no other region that answers knows {region}");
-        return refused("readmit", detail, "declare it, and `apply` the topology");
+        return Err(FleetError::refused("readmit", detail, "declare it, and `apply` the topology"));
     }
     let silent: Vec<String> = (registered.into_iter())
         .filter(|other| *other != region && !answered.contains_key(*other) && !lost(other))
@@ -299,11 +234,8 @@ fn others(
         return Ok(answered);
     }
     let detail = format!("every other region must say what it knows; {} did not", silent.join(", "));
-    refused(
-        "readmit",
-        detail,
-        "bring them back first, or say with --gone REGION=\"how you know\" that one never comes back",
-    )
+    let help = "bring them back first, or say with --gone REGION=\"how you know\" that one never comes back";
+    Err(FleetError::refused("readmit", detail, help))
 }
 
 /// Why nobody relies on what the region remembers; none: it takes part.
@@ -313,8 +245,7 @@ fn doubt(sight: &Sight, own: &Standings, store: StoreId, others: &BTreeMap<Regio
         return Some(inert.to_string());
     }
     let recorded = sight.recorded.stores.get(region).copied();
-    let registered = sight.observed.regions.keys().filter_map(|other| sight.observed.snapshot(other));
-    let registered = registered.filter_map(|seen| seen.regions.get(region)?.store);
+    let registered = sight.observed.answering().filter_map(|(_, seen)| seen.regions.get(region)?.store);
     let met = others.values().filter_map(|told| told.others.get(region));
     let later = met.clone().any(|met| met.store == store && met.serial > own.met.serial);
     let mut stores = recorded.into_iter().chain(registered).chain(met.map(|met| met.store));
@@ -331,14 +262,7 @@ fn doubt(sight: &Sight, own: &Standings, store: StoreId, others: &BTreeMap<Regio
 
 /// What the others have recorded of regions, and of the resources that the region takes part in.
 fn peers(sight: &Sight, region: &RegionId, store: StoreId) -> PeerRecords {
-    let seen = || {
-        sight
-            .observed
-            .regions
-            .keys()
-            .filter(|other| *other != region)
-            .filter_map(|other| sight.observed.snapshot(other))
-    };
+    let seen = || sight.observed.answering().filter(|(other, _)| *other != region).map(|(_, seen)| seen);
     let mut peers = PeerRecords::default();
     for seen in seen() {
         for (other, record) in &seen.regions {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use uuid::Uuid;
 
 use super::apart::apart;
@@ -19,10 +20,11 @@ use crate::execute::journal::{Journal, StateJournal};
 use crate::execute::outcome::Executed;
 use crate::execute::run::{Job, run};
 use crate::host::lock::Holder;
-use crate::live::port::RegionPort;
+use crate::live::port::{PortError, RegionPort};
+use crate::model::failover::Standings;
 use crate::model::observed::{Observation, Observed};
 use crate::model::recorded::Recorded;
-use crate::model::region::Authority;
+use crate::model::region::{Authority, RegionSnapshot};
 use crate::model::topology::Endpoint;
 use crate::model::{Address, Digest, Lineage, OperationId, RegionId, RunId, StoreId, Timestamp};
 use crate::plan::document::{Mode, Plan};
@@ -46,6 +48,14 @@ pub(super) struct Sight {
     /// The place that the state holds as controller; none: it never took one, or lost it.
     pub(super) seating: Option<Seating>,
     pub(super) ports: Ports,
+}
+
+/// What regions say of their roles, those too on which no plan relies. All are asked at once.
+pub(super) async fn standings<'a>(
+    ports: impl Iterator<Item = (&'a RegionId, &'a Arc<dyn RegionPort>)>,
+) -> BTreeMap<RegionId, Result<Standings, PortError>> {
+    let asked = ports.map(|(region, port)| async move { (region.clone(), port.standings(&BTreeSet::new()).await) });
+    join_all(asked.collect::<Vec<_>>()).await.into_iter().collect()
 }
 
 /// Topologies that were applied before the last one.
@@ -193,10 +203,10 @@ impl Road<'_> {
             HealthObservation { region_id: region.clone(), at, status, latency, detail }
         });
         self.state.observe_health(&seen.collect::<Vec<_>>())?;
-        let serials = sight.observed.regions.keys().filter_map(|region| {
-            let seen = sight.observed.snapshot(region)?;
+        let met = |(region, seen): (&RegionId, &RegionSnapshot)| {
             Some((region.clone(), seen.identity.as_ref()?.store, seen.serial))
-        });
+        };
+        let serials = sight.observed.answering().filter_map(met);
         self.state.record_serials(&serials.collect::<Vec<_>>())?;
         Ok(sight)
     }

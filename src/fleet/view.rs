@@ -94,14 +94,13 @@ impl View<'_> {
 
     /// How the region looks to the others.
     fn sightings_of(&self, id: &RegionId) -> BTreeMap<RegionId, Evidence> {
-        let others = self.observed.regions.keys().filter_map(|other| Some((other, self.observed.snapshot(other)?)));
+        let others = self.observed.answering();
         others.filter_map(|(other, told)| Some((other.clone(), told.sightings.get(id)?.clone()))).collect()
     }
 
     /// How fast blocks came from the region to each of the others, in Mbit/s.
     fn links_from(&self, id: &RegionId) -> impl Iterator<Item = f64> {
-        let told = self.observed.regions.keys().filter_map(|other| self.observed.snapshot(other));
-        told.filter_map(|told| told.links.get(id)).map(|rate| mbps(*rate))
+        self.observed.answering().filter_map(|(_, told)| told.links.get(id)).map(|rate| mbps(*rate))
     }
 
     /// What is under way at the regions that answer.
@@ -242,31 +241,25 @@ impl View<'_> {
 
     /// What earlier runs may have left held, and where.
     pub(super) fn still_held(&self) -> impl Iterator<Item = (&RegionId, (&ResourceKey, &StillHeld))> {
-        self.observed.regions.iter().flat_map(|(region, observation)| {
-            let snapshot = match observation {
-                Observation::Answered { snapshot, .. } => Some(snapshot),
-                Observation::Silent(_) => None,
-            };
-            snapshot.into_iter().flat_map(|snapshot| &snapshot.still_held).map(move |held| (region, held))
-        })
+        self.observed.answering().flat_map(|(region, told)| told.still_held.iter().map(move |held| (region, held)))
     }
 
     /// Resources that an operation is open on.
     pub(super) fn open(&self) -> BTreeMap<&ResourceKey, OperationId> {
-        let told = self.observed.regions.keys().filter_map(|id| self.observed.snapshot(id));
-        told.flat_map(|told| &told.resources).filter_map(|(key, record)| Some((key, record.operation?))).collect()
+        let told = self.observed.answering();
+        told.flat_map(|(_, told)| &told.resources).filter_map(|(key, record)| Some((key, record.operation?))).collect()
     }
 
     /// Regions that keep a pause of failovers.
     pub(super) fn pauses(&self) -> impl Iterator<Item = (&RegionId, &Pause)> {
-        self.observed.regions.keys().filter_map(|id| Some((id, self.observed.snapshot(id)?.paused.as_ref()?)))
+        self.observed.answering().filter_map(|(id, told)| Some((id, told.paused.as_ref()?)))
     }
 
     /// Resources that more than one region says it holds.
     pub(super) fn held_twice(&self) -> impl Iterator<Item = &ResourceKey> {
-        let told = self.observed.regions.keys().filter_map(|id| self.observed.snapshot(id));
+        let told = self.observed.answering();
         let mut holders: BTreeMap<&ResourceKey, u32> = BTreeMap::new();
-        for (key, _) in told.flat_map(|told| &told.resources).filter(|(_, record)| record.role == Role::Holder) {
+        for (key, _) in told.flat_map(|(_, told)| &told.resources).filter(|(_, record)| record.role == Role::Holder) {
             *holders.entry(key).or_default() += 1;
         }
         holders.into_iter().filter(|(_, holders)| *holders > 1).map(|(key, _)| key)
@@ -274,15 +267,15 @@ impl View<'_> {
 
     /// Machines that run where they are not held, and where.
     pub(super) fn foreign_starts(&self) -> impl Iterator<Item = (&RegionId, (&ResourceKey, &ForeignStart))> {
-        let told = self.observed.regions.keys().filter_map(|id| Some((id, self.observed.snapshot(id)?)));
-        told.flat_map(|(region, told)| told.foreign_starts.iter().map(move |foreign| (region, foreign)))
+        self.observed
+            .answering()
+            .flat_map(|(region, told)| told.foreign_starts.iter().map(move |foreign| (region, foreign)))
     }
 
     /// The regions that were cut off by hand, by the latest word of each.
     fn cut_off(&self) -> impl Iterator<Item = Trouble> {
-        let told = self.observed.regions.keys().filter_map(|id| self.observed.snapshot(id));
         let mut latest: BTreeMap<&RegionId, &CutOff> = BTreeMap::new();
-        for (region, cut_off) in told.flat_map(|told| &told.cut_off) {
+        for (region, cut_off) in self.observed.answering().flat_map(|(_, told)| &told.cut_off) {
             let known = latest.entry(region).or_insert(cut_off);
             if (known.epoch, known.stopped) < (cut_off.epoch, cut_off.stopped) {
                 *known = cut_off;

@@ -183,8 +183,7 @@ impl MultiRegionManager {
         told: &BTreeMap<RegionId, Result<Running, Silence>>,
     ) -> BTreeSet<ResourceKey> {
         let declared = self.desired.topology.resources.keys();
-        let recorded = observed.regions.keys().filter_map(|region| observed.snapshot(region));
-        let recorded = recorded.flat_map(|snapshot| snapshot.resources.keys());
+        let recorded = observed.answering().flat_map(|(_, snapshot)| snapshot.resources.keys());
         let running = told.values().filter_map(|told| told.as_ref().ok()).flat_map(|told| &told.machines);
         let running = running.filter(|(_, state)| **state != RunState::Stopped).map(|(key, _)| key);
         let all = declared.chain(recorded).chain(running);

@@ -122,6 +122,7 @@ impl FailoverEvent {
         let ends = (failover.from.clone(), to.clone());
         Self {
             reason: failover.reason.clone(),
+            automatic: failover.automatic,
             epoch: Some(failover.epoch),
             attempt: attempt.number,
             ..Self::new(failover.id, ends, failover.strategy, failover.opened_at, by)

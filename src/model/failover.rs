@@ -55,6 +55,9 @@ pub struct Failover {
     pub strategy: Strategy,
     /// Why, in the words of whoever asked.
     pub reason: Option<String>,
+    /// Whether the policy asked, and no person.
+    #[serde(default)]
+    pub automatic: bool,
     /// When it was opened, by the clock of whoever did.
     pub opened_at: Timestamp,
 }

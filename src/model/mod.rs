@@ -2,6 +2,7 @@
 //! applied. Plain data with its invariants in its constructors; no files, no network, no clock of its own.
 
 pub mod id;
+pub mod listed;
 pub mod units;
 pub mod time;
 pub mod digest;

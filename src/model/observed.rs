@@ -89,11 +89,15 @@ impl Observed {
         }
     }
 
+    /// The regions that answered, and what they said.
+    pub fn answering(&self) -> impl Iterator<Item = (&RegionId, &RegionSnapshot)> + Clone {
+        self.regions.keys().filter_map(|region| Some((region, self.snapshot(region)?)))
+    }
+
     /// The latest word on each resource that any region has recorded; of equally late ones, the first by region.
     pub fn latest(&self) -> BTreeMap<&ResourceKey, &ResourceRecord> {
         let mut latest: BTreeMap<&ResourceKey, &ResourceRecord> = BTreeMap::new();
-        let answering = self.regions.keys().filter_map(|region| self.snapshot(region));
-        for (key, record) in answering.flat_map(|snapshot| &snapshot.resources) {
+        for (key, record) in self.answering().flat_map(|(_, snapshot)| &snapshot.resources) {
             let known = latest.entry(key).or_insert(record);
             if record.age() > known.age() {
                 *known = record;

@@ -81,6 +81,13 @@ pub struct Controller {
     pub place: String,
 }
 
+impl Controller {
+    /// Whether these orders come from it.
+    pub fn gave(&self, authority: &Authority) -> bool {
+        (self.lineage, self.term, self.seat) == (authority.lineage, authority.term, authority.seat)
+    }
+}
+
 /// A region in another region's registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RegionRecord {

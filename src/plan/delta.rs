@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use crate::model::listed::listed;
+
 /// One attribute that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
@@ -69,12 +71,7 @@ pub fn delta(before: Option<&Value>, after: Option<&Value>) -> Vec<Difference> {
 
 /// The paths that differ, for a sentence: `max_lag, labels.tier and 3 more`.
 pub fn named(differences: &[Difference]) -> String {
-    const SHOWN: usize = 4;
-    let shown: Vec<&str> = differences.iter().take(SHOWN).map(|difference| difference.path.as_str()).collect();
-    match differences.len().saturating_sub(SHOWN) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
+    listed(differences.iter().map(|difference| &difference.path), 4)
 }
 
 fn leaves<'a>(path: String, value: &'a Value, into: &mut BTreeMap<String, &'a Value>) {

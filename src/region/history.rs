@@ -80,6 +80,7 @@ mod tests {
             from: "a".parse().unwrap(),
             strategy: Strategy::Graceful,
             reason: Some("kernel".to_owned()),
+            automatic: true,
             opened_at: Timestamp::from_micros(1_000_000),
         };
         let attempt = Attempt { number: 1, owner: AttemptOwner(uuid::Uuid::from_u128(8)) };

@@ -1,13 +1,15 @@
 //! A region's server: HTTP over the port of a region in a directory.
 //!
 //! Owns connections, TLS, who may ask, limits, the forms of answers, operations that outlast a request, the leases of
-//! sessions, and the end. Holds no rule of regions: each call is one method of [`RegionPort`](crate::live::RegionPort),
-//! [`Source`](crate::replica::port::Source) or [`Target`](crate::replica::port::Target), in one of the files of `call`.
+//! sessions, and the end. Holds no rule of regions: a call between programs is one method of
+//! [`RegionPort`](crate::live::RegionPort), [`Source`](crate::replica::port::Source) or
+//! [`Target`](crate::replica::port::Target), in one of the files of `call`; what people and their programs ask of a region,
+//! failovers included, is answered by `fleet`, as in the command line.
 //!
 //! ```text
 //!  listen ──▶ router (request id, auth, limits, log) ──▶ call ──▶ LocalRegion
 //!               │                                         │
-//!            routes ──▶ openapi                operation, session, fetch
+//!            routes ──▶ openapi                operation, session, fetch, order, failover ──▶ fleet
 //!  probe ──▶ other regions of the registry ──▶ what LocalRegion knows of them
 //! ```
 //!

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::model::RegionId;
-use crate::wire::served::{Requests, ServedMetrics};
+use crate::wire::served::{RecordedMetrics, Requests, ServedMetrics};
 
 /// The counters; they begin with the program.
 #[derive(Debug, Default)]
@@ -16,7 +16,11 @@ pub(super) struct Numbers {
     received: AtomicU64,
     syncs: AtomicU64,
     failed_syncs: AtomicU64,
+    recorded: tokio::sync::Mutex<Option<(Duration, Option<RecordedMetrics>)>>,
 }
+
+/// The region's records are read no more often than that, however many ask for numbers.
+const RECORDS_AGE: Duration = Duration::from_secs(5);
 
 impl Numbers {
     /// A request was answered. `route` is one of the server's own: paths of a client's making are not kept.
@@ -44,6 +48,20 @@ impl Numbers {
     /// A copy could not be fetched.
     pub(super) fn sync_failed(&self) {
         self.failed_syncs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The numbers of what the region has recorded: those that were read shortly before `now`, a moment since boot, else
+    /// what `read` finds. Whoever comes while they are read waits for them.
+    pub(super) async fn recorded<F: Future<Output = Option<RecordedMetrics>>>(
+        &self,
+        now: Duration,
+        read: impl FnOnce() -> F,
+    ) -> Option<RecordedMetrics> {
+        let mut kept = self.recorded.lock().await;
+        match &*kept {
+            Some((at, recorded)) if now.saturating_sub(*at) < RECORDS_AGE => recorded.clone(),
+            _ => kept.insert((now, read().await)).1.clone(),
+        }
     }
 
     /// All of them.

@@ -132,9 +132,7 @@ fn new(address: Address, spec: Spec, store: Option<StoreId>) -> RecordChange {
 
 /// Whether a region has recorded `seat` as its controller.
 fn is_controlled_by(snapshot: &RegionSnapshot, seat: Option<&Authority>) -> bool {
-    snapshot.controller.as_ref().zip(seat).is_some_and(|(controller, seat)| {
-        (controller.lineage, controller.term, controller.seat) == (seat.lineage, seat.term, seat.seat)
-    })
+    snapshot.controller.as_ref().zip(seat).is_some_and(|(controller, seat)| controller.gave(seat))
 }
 
 /// Refuses what only a region's controller may do.

@@ -59,7 +59,7 @@ pub(super) fn routes() -> Vec<Route> {
         post("/region", call::region::found)
             .called(Tag::Region, "found_region", "Founds the region where there is none yet").may([Port]),
         post("/control", call::region::control)
-            .called(Tag::Region, "control_region", "Makes a state file the region's controller, changes which regions it knows, or readmits it")
+            .called(Tag::Region, "control_region", "Makes a state file the region's controller, changes which regions it knows or which are cut off, or readmits it")
             .may([Port]),
         post("/standings", call::region::standings)
             .called(Tag::Region, "get_standings", "What the region says of its roles, and of what runs there")

@@ -9,7 +9,7 @@
 //! | `POST regions/{id}/health` | how that region looks from here, asked now |
 //! | `GET regions/{id}` | a region as this one knows it; of itself, in its own words |
 //! | `POST region` | founds the region |
-//! | `POST control` | takes control, changes the registry, or readmits the region |
+//! | `POST control` | takes control, changes the registry, readmits the region, or keeps or forgets that another one is cut off |
 //! | `POST standings` | roles, and whether some machines run there |
 //! | `POST failover/pause` | keeps that nothing fails over without a person, or that it may again |
 //! | `POST orders` | carries out one step of a failover (an operation) |

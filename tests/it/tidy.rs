@@ -73,10 +73,21 @@ fn sources() -> Vec<(String, PathBuf, String)> {
             let room =
                 inside.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
             let text = fs::read_to_string(&path).unwrap();
-            let text = text.split("#[cfg(test)]").next().unwrap().to_owned();
+            let text = before_tests(&text).to_owned();
             (room != "main" && room != "lib").then_some((room, inside, text))
         })
         .collect()
+}
+
+/// A source's text up to its module of tests. What is only compiled for tests before that is held to what the rest is.
+fn before_tests(text: &str) -> &str {
+    text.split("\n#[cfg(test)]\nmod ").next().unwrap()
+}
+
+#[test]
+fn what_stands_after_a_helper_of_tests_is_looked_at_too() {
+    let text = "fn a() {}\n    #[cfg(test)]\n    fn b() {}\nfn c() {}\n#[cfg(test)]\nmod tests {\nfn d() {}\n}\n";
+    assert!(before_tests(text).ends_with("fn c() {}"));
 }
 
 fn is_comment(line: &str) -> bool {

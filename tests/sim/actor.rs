@@ -230,6 +230,7 @@ impl Actor {
             from,
             strategy: Strategy::Manual,
             reason: None,
+            automatic: false,
             opened_at: now,
         };
         Some(Progress::new(Bid {

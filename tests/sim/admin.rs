@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use debvisor_region::failover::{Control, Known};
 use debvisor_region::model::RegionId;
 use debvisor_region::model::failover::{Inert, Standings};
-use debvisor_region::model::region::{Authority, Controller};
+use debvisor_region::model::region::Authority;
 
 use crate::actor::{Asked, Mind};
 use crate::fleet::Fleet;
@@ -116,6 +116,5 @@ impl Fleet {
 
 /// Whether a region has this one as its controller.
 pub(crate) fn obeys(told: &Standings, authority: &Authority) -> bool {
-    let of = |it: &Controller| (it.lineage, it.term, it.seat) == (authority.lineage, authority.term, authority.seat);
-    told.controller.as_ref().is_some_and(of)
+    told.controller.as_ref().is_some_and(|controller| controller.gave(authority))
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use debvisor_region::failover::{Control, FRESH};
 use debvisor_region::model::failover::{CutOff, Standings};
-use debvisor_region::model::region::{Authority, Controller, Epoch};
+use debvisor_region::model::region::{Authority, Epoch};
 use debvisor_region::model::{AttemptOwner, RegionId};
 
 use crate::actor::{Asked, HOOK, Mind};
+use crate::admin;
 use crate::fleet::{Event, Fleet};
 use crate::network::Request;
 
@@ -36,8 +37,7 @@ pub(crate) struct Hand {
 }
 
 fn obeys(told: &Standings, authority: &Authority) -> bool {
-    let of = |it: &Controller| (it.lineage, it.term, it.seat) == (authority.lineage, authority.term, authority.seat);
-    told.inert.is_none() && told.controller.as_ref().is_some_and(of)
+    told.inert.is_none() && admin::obeys(told, authority)
 }
 
 impl Fleet {

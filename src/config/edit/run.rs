@@ -1,8 +1,9 @@
 //! From edits to texts that load.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::change::{Edit, Edited, EditedFile};
+use super::change::{Edit, Edited, EditedFile, PairEdit, RegionEdit, ResourceEdit};
 use super::declared::Catalog;
 use super::page::Page;
 use super::{object, removal, resource};
@@ -64,7 +65,7 @@ pub fn edit(loaded: &Loaded, edits: &[Edit]) -> Result<Edited, Problems> {
 /// An object that nobody spoke of and that the edited files declare otherwise: they are laid out in a way that was not
 /// understood.
 fn strayed(before: &Loaded, after: &Loaded, edits: &[Edit]) -> Option<Problem> {
-    let spoken = |address: &Address| edits.iter().any(|edit| speaks_of(edit, address, &before.topology));
+    let spoken = spoken_of(edits, &before.topology);
     let moves_candidates = edits.iter().any(|edit| matches!(edit, Edit::NoRegion { cascade: true, .. }));
     let objects = |loaded: &Loaded| {
         let mut objects = loaded.topology.objects();
@@ -76,34 +77,31 @@ fn strayed(before: &Loaded, after: &Loaded, edits: &[Edit]) -> Option<Problem> {
         objects
     };
     let (was, is) = (objects(before), objects(after));
-    let other =
-        was.keys().chain(is.keys()).find(|address| was.get(*address) != is.get(*address) && !spoken(address))?;
+    let other = was
+        .keys()
+        .chain(is.keys())
+        .find(|address| was.get(*address) != is.get(*address) && !spoken.contains(address))?;
     let problem = Problem::new("config::edit-by-hand", format!("the edit would also change `{other}`"))
         .reason("its table is written in a way that this program does not edit")
         .help("edit it by hand, or give each object a table with a header of its own");
     Some(before.label(other, "this one").into_iter().fold(problem, Problem::label))
 }
 
-fn speaks_of(edit: &Edit, address: &Address, topology: &Topology) -> bool {
-    match (edit, address) {
-        (Edit::Region(edit), Address::Region(id)) => edit.id == *id,
-        (Edit::NoRegion { id, .. }, Address::Region(other)) => id == other,
-        (Edit::NoRegion { id, cascade: true }, Address::Replication(pair)) => pair.source == *id || pair.target == *id,
-        (Edit::NoRegion { id, cascade: true }, Address::Resource(key)) => {
-            topology.resources.get(key).is_some_and(|spec| spec.replicas.contains(id))
+/// The objects that edits are about.
+fn spoken_of(edits: &[Edit], topology: &Topology) -> BTreeSet<Address> {
+    let mut spoken = BTreeSet::new();
+    for edit in edits {
+        spoken.insert(match edit {
+            Edit::Region(RegionEdit { id, .. }) | Edit::NoRegion { id, .. } => Address::Region(id.clone()),
+            Edit::Pair(PairEdit { id, .. }) | Edit::NoPair(id) => Address::Replication(id.clone()),
+            Edit::Resource(ResourceEdit { key, .. }) | Edit::NoResource(key) => Address::Resource(key.clone()),
+        });
+        if let Edit::NoRegion { id, cascade: true } = edit {
+            let pairs = topology.pairs.keys().filter(|pair| pair.source == *id || pair.target == *id);
+            let copied = topology.resources.iter().filter(|(_, spec)| spec.replicas.contains(id));
+            spoken.extend(pairs.cloned().map(Address::Replication));
+            spoken.extend(copied.map(|(key, _)| Address::Resource(key.clone())));
         }
-        (Edit::Pair(edit), Address::Replication(pair)) => edit.id == *pair,
-        (Edit::NoPair(id), Address::Replication(pair)) => id == pair,
-        (Edit::Resource(edit), Address::Resource(key)) => edit.key == *key,
-        (Edit::NoResource(gone), Address::Resource(key)) => gone == key,
-        (
-            Edit::Region(_)
-            | Edit::NoRegion { .. }
-            | Edit::Pair(_)
-            | Edit::NoPair(_)
-            | Edit::Resource(_)
-            | Edit::NoResource(_),
-            _,
-        ) => false,
     }
+    spoken
 }

@@ -50,6 +50,7 @@ pub(super) fn bid(number: u32) -> Bid {
             from: id("a"),
             strategy: Strategy::Manual,
             reason: None,
+            automatic: false,
             opened_at: Timestamp::from_micros(0),
         },
         attempt: attempt(number),

@@ -110,13 +110,11 @@ impl MultiRegionManager {
     /// Refuses a policy that the regions do not have: changes that were never applied are left to `apply`.
     fn expect_applied(&self, sight: &Sight) -> Result<(), FleetError> {
         let declared = &self.desired.topology.policy.failover;
-        let own = |region: &RegionId| sight.observed.snapshot(region)?.regions.get(region);
-        let other = sight
-            .observed
-            .regions
-            .keys()
-            .find(|region| own(region).is_some_and(|record| record.spec.policy.failover != *declared));
-        let Some(region) = other else { return Ok(()) };
+        let mut answering = sight.observed.answering();
+        let other = answering.find(|(region, seen)| {
+            seen.regions.get(*region).is_some_and(|record| record.spec.policy.failover != *declared)
+        });
+        let Some((region, _)) = other else { return Ok(()) };
         Err(FleetError::Refused(vec![Gate {
             code: "policy".to_owned(),
             detail: format!("the topology's [failover] is not the policy that was applied to {region}"),
@@ -306,8 +304,7 @@ impl MultiRegionManager {
 impl Sight {
     /// Whether any region that answers has an operation open on a resource.
     fn has_open(&self) -> bool {
-        let answering = self.observed.regions.keys().filter_map(|region| self.observed.snapshot(region));
-        answering.flat_map(|seen| seen.resources.values()).any(|record| record.operation.is_some())
+        self.observed.answering().flat_map(|(_, seen)| seen.resources.values()).any(|record| record.operation.is_some())
     }
 
     /// The regions that hold something, by the latest word on each resource.

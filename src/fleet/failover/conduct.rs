@@ -32,6 +32,7 @@ use crate::fleet::report::ExitClass;
 use crate::fleet::road::{Road, Sight};
 use crate::model::event::{FailoverEvent, FailoverOutcome, Seconds};
 use crate::model::failover::{Attempt, Bid, Direction, Failover, Hook, PromotedPoint};
+use crate::model::listed::listed;
 use crate::model::region::{Authority, Epoch};
 use crate::model::{Address, AttemptOwner, ByteCount, OperationId, RegionId, ResourceKey};
 use crate::state::{FailoverLog, StateFile};
@@ -142,7 +143,6 @@ impl MultiRegionManager {
         let began = self.world.clock.since_boot();
         let bid = self.first_bid(operation, &known.sight, &proposal, options);
         let mut event = self.event(&bid, &bid.failover.reason);
-        event.automatic = options.request.asker != Asker::Person;
         event.loss = proposal.going().filter_map(|one| one.loss.as_ref()).map(|loss| loss.at_most).max();
         event.notes.extend(proposal.verdict.iter().flat_map(evidence));
         event.notes.extend(pulled);
@@ -287,7 +287,7 @@ impl MultiRegionManager {
     }
 
     fn first_bid(&self, id: OperationId, sight: &Sight, proposal: &Proposal, options: &FailoverOptions) -> Bid {
-        let answering = || sight.observed.regions.keys().filter_map(|region| sight.observed.snapshot(region));
+        let answering = || sight.observed.answering().map(|(_, seen)| seen);
         let highest = answering().map(|seen| seen.highest_epoch).max().unwrap_or_default();
         let mut registry: BTreeSet<RegionId> = answering().flat_map(|seen| seen.regions.keys().cloned()).collect();
         registry
@@ -299,6 +299,7 @@ impl MultiRegionManager {
                 from: proposal.from.clone(),
                 strategy: proposal.strategy,
                 reason: reason(proposal, options),
+                automatic: options.request.asker != Asker::Person,
                 opened_at: self.world.clock.now(),
             },
             attempt: Attempt { number: 1, owner: AttemptOwner(self.world.ids.random()) },
@@ -658,19 +659,15 @@ pub(super) fn words(impasse: &Impasse) -> String {
         Impasse::StarterSilent(region, why) => {
             format!("{region} did not answer an order to start machines, which may run there: {why}")
         }
-        Impasse::NotStarted(region, keys) => format!("{region} did not start {}", listed(keys)),
+        Impasse::NotStarted(region, keys) => format!("{region} did not start {}", listed(keys, 4)),
         Impasse::NewAttempt(region) | Impasse::Promoted(region) => format!("{region} was promoted before"),
         Impasse::HookFailed(hook, why) => match hook {
             Hook::Fence(region) => format!("the fence of {region} failed: {why}"),
             Hook::Before(_) => format!("the hook before failed: {why}"),
             Hook::After(_) => format!("the hook after failed: {why}"),
         },
-        Impasse::NotStopped(region, keys) => format!("{region} did not stop {}", listed(keys)),
+        Impasse::NotStopped(region, keys) => format!("{region} did not stop {}", listed(keys, 4)),
         Impasse::NotFenced(region) => format!("{region} is not proven stopped, and no fence hook is there to do it"),
         Impasse::NothingLeft => "nothing of it may go on".to_owned(),
     }
-}
-
-fn listed(keys: &BTreeSet<ResourceKey>) -> String {
-    keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

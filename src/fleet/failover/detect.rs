@@ -91,8 +91,7 @@ impl MultiRegionManager {
     fn served(&self, sight: &Sight) -> BTreeSet<RegionId> {
         let is_http = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Http(_));
         let declared = self.desired.topology.endpoints.iter().filter(|(_, endpoint)| is_http(endpoint));
-        let answering = sight.observed.regions.keys().filter_map(|region| sight.observed.snapshot(region));
-        let registered = answering.flat_map(|seen| &seen.regions).filter(|(_, record)| {
+        let registered = sight.observed.answering().flat_map(|(_, seen)| &seen.regions).filter(|(_, record)| {
             resolve_endpoint(&record.spec.api_endpoint, &self.desired.base).as_ref().is_some_and(is_http)
         });
         declared.map(|(region, _)| region).chain(registered.map(|(region, _)| region)).cloned().collect()

@@ -18,8 +18,9 @@ use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::options::Watch;
 use crate::fleet::report::ExitClass;
 use crate::fleet::road::Sight;
+use crate::model::event::{FailoverEvent, FailoverOutcome};
 use crate::model::policy::{Failback, Strategy};
-use crate::model::{RegionId, ResourceId};
+use crate::model::{RegionId, ResourceId, ResourceKey};
 use crate::state::StateFile;
 
 /// What going home is asked for.
@@ -136,11 +137,14 @@ impl MultiRegionManager {
             Failback::Manual => return Ok(()),
         }
         let Some(reader) = StateFile::new(&self.settings.state).read()? else { return Ok(()) };
-        // Newest first.
         let past = reader.failovers(None, None)?;
         drop(reader);
+        // They come newest first: what is left of each is the last one that moved it, all of its fellows or not.
+        let moved = past.iter().rev().filter(|event| event.outcome == Some(FailoverOutcome::Completed));
+        let moved: BTreeMap<&ResourceKey, &FailoverEvent> =
+            moved.flat_map(|event| event.resources.iter().map(move |key| (key, event))).collect();
         let is_automatic = |held: &HeldElsewhere| {
-            let moved = past.iter().find(|event| event.success && event.resources.contains(&held.resource));
+            let moved = moved.get(&held.resource);
             let moved = moved.is_some_and(|event| event.automatic && event.to_region_id == held.holder);
             moved && sight.observed.snapshot(&held.declared).is_some()
         };

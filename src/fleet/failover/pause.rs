@@ -35,8 +35,7 @@ const fn done() -> ExitClass {
 impl Sight {
     /// What regions keep that answer.
     pub(in crate::fleet) fn pauses(&self) -> BTreeMap<&RegionId, &Pause> {
-        let kept = |region| Some((region, self.observed.snapshot(region)?.paused.as_ref()?));
-        self.observed.regions.keys().filter_map(kept).collect()
+        self.observed.answering().filter_map(|(region, seen)| Some((region, seen.paused.as_ref()?))).collect()
     }
 }
 
@@ -54,7 +53,7 @@ impl MultiRegionManager {
     /// Lets them happen again.
     ///
     /// # Errors
-    /// As above.
+    /// Where the state cannot be read.
     pub async fn unpause_failovers(&self) -> Result<PauseReport, FleetError> {
         self.keep_pause(None).await
     }
@@ -62,7 +61,7 @@ impl MultiRegionManager {
     /// The pauses that regions keep that answer.
     ///
     /// # Errors
-    /// As above.
+    /// Where the state cannot be read.
     pub async fn failover_pauses(&self) -> Result<BTreeMap<RegionId, Pause>, FleetError> {
         let sight = self.look().await?;
         Ok(sight.pauses().into_iter().map(|(region, pause)| (region.clone(), pause.clone())).collect())

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,10 +14,10 @@ use super::crew::Team;
 use super::facts::Known;
 use crate::execute::failover::{changes, has_run};
 use crate::failover::{Outcome as Proposed, Overrides, Progress, Request};
-use crate::fleet::error::{FleetError, Gate};
+use crate::fleet::error::FleetError;
 use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::options::Watch;
-use crate::fleet::road::{Ports, Sight};
+use crate::fleet::road::{Ports, Sight, standings};
 use crate::model::event::{FailoverOutcome, Seconds, StepRecord};
 use crate::model::failover::{Attempt, Bid, Direction, Hook, Note, Open, Standings};
 use crate::model::region::{Epoch, ResourceRecord};
@@ -194,13 +193,10 @@ impl MultiRegionManager {
     /// What must hold before anything of an operation is gone on with.
     fn expect_fit(&self, known: &Known, pending: &PendingOperation, options: &ResumeOptions) -> Result<(), FleetError> {
         let observed = &known.sight.observed;
-        let gate = |code: &str, detail: String, help: &str| {
-            let help = Some(help.to_owned());
-            Err(FleetError::Refused(vec![Gate { code: code.to_owned(), detail, help, address: None }]))
-        };
         if let Some(region) = options.overrides.gone.keys().find(|region| observed.snapshot(region).is_some()) {
             let detail = format!("{region} was declared gone, and answers");
-            return gate("agreement", detail, "leave --gone out: it can agree, and gives up what it holds");
+            let help = "leave --gone out: it can agree, and gives up what it holds";
+            return Err(FleetError::refused("agreement", detail, help));
         }
         let (from, to) = (&pending.bid.failover.from, &pending.bid.to);
         if options.abort || !pending.promoted.is_empty() {
@@ -232,17 +228,11 @@ impl MultiRegionManager {
         if runner(from) != Some(false) || runner(to) == Some(false) || stopped {
             return Ok(());
         }
-        Err(FleetError::Refused(vec![Gate {
-            code: "fence".to_owned(),
-            detail: format!(
-                "{from} answers, and has no runner that could stop its machines, while {to} would start them"
-            ),
-            help: Some(
-                "stop them there, and say with --fenced \"how you know\" that they are; or give the region a runner"
-                    .to_owned(),
-            ),
-            address: None,
-        }]))
+        Err(FleetError::refused(
+            "fence",
+            format!("{from} answers, and has no runner that could stop its machines, while {to} would start them"),
+            "stop them there, and say with --fenced \"how you know\" that they are; or give the region a runner",
+        ))
     }
 
     async fn the_pending(&self, sight: &Sight, operation: Option<OperationId>) -> Result<PendingOperation, FleetError> {
@@ -319,20 +309,15 @@ fn ran(hooks: &BTreeSet<Hook>, journal: &[StepRecord]) -> Vec<Note> {
 
 /// What is open at the regions that answer, and those that do not.
 pub(super) async fn pending_at(ports: &Ports) -> (BTreeMap<OperationId, PendingOperation>, BTreeSet<RegionId>) {
-    let nothing = BTreeSet::new();
-    let asked = ports.iter().map(|(region, port)| {
-        let nothing = &nothing;
-        async move { (region, port.standings(nothing).await) }
-    });
     let (mut pending, mut unheard) = (BTreeMap::new(), BTreeSet::new());
-    for (region, told) in join_all(asked.collect::<Vec<_>>()).await {
+    for (region, told) in standings(ports.iter()).await {
         let Ok(Standings { open, heard, .. }) = told else {
-            unheard.insert(region.clone());
+            unheard.insert(region);
             continue;
         };
         for (id, open) in open {
             let heard = heard.get(&id).copied();
-            pending.entry(id).or_insert_with(|| PendingOperation::new(open.bid.clone())).add(region, open, heard);
+            pending.entry(id).or_insert_with(|| PendingOperation::new(open.bid.clone())).add(&region, open, heard);
         }
     }
     (pending, unheard)

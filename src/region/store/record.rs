@@ -179,13 +179,6 @@ struct Writer<'a> {
     ground: &'a Ground<'a>,
 }
 
-impl Controller {
-    /// Whether these orders come from it.
-    fn gave(&self, authority: &Authority) -> bool {
-        (self.lineage, self.term, self.seat) == (authority.lineage, authority.term, authority.seat)
-    }
-}
-
 fn bind(transaction: &Transaction<'_>, of: Of<'_>, authority: &Authority) -> Result<(), StoreError> {
     let Authority { lineage, term, seat, place, operation: _ } = authority;
     let controller = Controller { lineage: *lineage, term: *term, seat: *seat, place: place.clone() };

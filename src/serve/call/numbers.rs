@@ -17,7 +17,8 @@ pub(in super::super) async fn show(State(app): State<Arc<App>>) -> Numbers {
     served.readings = app.sessions.count(Kind::Reading) as u64;
     served.receivings = app.sessions.count(Kind::Receiving) as u64;
     served.sightings = app.region.sightings();
-    served.recorded = recorded(&app).await;
+    let now = app.world.clock.since_boot();
+    served.recorded = app.numbers.recorded(now, || recorded(&app)).await;
     Numbers(served.to_text())
 }
 
