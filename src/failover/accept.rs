@@ -49,20 +49,22 @@ impl Book {
         let accepted = taken.iter().filter(|(_, taken)| matches!(taken, Taken::Accepted { .. }));
         open.resources.extend(accepted.map(|(key, _)| key.clone()));
         open.bid = bid.clone();
+        let accepts = !open.resources.is_empty();
+        if accepts {
+            self.give_up(&bid.gone);
+            self.gone.extend(bid.gone.clone());
+            self.highest_epoch = self.highest_epoch.max(bid.failover.epoch);
+        }
         match bid.direction {
             // This attempt may start the source again.
             Direction::Abort => open.notes.retain(|note| note.stopped() != Some(&bid.failover.from)),
             Direction::Forward => self.tell_cut_off(&bid.failover.from, &mut open),
         }
         let notes = open.notes.clone();
-        if !open.resources.is_empty() {
-            self.highest_epoch = self.highest_epoch.max(bid.failover.epoch);
-            self.gone.extend(bid.gone.clone());
-            // Whoever may be started is not proven stopped any more.
-            self.cut_off.remove(bid.starter());
+        if accepts {
             self.open.insert(id, open);
         }
-        Ok(Acceptance { resources: taken, notes })
+        Ok(Acceptance { resources: taken, notes, cut_off: self.cut_off.contains_key(bid.starter()) })
     }
 
     /// What becomes of one resource of a bid. `open`: the operation as it is open here so far.

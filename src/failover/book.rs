@@ -42,6 +42,8 @@ pub struct Book {
     pub gone: BTreeMap<RegionId, String>,
     /// Those of them that a person cut off by hand, and did not let in since.
     pub cut_off: BTreeMap<RegionId, CutOff>,
+    /// Up to which epoch no word that a region was cut off by hand proves it stopped any more, whoever keeps it.
+    pub unproven: BTreeMap<RegionId, Epoch>,
     /// The highest epoch that it ever saw.
     pub highest_epoch: Epoch,
     /// Its part in each resource that it knows.
@@ -146,6 +148,7 @@ impl Book {
             resources: keys.into_iter().map(|key| (key.clone(), standing(key))).collect(),
             open: self.open.clone(),
             heard: BTreeMap::new(),
+            later: agent.heard_of(self),
         }
     }
 
@@ -154,6 +157,7 @@ impl Book {
     /// it lost. From what others know of this region itself it learns whether it may take part in anything.
     pub fn learn(&mut self, told: &Standings) -> BTreeSet<ResourceKey> {
         let mut lost = BTreeSet::new();
+        self.doubt_what_runs(told);
         if told.inert.is_some() {
             return lost;
         }

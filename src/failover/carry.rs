@@ -16,6 +16,9 @@ impl Book {
         if !open.notes.contains(note) {
             open.notes.push(note.clone());
         }
+        if let Note::Unproven { region, epoch } = note {
+            self.doubt(region, *epoch);
+        }
         Ok(())
     }
 

@@ -188,6 +188,7 @@ impl Book {
             return Err(Refusal::Stays(region.clone()));
         }
         self.registry = now.clone();
+        self.give_up(gone);
         self.gone = still;
         self.cut_off.retain(|region, _| now.contains(region));
         if leaves {

@@ -158,11 +158,17 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// That a region was cut off by hand and not let in since, where any other one says so; one that says that it is
-    /// proven stopped is the first to be heard.
+    /// That a region was cut off by hand and not let in since, where any other one says so; one that proves it
+    /// stopped is the first to be heard.
     pub(super) fn cut_off(&self, region: &RegionId) -> Option<&'a CutOff> {
         let told = self.answering().filter(|(id, _)| *id != region);
-        told.filter_map(|(_, snapshot)| snapshot.cut_off.get(region)).max_by_key(|cut_off| cut_off.stopped)
+        told.filter_map(|(_, snapshot)| snapshot.cut_off.get(region)).max_by_key(|cut_off| self.proves(region, cut_off))
+    }
+
+    /// Whether that a region was cut off by hand proves it stopped, and no region knows better.
+    pub(super) fn proves(&self, region: &RegionId, cut_off: &CutOff) -> bool {
+        let unproven = self.answering().filter_map(|(_, snapshot)| snapshot.unproven.get(region)).max();
+        cut_off.stopped && Some(&cut_off.epoch) > unproven
     }
 
     /// Every region that has to agree: those that any answering one has registered, and those that answer.

@@ -123,6 +123,11 @@ impl Progress {
     }
 
     fn forward(&self, now: Duration) -> Next {
+        let others: Vec<&RegionId> = self.takers().filter(|region| **region != self.bid.failover.from).collect();
+        let refuted = self.refutation().map(|refutation| self.untold(&others, &refutation));
+        if let Some(untold) = refuted.filter(|untold| !untold.is_empty()) {
+            return Next::Do(untold);
+        }
         // A resource that was promoted in an earlier attempt stays where it was promoted.
         if let Some((region, _)) = self.promoted_at().filter(|(region, _)| *region != self.bid.to) {
             return Next::Stuck(Impasse::NewAttempt(region));
@@ -142,7 +147,7 @@ impl Progress {
             if !withdrawals.is_empty() {
                 return Next::Do(withdrawals);
             }
-            return self.closing(&reached).unwrap_or(Next::Ended(Ending::Completed));
+            return self.closing(&reached).unwrap_or_else(|| self.closed(Ending::Completed));
         }
         // What the source has given up already is left open: it is led back, or elsewhere, in an attempt of its own.
         let stays = |key: &&ResourceKey| !going.contains(*key) && !self.given_up.contains(*key);
@@ -154,12 +159,15 @@ impl Progress {
         if going.is_empty() {
             return Next::Stuck(Impasse::NothingLeft);
         }
+        if self.starter_is_cut_off() && !going.is_subset(&self.started) {
+            return Next::Stuck(Impasse::CutOff(self.bid.to.clone()));
+        }
         if !self.judged {
             return Next::Do(vec![Step::Judge]);
         }
         let next = self.before(&going, now).or_else(|| self.level(&going, now));
         let next = next.or_else(|| self.hook(|hook| matches!(hook, Hook::After(_)), now));
-        next.or_else(|| self.closing(&going)).unwrap_or(Next::Ended(Ending::Completed))
+        next.or_else(|| self.closing(&going)).unwrap_or_else(|| self.closed(Ending::Completed))
     }
 
     /// What had no effect at the source is taken back, there first; what the source gave up is started there again,
@@ -188,7 +196,8 @@ impl Progress {
             let stuck = || Next::Stuck(Impasse::Refused(from.clone(), refusal.clone()));
             return if withdrawals.is_empty() { stuck() } else { Next::Do(withdrawals) };
         }
-        if let Some(next) = self.level(&returning, now) {
+        let cut_off = self.starter_is_cut_off() && !returning.is_subset(&self.started);
+        if let Some(next) = self.level(&returning, now).filter(|_| !cut_off) {
             return next;
         }
         let rest: BTreeSet<ResourceKey> = self.bid.resources.difference(&self.given_up).cloned().collect();
@@ -203,7 +212,10 @@ impl Progress {
                 Next::Stuck(Impasse::NothingLeft)
             };
         }
-        self.closing(&returning).unwrap_or(Next::Ended(Ending::Aborted))
+        if cut_off {
+            return Next::Stuck(Impasse::CutOff(from.clone()));
+        }
+        self.closing(&returning).unwrap_or_else(|| self.closed(Ending::Aborted))
     }
 
     /// It had ended before. Whoever has it open still is told where it led, by an attempt that leads there.
@@ -320,5 +332,16 @@ impl Progress {
         }
         let starts = self.has_accepted(starter) && !self.closed.contains(starter);
         starts.then(|| Next::Do(vec![Step::Close(starter.clone(), going.clone())]))
+    }
+
+    /// It has ended where any region closed it. Where none did, somebody else may have gone on with it.
+    fn closed(&self, ending: Ending) -> Next {
+        if !self.moved.is_empty() {
+            return Next::Ended(ending);
+        }
+        Next::Stuck(match &self.unclosed {
+            Some((region, refusal)) => Impasse::Refused(region.clone(), refusal.clone()),
+            None => Impasse::NotClosed(self.bid.starter().clone()),
+        })
     }
 }

@@ -107,7 +107,7 @@ impl Order {
             Self::Accept { .. } | Self::Confirm { .. } | Self::Demote { .. } | Self::Hold { .. } => true,
             Self::Note { authority: _, operation: _, attempt: _, note } => match note {
                 Note::HookIntended { .. } => true,
-                Note::HookDone { .. } | Note::Fenced { .. } => false,
+                Note::HookDone { .. } | Note::Fenced { .. } | Note::Unproven { .. } => false,
             },
             Self::Withdraw { .. } | Self::Close { .. } => false,
         }
@@ -159,6 +159,10 @@ pub struct Acceptance {
     pub resources: BTreeMap<ResourceKey, Taken>,
     /// What it kept of earlier attempts.
     pub notes: Vec<Note>,
+    /// Whether it keeps that a person cut off the region that the attempt would have start the resources, and did not let
+    /// it in since: nothing is started there.
+    #[serde(default)]
+    pub cut_off: bool,
 }
 
 /// What a region did with one resource of a bid.

@@ -10,7 +10,7 @@ use super::next::Step;
 use super::order::{Acceptance, Over, Refusal, Taken};
 use super::recourse::Impasse;
 use crate::model::failover::{Attempt, Bid, Direction, Hook, Note, Proof};
-use crate::model::region::Role;
+use crate::model::region::{Epoch, Role};
 use crate::model::{Life, RegionId, ResourceKey};
 
 /// How old a region's word may be, at most, when a hook is run or a machine is started on it.
@@ -65,8 +65,10 @@ pub struct Progress {
     pub accepted: BTreeMap<RegionId, Answer<Acceptance>>,
     /// When each region last said that the attempt is its highest, by this machine's boot clock.
     pub confirmed: BTreeMap<RegionId, Duration>,
-    /// Regions that are proven stopped.
+    /// Regions that this run has proven stopped; of the source, what was noted may do it, too.
     pub stopped: BTreeMap<RegionId, Proof>,
+    /// Whether the source itself has spoken since, so that nothing counts for it that was noted before.
+    pub doubted: bool,
     /// What every region that takes part has been given word of.
     pub noted: BTreeMap<RegionId, Vec<Note>>,
     /// What was left word of in this attempt and earlier ones.
@@ -87,10 +89,12 @@ pub struct Progress {
     pub left: BTreeMap<ResourceKey, String>,
     /// The regions that took their acceptance of resources back.
     pub withdrawn: BTreeMap<RegionId, BTreeSet<ResourceKey>>,
-    /// Resources that this attempt has brought to where it leads.
+    /// Resources that this attempt has brought to where it leads, as a region has said that closed it for them.
     pub moved: BTreeSet<ResourceKey>,
-    /// Regions at which the operation is closed.
+    /// Regions that were asked to close the operation: who misses that learns it from one that has.
     pub closed: BTreeSet<RegionId>,
+    /// The last one that would not, and why.
+    pub unclosed: Option<(RegionId, Refusal)>,
     /// Hooks that ended well, and are not run again.
     pub ran: BTreeSet<Hook>,
     /// Hooks after the last promotion that failed: they hold nothing up.
@@ -123,6 +127,7 @@ impl Progress {
             accepted: BTreeMap::new(),
             confirmed: BTreeMap::new(),
             stopped: BTreeMap::new(),
+            doubted: false,
             noted: BTreeMap::new(),
             notes: Vec::new(),
             not_before: Duration::ZERO,
@@ -135,6 +140,7 @@ impl Progress {
             withdrawn: BTreeMap::new(),
             moved: BTreeSet::new(),
             closed: BTreeSet::new(),
+            unclosed: None,
             ran: BTreeSet::new(),
             failed: BTreeMap::new(),
             unclear: None,
@@ -154,6 +160,7 @@ impl Progress {
         let kept = |region: &&RegionId| **region != next.bid.to && **region != next.bid.failover.from;
         let cut = self.cut.iter().filter(|_| forward).filter(kept).cloned();
         let stopped = self.stopped.iter().filter(|(region, _)| unbroken && kept(region));
+        let refuted = self.notes.iter().filter(|note| matches!(note, Note::Unproven { .. }));
         Self {
             depends_on: self.depends_on.clone(),
             hooks: self.hooks.clone(),
@@ -161,6 +168,7 @@ impl Progress {
             cut: next.cut.iter().cloned().chain(cut).collect(),
             fence: self.fence,
             stopped: stopped.map(|(region, proof)| (region.clone(), proof.clone())).collect(),
+            notes: refuted.cloned().chain(self.refutation()).collect(),
             ran: self.ran.iter().filter(|hook| !matches!(hook, Hook::Fence(_))).cloned().collect(),
             ..next
         }
@@ -179,16 +187,6 @@ impl Progress {
     fn keep(&mut self, note: Note) {
         if let Note::HookDone { hook } = &note {
             self.ran.insert(hook.clone());
-        }
-        if let Some(region) = note.stopped() {
-            let proof = match &note {
-                Note::Fenced { region: _, proof } => proof.clone(),
-                Note::HookDone { .. } | Note::HookIntended { .. } => Proof::Hook,
-            };
-            // What was noted of a passed-over target may be long past: only this run's own word of it counts.
-            if *region == self.bid.failover.from {
-                self.stopped.insert(region.clone(), proof);
-            }
         }
         if !self.notes.contains(&note) {
             self.notes.push(note);
@@ -238,6 +236,7 @@ impl Progress {
                 // From here on it counts as any silent source.
                 Answer::Silent(why) => {
                     self.stopped.remove(region);
+                    self.doubted = true;
                     self.ran.remove(&Hook::Fence(region.clone()));
                     self.accepted.insert(region.clone(), Answer::Silent(why));
                 }
@@ -256,10 +255,13 @@ impl Progress {
                 Answer::Refused(refusal) => return Err(Impasse::Refused(region.clone(), refusal)),
                 Answer::Silent(why) => return Err(Impasse::StarterSilent(region.clone(), why)),
             },
-            // Who misses the end learns it from the others.
-            (Step::Close(region, keys), Report::Did(_)) => {
-                self.moved.extend(keys.iter().cloned());
+            (Step::Close(region, keys), Report::Did(answer)) => {
                 self.closed.insert(region.clone());
+                match answer {
+                    Answer::Done(_) => self.moved.extend(keys.iter().cloned()),
+                    Answer::Refused(refusal) => self.unclosed = Some((region.clone(), refusal)),
+                    Answer::Silent(_) => {}
+                }
             }
             (step, report) => unreachable!("{report:?} is no report of {step:?}"),
         }
@@ -326,6 +328,7 @@ impl Progress {
                     if *running {
                         // Whoever said that it is stopped spoke of another time.
                         self.stopped.remove(region);
+                        self.doubted = true;
                         self.ran.remove(&Hook::Fence(region.clone()));
                     } else if *role != Some(Role::Holder) {
                         self.demoted.insert(key.clone());
@@ -359,8 +362,53 @@ impl Progress {
     /// proof outweighs what the region itself says: where the operation is over, it may have started something since.
     pub fn excused(&self, region: &RegionId) -> bool {
         let over = self.over().any(|(other, _)| other == region);
-        let stopped = self.bid.direction == Direction::Forward && self.stopped.contains_key(region);
+        let proven =
+            self.stopped.contains_key(region) || (*region == self.bid.failover.from && self.is_noted_stopped());
+        let stopped = self.bid.direction == Direction::Forward && proven;
         (stopped && !over) || self.bid.gone.contains_key(region)
+    }
+
+    /// Whether any region keeps word that the source is stopped, and none knows better. What was noted of a passed-over
+    /// target may be long past: only this run's own word of it counts.
+    fn is_noted_stopped(&self) -> bool {
+        !self.doubted && self.noted_proof() > self.unproven()
+    }
+
+    /// The highest epoch of what proves the source stopped, as noted; what this operation itself did for it has its own.
+    fn noted_proof(&self) -> Option<Epoch> {
+        let from = &self.bid.failover.from;
+        let proofs = self.notes.iter().filter(|note| note.stopped() == Some(from));
+        let epochs = proofs.map(|note| match note {
+            Note::Fenced { region: _, proof: Proof::Hand(epoch) } => *epoch,
+            Note::Fenced { .. } | Note::HookDone { .. } | Note::HookIntended { .. } | Note::Unproven { .. } => {
+                self.bid.failover.epoch
+            }
+        });
+        epochs.max()
+    }
+
+    /// Up to which epoch nothing that was noted proves the source stopped any more.
+    fn unproven(&self) -> Option<Epoch> {
+        let epochs = self.notes.iter().filter_map(|note| match note {
+            Note::Unproven { region, epoch } if *region == self.bid.failover.from => Some(*epoch),
+            Note::Unproven { .. } | Note::Fenced { .. } | Note::HookDone { .. } | Note::HookIntended { .. } => None,
+        });
+        epochs.max()
+    }
+
+    /// That nothing of what was noted proves the source stopped, where it says that something runs there: for whoever
+    /// goes on with this when it is silent again.
+    pub(super) fn refutation(&self) -> Option<Note> {
+        let from = &self.bid.failover.from;
+        let runs = match self.accepted.get(from)? {
+            Answer::Done(acceptance) => {
+                acceptance.resources.values().any(|taken| matches!(taken, Taken::Accepted { running: true, .. }))
+            }
+            Answer::Refused(Refusal::Over(over)) => !over.running.is_empty(),
+            Answer::Refused(_) | Answer::Silent(_) => false,
+        };
+        let epoch = self.noted_proof().filter(|_| runs)?;
+        (Some(epoch) > self.unproven()).then(|| Note::Unproven { region: from.clone(), epoch })
     }
 
     /// The regions whose fresh word a hook runs on, and which know that it will.
@@ -383,6 +431,11 @@ impl Progress {
         let proof = Proof::Word(words);
         self.stopped.insert(region.clone(), proof.clone());
         self.notes.push(Note::Fenced { region, proof });
+    }
+
+    /// Whether any region keeps that the starter was cut off by hand, and not let in since.
+    pub fn starter_is_cut_off(&self) -> bool {
+        self.accepted.values().any(|answer| matches!(answer, Answer::Done(acceptance) if acceptance.cut_off))
     }
 
     /// Whether a region accepted.

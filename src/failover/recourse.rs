@@ -30,6 +30,10 @@ pub enum Impasse {
     NotFenced(RegionId),
     /// It was promoted there: the operation leads only forward.
     Promoted(RegionId),
+    /// Everything runs there, and no region has said that it closed the operation.
+    NotClosed(RegionId),
+    /// A person cut the region off that is to start something, and did not let it in since.
+    CutOff(RegionId),
     /// Nothing of it may go on.
     NothingLeft,
 }
@@ -75,6 +79,8 @@ impl Progress {
             | Impasse::HookFailed(..)
             | Impasse::NotStopped(..)
             | Impasse::NotFenced(_)
+            | Impasse::NotClosed(_)
+            | Impasse::CutOff(_)
             | Impasse::NothingLeft => Recourse::Leave,
         }
     }

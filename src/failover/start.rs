@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::book::Book;
 use super::order::Mandate;
-use crate::model::failover::{Attempt, Bid, Direction, Inert, Met, Part, Standings};
+use crate::model::failover::{Attempt, Bid, Direction, Inert, Met, Open, Part, Standings};
 use crate::model::region::{Epoch, Role};
 use crate::model::{Life, OperationId, RegionId, ResourceKey};
 
@@ -84,12 +84,27 @@ impl Agent {
     }
 
     /// A later attempt at an operation that another region said it accepted. Two attempts may each have passed over the
-    /// regions of the other: whoever hears of both goes with the later one. What takes no part in anything is not heard.
-    pub(super) fn overtaken(&self, book: &Book, operation: OperationId, attempt: Attempt) -> Option<&Bid> {
-        let counts = |told: &&Standings| told.inert.is_none() && !book.gone.contains_key(&told.region);
-        let known = self.heard.values().filter(counts).filter_map(|told| told.open.get(&operation));
-        let known = known.map(|open| &open.bid);
+    /// regions of the other: whoever hears of both goes with the later one, and says so: whoever made it may be gone, and
+    /// only one above it leads on. What takes no part in anything is not heard.
+    pub(super) fn overtaken<'a>(&'a self, book: &'a Book, operation: OperationId, attempt: Attempt) -> Option<&'a Bid> {
+        let known = self.heard_open(book).filter(|(id, _)| **id == operation).map(|(_, open)| &open.bid);
         known.filter(|bid| bid.attempt.number > attempt.number).max_by_key(|bid| bid.attempt.number)
+    }
+
+    /// The highest attempts at what is open elsewhere: whoever offers a lower one is refused.
+    pub(super) fn heard_of(&self, book: &Book) -> BTreeMap<OperationId, u32> {
+        let mut highest: BTreeMap<OperationId, u32> = BTreeMap::new();
+        for (id, open) in self.heard_open(book) {
+            let known = highest.entry(*id).or_default();
+            *known = open.bid.attempt.number.max(*known);
+        }
+        highest
+    }
+
+    /// What is open at the regions that it heard, and which take part.
+    fn heard_open<'a>(&'a self, book: &'a Book) -> impl Iterator<Item = (&'a OperationId, &'a Open)> {
+        let counts = move |told: &&Standings| told.inert.is_none() && !book.gone.contains_key(&told.region);
+        self.heard.values().filter(counts).flat_map(|told| &told.open)
     }
 
     /// The latest states in which the other regions' stores were met.

@@ -206,7 +206,7 @@ impl Whole<'_> {
             let gate = Gate::met(GateKind::Fence, format!("{from} is gone: {how}"));
             return (OldSide::Gone(how.clone()), gate.unless(true, gone_option(from), gone_price(from)));
         }
-        if let Some(cut_off) = self.facts.cut_off(from).filter(|cut_off| cut_off.stopped && !answers) {
+        if let Some(cut_off) = self.facts.cut_off(from).filter(|cut_off| self.facts.proves(from, cut_off) && !answers) {
             let figure = format!("{from} was cut off by hand by {}, and not let in since", cut_off.by);
             let aged = self.facts.now.since(cut_off.at);
             return (OldSide::CutOff, Gate::met(GateKind::Fence, figure).of_age(aged));

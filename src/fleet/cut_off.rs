@@ -8,7 +8,7 @@
 //! | every other region keeps that the fence is about to run | durable before the fence runs | a region that goes on as it is, and starts nothing by itself after its next start, until it is cut off or let in |
 //! | the fence runs | on the word of every other region, at most five seconds old; one that did not say `fenced REGION EPOCH` proves nothing | the same; whether it is stopped nobody knows |
 //! | every other region keeps that it has run | one of them is enough for a failover to go by | some that keep it, some that keep the first word alone |
-//! | let in: every other region forgets it | refused while an operation leads away from there; the region hears everybody before it starts anything | some that forgot: it starts nothing before the last one has |
+//! | let in: every other region forgets it | refused while an operation leads away from there, not while it leads back; the region hears everybody before it starts anything | some that forgot: it starts nothing before the last one has |
 //!
 //! Assumption: that of the fence itself, that machines and agent are stopped; and that nobody starts the machines by
 //! other means than the region's agent.

@@ -129,6 +129,8 @@ impl Part {
 pub enum Proof {
     /// The fence hook said so.
     Hook,
+    /// It did when a person had cut the region off by hand, at this epoch.
+    Hand(Epoch),
     /// An operator did, and said how they know.
     Word(String),
 }
@@ -160,6 +162,13 @@ pub enum Note {
         /// How that is known.
         proof: Proof,
     },
+    /// What proved a region stopped, at this epoch or a lower one, counts no more: it was let in since, or runs.
+    Unproven {
+        /// Which.
+        region: RegionId,
+        /// Up to which epoch.
+        epoch: Epoch,
+    },
 }
 
 /// A program that an operation runs.
@@ -178,10 +187,12 @@ impl Note {
     /// The region that it says the fence hook has stopped.
     pub const fn cut_off(&self) -> Option<&RegionId> {
         match self {
-            Self::HookDone { hook: Hook::Fence(region) } | Self::Fenced { region, proof: Proof::Hook } => Some(region),
+            Self::HookDone { hook: Hook::Fence(region) }
+            | Self::Fenced { region, proof: Proof::Hook | Proof::Hand(_) } => Some(region),
             Self::HookDone { hook: Hook::Before(_) | Hook::After(_) }
             | Self::Fenced { region: _, proof: Proof::Word(_) }
-            | Self::HookIntended { .. } => None,
+            | Self::HookIntended { .. }
+            | Self::Unproven { .. } => None,
         }
     }
 
@@ -189,7 +200,9 @@ impl Note {
     pub const fn stopped(&self) -> Option<&RegionId> {
         match self {
             Self::HookDone { hook: Hook::Fence(region) } | Self::Fenced { region, proof: _ } => Some(region),
-            Self::HookDone { hook: Hook::Before(_) | Hook::After(_) } | Self::HookIntended { .. } => None,
+            Self::HookDone { hook: Hook::Before(_) | Hook::After(_) }
+            | Self::HookIntended { .. }
+            | Self::Unproven { .. } => None,
         }
     }
 }
@@ -300,9 +313,18 @@ pub struct Standings {
     /// How long ago it heard of whoever carries out what is open.
     #[serde(default)]
     pub heard: BTreeMap<OperationId, Seconds>,
+    /// The highest attempts at what is open elsewhere that it heard of: it refuses every lower one.
+    #[serde(default)]
+    pub later: BTreeMap<OperationId, u32>,
 }
 
 impl Standings {
+    /// The highest attempt at an operation that it accepted, or heard of.
+    pub fn highest_attempt(&self, id: OperationId) -> Option<u32> {
+        let accepted = self.open.get(&id).map(|open| open.bid.attempt.number);
+        accepted.max(self.later.get(&id).copied())
+    }
+
     /// Its part in a resource, unless an operation that is still open has a hand in it.
     pub fn settled(&self, key: &ResourceKey) -> Option<&Part> {
         let Standing { part, operation, running: _ } = self.resources.get(key)?;

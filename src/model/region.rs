@@ -211,6 +211,9 @@ pub struct RegionSnapshot {
     /// The other regions that a person cut off by hand, and did not let in since.
     #[serde(default)]
     pub cut_off: BTreeMap<RegionId, CutOff>,
+    /// Up to which epoch no word that a region was cut off by hand proves it stopped any more: it was let in since, or runs.
+    #[serde(default)]
+    pub unproven: BTreeMap<RegionId, Epoch>,
     /// The registry.
     pub regions: BTreeMap<RegionId, RegionRecord>,
     /// The pairs that concern it.
@@ -302,6 +305,7 @@ impl RegionSnapshot {
             inert: None,
             controller: None,
             cut_off: BTreeMap::new(),
+            unproven: BTreeMap::new(),
             regions: BTreeMap::new(),
             pairs: BTreeMap::new(),
             resources: BTreeMap::new(),

@@ -107,6 +107,7 @@ mod tests {
             registry: Default::default(),
             gone: BTreeMap::new(),
             cut_off: BTreeMap::new(),
+            unproven: BTreeMap::new(),
             highest_epoch: Epoch(1),
             parts: BTreeMap::new(),
             open: BTreeMap::new(),

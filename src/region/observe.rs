@@ -77,7 +77,8 @@ fn snapshot(
         .filter_map(|(key, kept)| Some((key.clone(), kept.former_id.clone()?)))
         .filter(|(key, _)| places.directory(key, records.resources.get(key)) != layout.files(key))
         .collect();
-    let Records { serial, highest_epoch, inert, controller, paused, cut_off, regions, pairs, resources } = records;
+    let Records { serial, highest_epoch, inert, controller, paused, cut_off, unproven, regions, pairs, resources } =
+        records;
     Ok(RegionSnapshot {
         identity: Some(identity),
         serial,
@@ -85,6 +86,7 @@ fn snapshot(
         inert,
         controller,
         cut_off,
+        unproven,
         regions,
         pairs,
         resources: resources.into_iter().map(|(key, kept)| (key, kept.record)).collect(),
@@ -130,6 +132,7 @@ pub(super) fn recorded(disk: &dyn Disk, layout: &Layout) -> Result<RegionSnapsho
         controller: records.controller,
         paused: records.paused,
         cut_off: records.cut_off,
+        unproven: records.unproven,
         regions: records.regions,
         pairs: records.pairs,
         replicas: replicas.collect(),

@@ -125,7 +125,7 @@ impl Actor {
         now: Timestamp,
     ) -> Plan {
         // What takes no part in anything is none of an operation's business before it is readmitted.
-        let gone = gone(told, view);
+        let gone = gone(told, view, view.weather.returns && chance.percent(50));
         let told: BTreeMap<RegionId, Standings> = (told.iter())
             .filter(|(id, told)| told.inert.is_none() && told.registry.len() > 1 && !gone.contains_key(*id))
             .map(|(id, told)| (id.clone(), told.clone()))
@@ -143,7 +143,8 @@ impl Actor {
             Some(_) => {
                 let id = chance.one(&opens).bid.failover.id;
                 let opens = opens.iter().filter(|open| open.bid.failover.id == id).copied().collect();
-                self.adopt(opens, &gone, view, chance)
+                let highest = told.values().filter_map(|told| told.highest_attempt(id)).max().unwrap_or_default();
+                self.adopt(opens, highest, &gone, view, chance)
             }
             None => match self.open(&told, first, gone, view, chance, now) {
                 Some(progress) => progress,
@@ -166,6 +167,7 @@ impl Actor {
     fn adopt(
         &self,
         opens: Vec<&Open>,
+        highest: u32,
         gone: &BTreeMap<RegionId, String>,
         view: &View<'_>,
         chance: &mut Chance,
@@ -175,7 +177,7 @@ impl Actor {
         let mut bid = latest.bid.clone();
         let abort = bid.direction == Direction::Abort;
         let abort = if view.weather.whims { abort != chance.percent(35) } else { abort || chance.percent(20) };
-        bid.attempt = Attempt { number: bid.attempt.number + 1, owner: self.owner };
+        bid.attempt = Attempt { number: highest + 1, owner: self.owner };
         bid.direction = if abort && !promoted { Direction::Abort } else { Direction::Forward };
         bid.resources = opens.iter().flat_map(|open| &open.resources).cloned().collect();
         bid.gone.extend(gone.clone());
@@ -200,8 +202,11 @@ impl Actor {
     ) -> Option<Progress> {
         let known: Vec<(&ResourceKey, RegionId)> =
             latest(told).into_iter().map(|(key, part)| (key, part.holder.clone())).collect();
-        // What was asked for has come about: only what has lost its holder's data is moved once more.
+        // What was asked for has come about: only what has lost its holder, or the holder's data, is moved once more.
         let lost = |(key, holder): &&(&ResourceKey, RegionId)| {
+            if gone.contains_key(holder) {
+                return true;
+            }
             let part = told.get(holder).and_then(|told| told.resources.get(*key)).and_then(|it| it.part.as_ref());
             part.is_some_and(|part| part.role == Role::Fenced)
         };
@@ -285,9 +290,10 @@ impl Actor {
 }
 
 /// The regions that people declared gone.
-fn gone(told: &BTreeMap<RegionId, Standings>, view: &View<'_>) -> BTreeMap<RegionId, String> {
+fn gone(told: &BTreeMap<RegionId, Standings>, view: &View<'_>, forgetful: bool) -> BTreeMap<RegionId, String> {
     let burned = view.dead.iter().map(|region| (region.clone(), "it burned".to_owned()));
-    told.values().flat_map(|told| told.gone.clone()).chain(burned).collect()
+    let known = told.values().flat_map(|told| told.gone.clone()).filter(|_| !forgetful || view.calm);
+    known.chain(burned).collect()
 }
 
 /// Each resource's part of the highest age.

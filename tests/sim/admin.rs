@@ -20,6 +20,9 @@ impl Fleet {
         let authority = self.actors[at].authority.clone();
         let controls = told.values().any(|told| obeys(told, &authority));
         let open = told.values().any(|told| told.inert.is_none() && !told.open.is_empty());
+        if self.calm && controls && !open && self.mourn(at, told) {
+            return true;
+        }
         if !controls || told.len() < self.all.len() {
             return false;
         }
@@ -39,6 +42,31 @@ impl Fleet {
         self.actors[at].mind = Mind::Registering;
         for (region, control) in asked {
             let request = Request::Control(Box::new(control));
+            self.tell(format!("orchestrator {at} asks {region}: {}", request.words()));
+            self.ask(at, &region, request, Asked::Control(region.clone()));
+        }
+        true
+    }
+
+    /// Whoever is left is told that a region never comes back. Says whether anybody had to be.
+    fn mourn(&mut self, at: usize, told: &Told) -> bool {
+        let Some(lost) = self.regions.iter().find(|(_, region)| region.dead).map(|(id, _)| id.clone()) else {
+            return false;
+        };
+        let authority = self.actors[at].authority.clone();
+        let knows =
+            |told: &Standings| told.inert.is_some() || told.gone.contains_key(&lost) || !obeys(told, &authority);
+        let asked: Vec<&Standings> = told.values().filter(|told| !knows(told)).collect();
+        if asked.is_empty() {
+            return false;
+        }
+        self.actors[at].mind = Mind::Registering;
+        for standings in asked {
+            let registry = standings.registry.clone();
+            let (authority, gone) = (authority.clone(), BTreeMap::from([(lost.clone(), "it is lost".to_owned())]));
+            let control =
+                Control::Register { authority, was: registry.clone(), now: registry, gone, accepted: BTreeSet::new() };
+            let (region, request) = (standings.region.clone(), Request::Control(Box::new(control)));
             self.tell(format!("orchestrator {at} asks {region}: {}", request.words()));
             self.ask(at, &region, request, Asked::Control(region.clone()));
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use debvisor_region::failover::{Control, FRESH};
-use debvisor_region::model::failover::{CutOff, Standings};
+use debvisor_region::model::failover::{CutOff, Direction, Open, Standings};
 use debvisor_region::model::region::{Authority, Epoch};
 use debvisor_region::model::{AttemptOwner, RegionId};
 
@@ -12,6 +12,7 @@ use crate::actor::{Asked, HOOK, Mind};
 use crate::admin;
 use crate::fleet::{Event, Fleet};
 use crate::network::Request;
+use crate::region::Region;
 
 /// A region that is being cut off.
 #[derive(Debug, Clone)]
@@ -48,7 +49,8 @@ impl Fleet {
         // Whoever keeps it and has an operation open that leads away from there refuses.
         let led_away = |region: &RegionId| {
             let keeps = told.values().filter(|told| told.cut_off.contains_key(region));
-            keeps.flat_map(|told| told.open.values()).any(|open| open.bid.failover.from == *region)
+            let leads = |open: &Open| open.bid.failover.from == *region && open.bid.direction == Direction::Forward;
+            keeps.flat_map(|told| told.open.values()).any(leads)
         };
         let back = cut.into_iter().find(|region| !self.calm || !led_away(region)).cloned();
         if let Some(region) = back.filter(|_| self.calm || self.chance.percent(20)) {
@@ -133,7 +135,11 @@ impl Fleet {
         if !fails {
             self.tally.by_hand += 1;
             self.region(&hand.region).fence();
-            self.watch.fenced(&hand.region);
+            let keeps = |(_, other): &(&RegionId, &Region)| {
+                other.book.cut_off.get(&hand.region).is_some_and(|kept| kept.epoch == hand.epoch)
+            };
+            let keepers = self.regions.iter().filter(keeps).map(|(id, _)| id.clone()).collect();
+            self.watch.cut_off(&hand.region, keepers);
         }
         let how = if fails { "fails" } else { "has run" };
         self.tell(format!("the fence of {} by hand {how}, with epoch {}", hand.region, hand.epoch));

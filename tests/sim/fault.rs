@@ -151,6 +151,7 @@ impl Fleet {
             registry: BTreeSet::from([id.clone()]),
             gone: BTreeMap::new(),
             cut_off: BTreeMap::new(),
+            unproven: BTreeMap::new(),
             highest_epoch: Epoch::default(),
             parts: BTreeMap::new(),
             open: BTreeMap::new(),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt::Write;
 use std::time::Duration;
 
-use debvisor_region::failover::{Book, TakeOver};
+use debvisor_region::failover::{Book, Control, TakeOver};
 use debvisor_region::model::failover::{Attempt, Hook, Part};
 use debvisor_region::model::region::{Authority, Controller, Epoch, Role};
 use debvisor_region::model::{
@@ -73,7 +73,7 @@ macro_rules! tally {
 
 tally! {
     stories, events, opened, adopted, completed, aborted, withdrawn, past, stuck, fenced, late_hooks, passed_over, took_over,
-    readmitted, registered, agent_deaths, host_deaths, restored, new_stores, orchestrator_deaths, cut, by_hand,
+    readmitted, registered, agent_deaths, host_deaths, lost, autostarted, restored, new_stores, orchestrator_deaths, cut, by_hand,
 }
 
 const STORM: Duration = Duration::from_secs(300);
@@ -121,6 +121,11 @@ impl Fleet {
         weather.gone &= !forgets;
         // Nor where one is removed meanwhile.
         weather.by_hand = Chance::new(!seed).percent(30) && !(forgets && weather.registry);
+        weather.losses = Chance::new(seed.rotate_left(16)).percent(25) && !(forgets || weather.registry);
+        weather.returns = weather.gone && Chance::new(seed.rotate_left(24)).percent(60);
+        // Who is lost for ever brings nobody back who was declared gone.
+        weather.losses &= !weather.returns;
+        weather.autostarts = weather.by_hand && !forgets && Chance::new(seed.rotate_left(40)).percent(50);
         Self::new(chance, weather)
     }
 
@@ -167,6 +172,7 @@ impl Fleet {
                 registry: ids.iter().cloned().collect(),
                 gone: BTreeMap::new(),
                 cut_off: BTreeMap::new(),
+                unproven: BTreeMap::new(),
                 highest_epoch: Epoch::BIRTH,
                 parts: takes_part[id].iter().map(|key| (key.clone(), part.clone())).collect(),
                 open: BTreeMap::new(),
@@ -263,6 +269,7 @@ impl Fleet {
             let Some(event) = self.events.remove(&id) else { continue };
             self.tally.events += 1;
             self.happen(event);
+            self.overlook();
             let broken = self.broken.take().map_or_else(|| self.watch.look(&self.regions), Err);
             if let Err(broken) = broken {
                 return Err(format!("{}{:>9.3} {broken}", self.story, self.now.as_secs_f64()));
@@ -296,9 +303,16 @@ impl Fleet {
         if self.weather.names().is_empty() {
             return;
         }
+        if self.weather.losses && self.all.len() > 2 {
+            self.lose();
+        }
+        let losses = self.weather.losses;
         for region in self.regions.values_mut() {
-            region.dead = false;
+            region.dead &= losses;
             region.hangs = false;
+            if region.dead {
+                continue;
+            }
             if region.agent.is_none() {
                 region.start_agent(Life(self.chance.uuid()));
             }
@@ -312,12 +326,27 @@ impl Fleet {
         self.soon(Event::Turn(self.actors.len() - 1), 1);
     }
 
+    /// One region never comes back, and people know.
+    fn lose(&mut self) {
+        let ids: Vec<RegionId> = self.all.iter().cloned().collect();
+        let dead = ids.iter().find(|id| self.regions[*id].dead).cloned();
+        let lost = dead.unwrap_or_else(|| self.chance.one(&ids).clone());
+        let region = self.region(&lost);
+        region.power_off();
+        region.dead = true;
+        self.watch.forget(&lost);
+        self.tally.lost += 1;
+        self.tell(format!("{lost} is lost for ever"));
+    }
+
     /// A new seat, with a term above all that were read.
     pub(crate) fn take_over(&mut self, at: usize) {
         let Mind::Reading(told) = &self.actors[at].mind else { return };
         let told: Vec<_> = told.values().collect();
         let authority = Authority { seat: Seat(self.chance.uuid()), ..self.actors[at].authority.clone() };
-        let take_over = TakeOver::new(authority, &told);
+        let mut take_over = TakeOver::new(authority, &told);
+        let lost = self.regions.iter().find(|(_, region)| self.calm && region.dead);
+        take_over.fenced = lost.map(|(id, _)| id.clone());
         self.actors[at].authority = take_over.authority.clone();
         self.tell(format!("orchestrator {at} takes over with term {}", take_over.authority.term));
         self.actors[at].mind = Mind::TakingOver(Box::new(take_over));
@@ -363,10 +392,15 @@ impl Fleet {
             Event::HandEnds(hand) => self.hand_ends(hand),
             Event::Boot(id) => {
                 let life = Life(self.chance.uuid());
+                if self.regions[&id].dead && self.weather.returns && !self.calm {
+                    self.region(&id).dead = false;
+                    self.tell(format!("{id} was declared gone, and is back"));
+                }
                 let region = self.region(&id);
                 if region.agent.is_none() && !region.dead {
                     region.start_agent(life);
                     self.tell(format!("{id}'s agent starts"));
+                    self.autostart(&id);
                 }
                 self.soon(Event::Boot(id), 60);
             }
@@ -376,6 +410,38 @@ impl Fleet {
                     self.soon(Event::Fault, 20);
                 }
             }
+        }
+    }
+
+    /// The hypervisor of a region that was cut off by hand starts what it finds: nobody has promised that it does not,
+    /// and nobody knows before the region says so.
+    fn autostart(&mut self, id: &RegionId) {
+        if self.calm || !self.weather.autostarts || !self.watch.is_cut_off(id) || self.chance.percent(20) {
+            return;
+        }
+        let elsewhere = |key: &ResourceKey| self.regions.values().any(|other| other.running.contains(key));
+        let found: BTreeSet<ResourceKey> =
+            self.regions[id].wanted.iter().filter(|key| !elsewhere(key)).cloned().collect();
+        if found.is_empty() {
+            return;
+        }
+        self.tally.autostarted += 1;
+        self.tell(format!("{id}'s hypervisor starts {found:?} by itself"));
+        let region = self.region(id);
+        region.running.extend(found.clone());
+        region.autostarted = Some(found);
+        self.watch.autostarted(id, &self.regions[id].running);
+    }
+
+    /// What a hypervisor started, and nobody knew of when it was started elsewhere, is nobody's fault here.
+    fn overlook(&mut self) {
+        let ids: Vec<RegionId> = self.regions.keys().cloned().collect();
+        for id in ids {
+            let Some(found) = self.regions[&id].autostarted.clone() else { continue };
+            let others = || self.regions.iter().filter(|(other, _)| **other != id);
+            let twice = |key: &&ResourceKey| others().any(|(_, other)| other.running.contains(*key));
+            let twice: BTreeSet<ResourceKey> = found.iter().filter(twice).cloned().collect();
+            self.region(&id).running.retain(|key| !twice.contains(key));
         }
     }
 
@@ -431,6 +497,22 @@ impl Fleet {
         }
     }
 
+    /// What a region durably did about regions that are cut off by hand.
+    fn obeyed(&mut self, id: &RegionId, control: &Control) {
+        match control {
+            Control::LetIn { region, .. } => self.watch.let_in(region, id),
+            // It knows no fences any more.
+            Control::Readmit { .. } => self.watch.forget(id),
+            Control::TakeOver { .. } | Control::CutOff { .. } => {}
+            Control::Register { now, .. } => {
+                for left in self.all.difference(now) {
+                    self.watch.let_in(left, id);
+                    self.watch.forget(left);
+                }
+            }
+        }
+    }
+
     fn deliver(&mut self, letter: Letter) {
         let Letter { from, to, question, body } = letter;
         match (to, body) {
@@ -438,7 +520,11 @@ impl Fleet {
                 let before = self.regions[&id].book.clone();
                 let response = self.region(&id).handle(&from, question, &request);
                 let changed = self.regions[&id].book != before;
-                if self.crash_at_commit(&id, changed, before) {
+                let crashed = self.crash_at_commit(&id, changed, before.clone());
+                if let (Request::Control(control), true) = (&request, self.regions[&id].book != before) {
+                    self.obeyed(&id, control);
+                }
+                if crashed {
                     return;
                 }
                 if let (true, Node::Actor(actor)) = (changed, &from) {

@@ -40,6 +40,9 @@ pub(crate) struct Region {
     pub(crate) forgot: bool,
     /// Whether its host stays off: a person said that it is gone.
     pub(crate) dead: bool,
+    /// Machines that its hypervisor started by itself since its host was off, as long as nobody relies on having seen
+    /// that.
+    pub(crate) autostarted: Option<BTreeSet<ResourceKey>>,
     /// Whether its machines may hang when they are stopped.
     pub(crate) hangs: bool,
     /// Earlier states of the store, for a restore: the book, and what was started.
@@ -69,6 +72,7 @@ impl Region {
             asked: BTreeSet::new(),
             forgot: false,
             dead: false,
+            autostarted: None,
             hangs: false,
         }
     }
@@ -84,11 +88,13 @@ impl Region {
     pub(crate) fn power_off(&mut self) {
         self.kill();
         self.running.clear();
+        self.autostarted = None;
     }
 
     /// A fence takes the host with it: machines and agent.
     pub(crate) fn fence(&mut self) {
         self.running.clear();
+        self.autostarted = None;
         self.kill();
     }
 
@@ -100,6 +106,12 @@ impl Region {
     fn seen_running(&self) -> BTreeSet<ResourceKey> {
         let starting = self.jobs.iter().filter(|job| job.duty == Duty::Hold).flat_map(|job| job.keys.iter());
         self.running.iter().chain(starting).cloned().collect()
+    }
+
+    /// Whether an operation has ended here for a resource that arrived somewhere.
+    pub(crate) fn has_closed(&self, operation: OperationId, key: &ResourceKey) -> bool {
+        let ended = self.book.ended.get(&operation).is_some_and(|ended| ended.closed.contains_key(key));
+        ended || self.book.open.get(&operation).is_some_and(|open| open.closed.contains_key(key))
     }
 
     /// Takes a request where the agent runs.

@@ -152,6 +152,10 @@ impl Fleet {
         match progress.next(self.now) {
             Next::Do(steps) => {
                 for step in steps {
+                    // It has the source's own word on what runs there.
+                    if let Step::Demote(region, _) = &step {
+                        self.region(region).autostarted = None;
+                    }
                     let Mind::Working(progress) = &self.actors[at].mind else { return };
                     match self.actors[at].request(progress, &step) {
                         Some((region, request)) => self.ask(at, &region, request, Asked::Step(step)),
@@ -172,7 +176,7 @@ impl Fleet {
                 }
                 // What a region that was declared gone had reached is given up.
                 if progress.bid.gone.is_empty()
-                    && let Err(broken) = self.watch.ended(&progress, ending)
+                    && let Err(broken) = self.watch.ended(&progress, ending, &self.regions)
                 {
                     self.broken = Some(broken);
                 }

@@ -20,11 +20,16 @@ pub(crate) struct Watch {
     effects: BTreeMap<OperationId, u32>,
     /// Where an operation brought a resource.
     arrived: BTreeMap<(OperationId, ResourceKey), RegionId>,
+    /// Regions that were cut off by hand: by whom they have to be let in yet.
+    cut_off: BTreeMap<RegionId, BTreeSet<RegionId>>,
+    /// What ran in each region when it was last looked at.
+    ran: BTreeMap<RegionId, BTreeSet<ResourceKey>>,
 }
 
 impl Watch {
     /// What holds at every moment.
     pub(crate) fn look(&mut self, regions: &BTreeMap<RegionId, Region>) -> Result<(), String> {
+        self.started(regions)?;
         let mut running: BTreeMap<&ResourceKey, &RegionId> = BTreeMap::new();
         for (id, region) in regions {
             for key in &region.running {
@@ -63,6 +68,46 @@ impl Watch {
             }
         }
         Ok(())
+    }
+
+    /// A region that was cut off by hand and not let in starts nothing, be it by itself or by anybody's order.
+    fn started(&mut self, regions: &BTreeMap<RegionId, Region>) -> Result<(), String> {
+        for (id, region) in regions {
+            let ran = self.ran.entry(id.clone()).or_default();
+            if *ran == region.running {
+                continue;
+            }
+            let keepers = self.cut_off.get(id).filter(|keepers| !keepers.is_empty());
+            if let (Some(key), Some(keepers)) = (region.running.difference(ran).next(), keepers) {
+                return Err(format!("{id} was cut off by hand, is not let in by {keepers:?}, and starts {key}"));
+            }
+            ran.clone_from(&region.running);
+        }
+        Ok(())
+    }
+
+    /// A region was cut off by hand, which these keep.
+    pub(crate) fn cut_off(&mut self, region: &RegionId, keepers: BTreeSet<RegionId>) {
+        self.fenced(region);
+        self.ran.remove(region);
+        self.cut_off.insert(region.clone(), keepers);
+    }
+
+    /// Whether a region was cut off by hand, and not let in since.
+    pub(crate) fn is_cut_off(&self, region: &RegionId) -> bool {
+        self.cut_off.get(region).is_some_and(|keepers| !keepers.is_empty())
+    }
+
+    /// Machines run, and neither the region nor an order started them.
+    pub(crate) fn autostarted(&mut self, region: &RegionId, running: &BTreeSet<ResourceKey>) {
+        self.ran.insert(region.clone(), running.clone());
+    }
+
+    /// A region was let in by another one, which heard of that or is not asked any more.
+    pub(crate) fn let_in(&mut self, region: &RegionId, by: &RegionId) {
+        if let Some(keepers) = self.cut_off.get_mut(region) {
+            keepers.remove(by);
+        }
     }
 
     /// An act of a region, and what it said of it.
@@ -104,22 +149,30 @@ impl Watch {
     pub(crate) fn forget(&mut self, region: &RegionId) {
         self.arrived.retain(|_, at| at != region);
         self.acknowledged.retain(|(at, _), _| at != region);
+        for keepers in self.cut_off.values_mut() {
+            keepers.remove(region);
+        }
     }
 
-    /// An orchestrator says that an operation has ended.
-    pub(crate) fn ended(&mut self, progress: &Progress, ending: Ending) -> Result<(), String> {
+    /// An orchestrator says that an operation has ended: so any region has closed it, and no other orchestrator brought
+    /// it elsewhere.
+    pub(crate) fn ended(
+        &mut self,
+        progress: &Progress,
+        ending: Ending,
+        regions: &BTreeMap<RegionId, Region>,
+    ) -> Result<(), String> {
         let keys = match ending {
             Ending::Completed | Ending::Aborted => progress.moved.clone(),
             Ending::Withdrawn | Ending::Past => BTreeSet::new(),
         };
-        let at = progress.bid.starter();
-        // Whoever was passed over meanwhile does not know where it went.
-        let attempt = progress.bid.attempt.number;
-        if self.effects.get(&progress.bid.failover.id).is_some_and(|highest| *highest > attempt) {
-            return Ok(());
-        }
+        let (at, id) = (progress.bid.starter(), progress.bid.failover.id);
+        let forgot = regions.values().any(|region| region.forgot);
         for key in keys {
-            let event = (progress.bid.failover.id, key.clone());
+            if !forgot && !regions.values().any(|region| region.has_closed(id, &key)) {
+                return Err(format!("{id} is said to have ended for {key}, and no region has closed it"));
+            }
+            let event = (id, key.clone());
             match self.arrived.insert(event, at.clone()) {
                 Some(other) if other != *at => {
                     return Err(format!("{key} went to {other} and to {at} in one operation"));
@@ -132,10 +185,12 @@ impl Watch {
 }
 
 /// What holds after calm weather: nothing is open, and everything runs where it is held, and all agree on that.
-pub(crate) fn settled(regions: &BTreeMap<RegionId, Region>) -> Result<(), String> {
+pub(crate) fn settled(all: &BTreeMap<RegionId, Region>) -> Result<(), String> {
+    // Of what never comes back nothing is asked.
+    let regions = || all.iter().filter(|(_, region)| !region.dead);
     let mut wrong = Vec::new();
     let mut latest: BTreeMap<&ResourceKey, (Epoch, u32)> = BTreeMap::new();
-    for (id, region) in regions {
+    for (id, region) in regions() {
         for open in region.book.open.values() {
             wrong.push(format!(
                 "{} is still open at {id}: {} {}",
@@ -153,7 +208,7 @@ pub(crate) fn settled(regions: &BTreeMap<RegionId, Region>) -> Result<(), String
         }
     }
     for (key, age) in latest {
-        let known = || regions.iter().filter_map(|(id, region)| Some((id, region, region.book.parts.get(key)?)));
+        let known = || regions().filter_map(|(id, region)| Some((id, region, region.book.parts.get(key)?)));
         let Some((_, _, newest)) = known().find(|(_, _, part)| part.age() == age) else { continue };
         let holder = &newest.holder;
         for (id, region, part) in known() {

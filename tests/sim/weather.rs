@@ -76,4 +76,10 @@ weather! {
     whims: 50,
     /// People cut regions off by hand. Drawn apart, so that stories without it are the same as ever.
     by_hand: 0,
+    /// A region never comes back. Drawn apart, too.
+    losses: 0,
+    /// A region that was declared gone boots all the same, and people forget that they said so. Drawn apart, too.
+    returns: 0,
+    /// A hypervisor starts by itself what ran on a host that was cut off by hand. Drawn apart, too.
+    autostarts: 0,
 }

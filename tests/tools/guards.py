@@ -7,7 +7,8 @@ The pure rooms (`model`, `failover`) and the tests that drive them are copied in
 `target/guards`, so that a try takes seconds. Each guard is a few lines that are replaced; each must match once.
 
 Some rules stand behind others, so that seeds do not miss them; sentences of `src/failover/tests` do: everybody's word
-after an agent's start, one operation at a time, the veto of a sighting, and what a fence by hand leaves behind.
+after an agent's start, one operation at a time, the veto of a sighting, and what a region that was gone remembers of a
+fence by hand.
 """
 import os, re, shutil, subprocess, sys
 from pathlib import Path
@@ -67,8 +68,19 @@ GUARDS = {
         ("src/failover/next.rs",
          "        if let Some((region, _)) = self.promoted_at() {\n            return Next::Stuck(Impasse::Promoted(region));\n        }\n",
          "")],
-    "what-may-be-started-is-not-proven-stopped": [("src/failover/accept.rs",
-        "            self.cut_off.remove(bid.starter());\n", "")],
+    "what-nobody-closed-has-not-ended": [("src/failover/progress.rs",
+        "Answer::Refused(refusal) => self.unclosed = Some((region.clone(), refusal)),",
+        "Answer::Refused(_) => self.moved.extend(keys.iter().cloned()),")],
+    "who-was-cut-off-by-hand-is-let-in-by-hand": [("src/failover/accept.rs",
+        "            self.open.insert(id, open);\n",
+        "            self.cut_off.remove(bid.starter());\n            self.open.insert(id, open);\n")],
+    "no-order-starts-what-was-cut-off-by-hand": [("src/failover/progress.rs",
+        "matches!(answer, Answer::Done(acceptance) if acceptance.cut_off)", "matches!(answer, Answer::Silent(_)) && false")],
+    "what-was-seen-running-is-not-proven-stopped": [
+        ("src/failover/progress.rs", "(Some(epoch) > self.unproven()).then(", "(epoch < Epoch::BIRTH).then("),
+        ("src/failover/book.rs", "        self.doubt_what_runs(told);\n", "")],
+    "attempts-that-were-heard-of-are-told": [("src/model/failover.rs",
+        "accepted.max(self.later.get(&id).copied())", "accepted")],
 }
 
 

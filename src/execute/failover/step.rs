@@ -45,6 +45,7 @@ fn word(note: &Note) -> String {
         Note::HookIntended { hook, .. } => format!("{} is about to run", hook_words(hook)),
         Note::HookDone { hook } => format!("{} has run", hook_words(hook)),
         Note::Fenced { region, .. } => format!("{region} is stopped"),
+        Note::Unproven { region, .. } => format!("nothing proves any more that {region} is stopped"),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::roles::{Regions, attempt, authority, bid, id, key, keys};
-use crate::failover::{Ending, FRESH, Impasse, Next, Order, Progress, Recourse, Step};
+use super::roles::{Regions, attempt, authority, bid, id, ids, key, keys};
+use crate::failover::{Ending, FRESH, Impasse, Next, Order, Progress, Recourse, Refusal, Step};
 use crate::model::failover::{Direction, Hook, Note};
 use crate::model::region::Role;
 
@@ -188,4 +188,71 @@ fn a_hook_that_is_known_to_have_run_is_not_run_again() {
     again.remember(&[Note::HookDone { hook: Hook::Before(0) }]);
     assert_eq!(regions.drive(&mut again), Next::Ended(Ending::Completed));
     assert_eq!(regions.made.iter().filter(|step| matches!(step, Step::Run(_))).count(), 1);
+}
+
+/// All that it moves runs at the target, and nobody was told yet that it ends.
+fn started(regions: &mut Regions) -> Progress {
+    let mut progress = attempt_of(1);
+    while progress.started != keys() {
+        assert_eq!(regions.drive_once(&mut progress), None);
+    }
+    progress
+}
+
+#[test]
+fn what_somebody_else_went_on_with_before_any_region_had_closed_it_is_theirs_to_end() {
+    let mut regions = Regions::new();
+    let mut first = started(&mut regions);
+    for region in ["a", "b", "c"] {
+        regions.ask(&id(region), &Order::Accept { authority: authority(1), bid: Box::new(bid(2)) }).unwrap();
+    }
+    let Next::Stuck(why) = regions.drive(&mut first) else { panic!("it says that it ended what it did not") };
+    assert!(matches!(why, Impasse::Refused(_, Refusal::Attempt(_))), "{why:?}");
+    assert_eq!(first.recourse(&why), Recourse::Leave);
+    assert_eq!(regions.drive(&mut attempt_of(2)), Next::Ended(Ending::Completed));
+    holds(&regions, "b");
+}
+
+#[test]
+fn nothing_is_said_to_have_ended_before_any_region_has_closed_it() {
+    let mut regions = Regions::new();
+    let mut first = started(&mut regions);
+    regions.silent = ids(&["a", "b", "c"]);
+    let end = regions.drive(&mut first);
+    assert_eq!(end, Next::Stuck(Impasse::NotClosed(id("b"))));
+    assert_eq!(first.recourse(&Impasse::NotClosed(id("b"))), Recourse::Leave, "it runs there");
+
+    // One is enough: whoever misses the end learns it from there.
+    let mut regions = Regions::new();
+    let mut first = started(&mut regions);
+    regions.silent = ids(&["a", "b"]);
+    assert_eq!(regions.drive(&mut first), Next::Ended(Ending::Completed));
+    regions.silent.clear();
+    regions.talk();
+    holds(&regions, "b");
+}
+
+#[test]
+fn an_attempt_that_only_a_lost_region_accepted_is_told_of_so_that_one_above_it_leads_on() {
+    let mut regions = Regions::new();
+    let accept = |number| Order::Accept { authority: authority(1), bid: Box::new(bid(number)) };
+    for region in ["a", "b"] {
+        regions.ask(&id(region), &accept(1)).unwrap();
+    }
+    // Whoever goes on with it reaches `a` alone, twice; the others hear of that, also who has nothing open, and `a` burns.
+    regions.ask(&id("a"), &accept(2)).unwrap();
+    regions.ask(&id("a"), &accept(3)).unwrap();
+    regions.talk();
+    regions.silent.insert(id("a"));
+    regions.running.clear();
+    for region in ["b", "c"] {
+        let refused = regions.ask(&id(region), &accept(2));
+        assert!(matches!(refused, Err(Refusal::Attempt(later)) if later.attempt.number == 3));
+        let told = regions.books[&id(region)].standings(&regions.agents[&id(region)], &BTreeSet::new());
+        assert_eq!(told.highest_attempt(bid(1).failover.id), Some(3), "{region} says so");
+    }
+    let mut on = attempt_of(4);
+    on.bid.gone.insert(id("a"), "it burned".to_owned());
+    assert_eq!(regions.drive(&mut on), Next::Ended(Ending::Completed));
+    assert_eq!(regions.running[&id("b")], keys());
 }

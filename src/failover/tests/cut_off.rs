@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::roles::{Regions, attempt, authority, bid, id, key, keys};
-use crate::failover::{Control, Ending, Hold, Impasse, Next, Order, Progress, Refusal, Step, may_run};
+use super::roles::{Regions, attempt, authority, bid, id, ids, key, keys};
+use crate::failover::{Control, Ending, Hold, Impasse, Next, Order, Progress, Recourse, Refusal, Step, may_run};
 use crate::model::Timestamp;
 use crate::model::failover::{Bid, CutOff, Direction, Failover, Hook};
 use crate::model::region::Epoch;
@@ -29,13 +29,17 @@ fn tell(regions: &mut Regions, region: &str, control: &Control) -> Result<(), Re
 
 /// The others know it first, then the fence runs, then they know that it has.
 fn cut_off(regions: &mut Regions) {
+    cut_off_at(regions, 2);
+}
+
+fn cut_off_at(regions: &mut Regions, epoch: u64) {
     for region in ["b", "c"] {
-        tell(regions, region, &word(2, false)).unwrap();
+        tell(regions, region, &word(epoch, false)).unwrap();
     }
     regions.running.clear();
     regions.silent.insert(id("a"));
     for region in ["b", "c"] {
-        tell(regions, region, &word(2, true)).unwrap();
+        tell(regions, region, &word(epoch, true)).unwrap();
     }
 }
 
@@ -110,24 +114,70 @@ fn it_is_not_let_in_while_an_operation_leads_away_from_there() {
     assert!(may(&regions).is_err());
 }
 
+/// The source has given up, and the orderer dies.
+fn given_up(regions: &mut Regions) {
+    for region in ["a", "b", "c"] {
+        regions.ask(&id(region), &Order::Accept { authority: authority(1), bid: Box::new(bid(1)) }).unwrap();
+    }
+    let (operation, attempt) = (bid(1).failover.id, attempt(1));
+    let demote = Order::Demote { authority: authority(1), operation, attempt, resources: keys() };
+    regions.ask(&id("a"), &demote).unwrap();
+}
+
 #[test]
-fn whoever_may_be_started_is_not_proven_stopped_any_more() {
+fn nothing_leads_back_to_what_was_cut_off_before_it_is_let_in() {
+    let mut regions = Regions::new();
+    given_up(&mut regions);
+    cut_off_at(&mut regions, 3);
+    returns(&mut regions);
+    let mut back = Progress::new(Bid { direction: Direction::Abort, ..bid(2) });
+    assert_eq!(regions.drive(&mut back), Next::Stuck(Impasse::CutOff(id("a"))));
+    assert_eq!(back.recourse(&Impasse::CutOff(id("a"))), Recourse::Leave);
+    assert!(regions.running.values().all(BTreeSet::is_empty));
+    // That it is let in is what is said to whoever asks, and so it must go.
+    for region in ["b", "c"] {
+        assert!(regions.books[&id(region)].cut_off.contains_key(&id("a")), "{region} keeps it");
+        tell(&mut regions, region, &let_in()).unwrap();
+    }
+    let mut back = Progress::new(Bid { direction: Direction::Abort, ..bid(3) });
+    assert_eq!(regions.drive(&mut back), Next::Ended(Ending::Aborted));
+    assert_eq!(regions.running[&id("a")], keys());
+}
+
+#[test]
+fn what_is_taken_back_lets_nothing_in() {
     let mut regions = Regions::new();
     cut_off(&mut regions);
     returns(&mut regions);
-    // It is led back: `a` may start what it gave up.
-    let accept = |bid: Bid| Order::Accept { authority: authority(1), bid: Box::new(bid) };
-    let back = Bid { direction: Direction::Abort, ..later(2) };
     for region in ["a", "b", "c"] {
-        regions.ask(&id(region), &accept(later(1))).unwrap();
-        regions.ask(&id(region), &accept(back.clone())).unwrap();
-        assert_eq!(regions.books[&id(region)].cut_off.len(), 0, "{region}");
-        assert_eq!(regions.books[&id(region)].open[&bid(1).failover.id].notes, [], "{region}");
+        regions.ask(&id(region), &Order::Accept { authority: authority(1), bid: Box::new(later(1)) }).unwrap();
     }
-    // From then on a silent source needs its fence again.
-    regions.silent.insert(id("a"));
-    let mut progress = Progress::new(Bid { attempt: attempt(3), ..later(3) });
-    assert_eq!(regions.drive(&mut progress), Next::Stuck(Impasse::NotFenced(id("a"))));
+    // `a` gave nothing up yet.
+    let mut back = Progress::new(Bid { direction: Direction::Abort, ..later(2) });
+    assert_eq!(regions.drive(&mut back), Next::Ended(Ending::Aborted));
+    regions.talk();
+    assert_eq!(may(&regions), Err(Hold::CutOff(id("b"))));
+}
+
+#[test]
+fn nothing_leads_on_to_what_was_cut_off_before_it_is_let_in() {
+    let mut regions = Regions::new();
+    for region in ["a", "b", "c"] {
+        regions.ask(&id(region), &Order::Accept { authority: authority(1), bid: Box::new(bid(1)) }).unwrap();
+    }
+    // A person cuts the target off, and somebody else goes on with the operation.
+    for (region, stopped) in [("a", false), ("c", false), ("a", true), ("c", true)] {
+        let Control::CutOff { authority, region: _, cut_off } = word(3, stopped) else { unreachable!() };
+        tell(&mut regions, region, &Control::CutOff { authority, region: id("b"), cut_off }).unwrap();
+    }
+    regions.restart("b");
+    let mut on = Progress::new(bid(2));
+    assert_eq!(regions.drive(&mut on), Next::Stuck(Impasse::CutOff(id("b"))));
+    assert_eq!(regions.runs(&id("b")), BTreeSet::new());
+    for region in ["a", "c"] {
+        tell(&mut regions, region, &Control::LetIn { authority: authority(1), region: id("b") }).unwrap();
+    }
+    assert_eq!(regions.drive(&mut Progress::new(bid(3))), Next::Ended(Ending::Completed));
 }
 
 #[test]
@@ -158,4 +208,118 @@ fn only_the_controller_cuts_off_another_registered_region_at_a_new_epoch() {
     let book = regions.books.get_mut(&id("b")).unwrap();
     book.registry.remove(&id("a"));
     assert!(matches!(tell(&mut regions, "b", &word(4, false)), Err(Refusal::Registry(_))));
+}
+
+#[test]
+fn a_region_that_was_gone_and_returns_proves_nothing_of_who_was_let_in_meanwhile() {
+    // `c` burns, before or after `b` has let `a` in.
+    for burns_first in [true, false] {
+        let mut regions = Regions::new();
+        cut_off(&mut regions);
+        regions.silent.insert(id("c"));
+        if !burns_first {
+            tell(&mut regions, "b", &let_in()).unwrap();
+        }
+        for region in ["a", "b"] {
+            let registry = regions.books[&id(region)].registry.clone();
+            let (was, now, accepted) = (registry.clone(), registry, BTreeSet::new());
+            let gone = [(id("c"), "it burned".to_owned())].into();
+            tell(&mut regions, region, &Control::Register { authority: authority(1), was, now, gone, accepted })
+                .unwrap();
+        }
+        if burns_first {
+            tell(&mut regions, "b", &let_in()).unwrap();
+        }
+        regions.silent = ids(&["c"]);
+        regions.restart("a");
+        regions.talk();
+        assert_eq!(may(&regions), Ok(()), "{burns_first}");
+        regions.running = [(id("a"), keys())].into();
+        // It returns and hears of nothing; `a` falls silent.
+        regions.silent = ids(&["a"]);
+        let mut progress = Progress::new(later(1));
+        assert_eq!(regions.drive(&mut progress), Next::Stuck(Impasse::NotFenced(id("a"))), "{burns_first}");
+        assert_eq!(regions.runs(&id("b")), BTreeSet::new());
+        // Cut off once more, it is.
+        regions.running.clear();
+        for (region, stopped) in [("b", false), ("c", false), ("b", true), ("c", true)] {
+            tell(&mut regions, region, &word(4, stopped)).unwrap();
+        }
+        assert_eq!(regions.drive(&mut Progress::new(later(2))), Next::Ended(Ending::Completed));
+    }
+}
+
+#[test]
+fn what_runs_after_it_was_cut_off_is_not_proven_stopped_any_more() {
+    let mut regions = Regions::new();
+    cut_off(&mut regions);
+    // Its host boots, and the hypervisor starts what it finds.
+    regions.restart("a");
+    regions.running = [(id("a"), keys())].into();
+    regions.silent.clear();
+    let mut first = Progress::new(later(1));
+    first.fence = true;
+    while !regions.made.contains(&Step::Accept(id("c"))) {
+        assert_eq!(regions.drive_once(&mut first), None);
+    }
+    regions.silent.insert(id("a"));
+    while regions.books[&id("c")].unproven.is_empty() {
+        assert_eq!(regions.drive_once(&mut first), None, "both are told before anything else");
+    }
+    // Whoever goes on with it, or begins anew, needs its own fence.
+    assert_eq!(regions.drive(&mut Progress::new(later(2))), Next::Stuck(Impasse::NotFenced(id("a"))));
+    let mut on = Progress::new(later(3));
+    on.fence = true;
+    assert_eq!(regions.drive(&mut on), Next::Ended(Ending::Completed));
+    assert!(regions.made.contains(&Step::Run(Hook::Fence(id("a")))));
+}
+
+#[test]
+fn the_next_attempt_of_the_same_program_remembers_what_it_saw_run() {
+    let mut regions = Regions::new();
+    cut_off(&mut regions);
+    regions.restart("a");
+    regions.running = [(id("a"), keys())].into();
+    regions.silent = ids(&["c"]);
+    let mut first = Progress::new(later(1));
+    assert!(matches!(regions.drive(&mut first), Next::Stuck(Impasse::Missing(region, _)) if region == id("c")));
+    regions.silent = ids(&["a"]);
+    let mut on = first.again(attempt(2), Direction::Forward, id("b"));
+    assert_eq!(regions.drive(&mut on), Next::Stuck(Impasse::NotFenced(id("a"))));
+}
+
+#[test]
+fn whoever_hears_that_it_runs_takes_it_for_stopped_no_more() {
+    let mut regions = Regions::new();
+    cut_off(&mut regions);
+    regions.running = [(id("a"), keys())].into();
+    regions.silent = ids(&["c"]);
+    regions.talk();
+    regions.silent = ids(&["a"]);
+    // A late repeat of the word that it is stopped changes nothing.
+    tell(&mut regions, "b", &word(2, true)).unwrap();
+    assert_eq!(regions.drive(&mut Progress::new(later(1))), Next::Stuck(Impasse::NotFenced(id("a"))), "as b knows");
+}
+
+#[test]
+fn who_spoke_after_it_was_cut_off_and_falls_silent_is_cut_off_anew() {
+    let mut regions = Regions::new();
+    cut_off(&mut regions);
+    regions.restart("a");
+    regions.silent.clear();
+    let mut progress = Progress::new(later(1));
+    progress.fence = true;
+    while !regions.made.contains(&Step::Accept(id("c"))) {
+        assert_eq!(regions.drive_once(&mut progress), None);
+    }
+    // What it is told meanwhile is only for whoever goes on.
+    while !regions.made.iter().any(|step| matches!(step, Step::Demote(..))) {
+        let demotes = matches!(progress.next(regions.now), Next::Do(steps) if matches!(steps[..], [Step::Demote(..)]));
+        if demotes {
+            regions.silent.insert(id("a"));
+        }
+        assert_eq!(regions.drive_once(&mut progress), None);
+    }
+    assert_eq!(regions.drive(&mut progress), Next::Ended(Ending::Completed));
+    assert!(regions.made.contains(&Step::Run(Hook::Fence(id("a")))));
 }

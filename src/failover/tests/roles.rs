@@ -76,6 +76,7 @@ pub(super) fn book(region: &str) -> Book {
         registry: ids(&["a", "b", "c"]),
         gone: BTreeMap::new(),
         cut_off: BTreeMap::new(),
+        unproven: BTreeMap::new(),
         highest_epoch: Epoch::BIRTH,
         parts: keys().into_iter().map(|key| (key, part.clone())).collect(),
         open: BTreeMap::new(),

@@ -446,7 +446,7 @@ impl MultiRegionManager {
                     match &impasse {
                         Impasse::Missing(region, _) if *region == to => silent_target = Some(to.clone()),
                         Impasse::Refused(region, _) if *region == to => blames_target = forward,
-                        Impasse::NothingLeft => blames_target = forward,
+                        Impasse::NothingLeft | Impasse::CutOff(_) => blames_target = forward,
                         _ => {}
                     }
                     blames_target |= forward && silent_target.is_some();
@@ -668,6 +668,12 @@ pub(super) fn words(impasse: &Impasse) -> String {
         },
         Impasse::NotStopped(region, keys) => format!("{region} did not stop {}", listed(keys, 4)),
         Impasse::NotFenced(region) => format!("{region} is not proven stopped, and no fence hook is there to do it"),
+        Impasse::NotClosed(region) => {
+            format!("everything runs at {region}, and no region has said that it closed the operation")
+        }
+        Impasse::CutOff(region) => {
+            format!("{region} was cut off by hand, and not let in since: `failover unfence {region}` lets it in")
+        }
         Impasse::NothingLeft => "nothing of it may go on".to_owned(),
     }
 }

@@ -19,7 +19,7 @@ use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::options::Watch;
 use crate::fleet::road::{Ports, Sight, standings};
 use crate::model::event::{FailoverOutcome, Seconds, StepRecord};
-use crate::model::failover::{Attempt, Bid, Direction, Hook, Note, Open, Standings};
+use crate::model::failover::{Attempt, Bid, Direction, Hook, Note, Open};
 use crate::model::region::{Epoch, ResourceRecord};
 use crate::model::{AttemptOwner, OperationId, RegionId, ResourceKey};
 use crate::state::StateFile;
@@ -42,12 +42,17 @@ pub struct PendingOperation {
     #[serde(skip)]
     #[schemars(skip)]
     pub(super) hook_limit: Duration,
+    /// The highest attempt at it that any region accepted, or heard of from one that may not answer now.
+    #[serde(skip)]
+    #[schemars(skip)]
+    highest_attempt: u32,
 }
 
 impl PendingOperation {
     fn new(bid: Bid) -> Self {
         let (open_at, promoted) = (BTreeMap::new(), BTreeMap::new());
-        Self { bid, open_at, promoted, cut_off: BTreeSet::new(), heard_seconds: None, hook_limit: Duration::ZERO }
+        let (cut_off, hook_limit) = (BTreeSet::new(), Duration::ZERO);
+        Self { bid, open_at, promoted, cut_off, heard_seconds: None, hook_limit, highest_attempt: 0 }
     }
 
     fn add(&mut self, region: &RegionId, open: Open, heard: Option<Seconds>) {
@@ -265,7 +270,7 @@ impl MultiRegionManager {
     fn next_bid(&self, pending: &PendingOperation, options: &ResumeOptions) -> Bid {
         let mut bid = pending.bid.clone();
         let owner = AttemptOwner(self.world.ids.random());
-        bid.attempt = Attempt { number: bid.attempt.number + 1, owner };
+        bid.attempt = Attempt { number: pending.highest_attempt + 1, owner };
         bid.direction = if options.abort { Direction::Abort } else { Direction::Forward };
         bid.gone.extend(options.overrides.gone.clone());
         if let (false, Some(region)) = (options.abort, pending.promoted.keys().next()) {
@@ -309,16 +314,20 @@ fn ran(hooks: &BTreeSet<Hook>, journal: &[StepRecord]) -> Vec<Note> {
 
 /// What is open at the regions that answer, and those that do not.
 pub(super) async fn pending_at(ports: &Ports) -> (BTreeMap<OperationId, PendingOperation>, BTreeSet<RegionId>) {
-    let (mut pending, mut unheard) = (BTreeMap::new(), BTreeSet::new());
+    let (mut pending, mut unheard, mut all) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
     for (region, told) in standings(ports.iter()).await {
-        let Ok(Standings { open, heard, .. }) = told else {
+        let Ok(told) = told else {
             unheard.insert(region);
             continue;
         };
-        for (id, open) in open {
-            let heard = heard.get(&id).copied();
-            pending.entry(id).or_insert_with(|| PendingOperation::new(open.bid.clone())).add(&region, open, heard);
+        for (id, open) in &told.open {
+            let known = pending.entry(*id).or_insert_with(|| PendingOperation::new(open.bid.clone()));
+            known.add(&region, open.clone(), told.heard.get(id).copied());
         }
+        all.push(told);
+    }
+    for (id, known) in &mut pending {
+        known.highest_attempt = all.iter().filter_map(|told| told.highest_attempt(*id)).max().unwrap_or_default();
     }
     (pending, unheard)
 }

@@ -183,6 +183,7 @@ fn load(
         registry,
         gone,
         cut_off: read::cut_off(transaction, of)?,
+        unproven: read::unproven(transaction, of)?,
         highest_epoch: head.highest_epoch,
         parts: read::parts(transaction, of, head.highest_epoch)?,
         open,
@@ -201,6 +202,7 @@ fn keep(transaction: &Transaction<'_>, of: Of<'_>, before: &Book, after: &Book) 
         registry: _,
         gone,
         cut_off,
+        unproven,
         highest_epoch,
         parts,
         open,
@@ -226,6 +228,10 @@ fn keep(transaction: &Transaction<'_>, of: Of<'_>, before: &Book, after: &Book) 
     }
     for id in before.cut_off.keys().filter(|id| !cut_off.contains_key(*id)) {
         transaction.execute("DELETE FROM cut_off WHERE region_id = ?1", [id.as_str()]).map_err(of)?;
+    }
+    for (id, epoch) in unproven.iter().filter(|(id, epoch)| before.unproven.get(*id) != Some(*epoch)) {
+        let sql = "INSERT OR REPLACE INTO unproven (region_id, epoch) VALUES (?1, ?2)";
+        transaction.execute(sql, (id.as_str(), signed(epoch.0))).map_err(of)?;
     }
     for (key, part) in parts.iter().filter(|(key, part)| before.parts.get(*key) != Some(*part)) {
         let Part { role, holder, epoch, attempt } = part;

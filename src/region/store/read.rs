@@ -39,6 +39,8 @@ pub struct Records {
     pub paused: Option<Pause>,
     /// The other regions that a person cut off by hand.
     pub cut_off: BTreeMap<RegionId, CutOff>,
+    /// Up to which epoch no word that a region was cut off by hand proves it stopped any more.
+    pub unproven: BTreeMap<RegionId, Epoch>,
     /// The registry.
     pub regions: BTreeMap<RegionId, RegionRecord>,
     /// The pairs that concern it.
@@ -109,8 +111,9 @@ impl Store {
 }
 
 pub(super) fn records(transaction: &Transaction<'_>, of: Of<'_>) -> Result<Records, StoreError> {
-    let (regions, cut_off) = (registry(transaction, of)?, cut_off(transaction, of)?);
-    let mut records = Records { regions, cut_off, ..head(transaction, of)? };
+    let (regions, cut_off, unproven) =
+        (registry(transaction, of)?, cut_off(transaction, of)?, unproven(transaction, of)?);
+    let mut records = Records { regions, cut_off, unproven, ..head(transaction, of)? };
     for raw in rows(transaction, of, &format!("SELECT {PAIR} FROM pairs"), raw_pair)? {
         let (id, record) = raw.understand()?;
         records.pairs.insert(id, record);
@@ -139,6 +142,14 @@ pub(super) fn cut_off(transaction: &Transaction<'_>, of: Of<'_>) -> Result<BTree
         let what = format!("that {id} was cut off by hand");
         Ok((parse(&what, &id)?, json(&what, &record)?))
     };
+    found.into_iter().map(understand).collect()
+}
+
+/// Up to which epoch no word that a region was cut off by hand proves it stopped any more.
+pub(super) fn unproven(transaction: &Transaction<'_>, of: Of<'_>) -> Result<BTreeMap<RegionId, Epoch>, StoreError> {
+    let pair = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, number(row, 1)?));
+    let found = rows(transaction, of, "SELECT region_id, epoch FROM unproven", pair)?;
+    let understand = |(id, epoch): (String, u64)| Ok((parse("what proves a region stopped", &id)?, Epoch(epoch)));
     found.into_iter().map(understand).collect()
 }
 

@@ -4,7 +4,7 @@
 pub(super) const APPLICATION_ID: i32 = 0x6476_7267;
 
 /// What leads from each version to the next; those that were ever released never change.
-pub(super) const MIGRATIONS: [&str; 7] = [V1, V2, V3, V4, V5, V6, V7];
+pub(super) const MIGRATIONS: [&str; 8] = [V1, V2, V3, V4, V5, V6, V7, V8];
 
 /// Structured attributes are JSON, as the plan prints them; what is looked for or compared has a column. Times are
 /// microseconds since 1970.
@@ -163,5 +163,13 @@ const V7: &str = "
 CREATE TABLE cut_off (
     region_id TEXT PRIMARY KEY,
     record TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+/// Up to which epoch no word that a region was cut off by hand proves it stopped any more.
+const V8: &str = "
+CREATE TABLE unproven (
+    region_id TEXT PRIMARY KEY,
+    epoch INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 ";
