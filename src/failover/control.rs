@@ -55,6 +55,11 @@ pub enum Control {
         /// The region.
         region: RegionId,
     },
+    /// Know that a person declared this region gone: it takes part in nothing before it is readmitted.
+    DeclaredGone {
+        /// Who asks.
+        authority: Authority,
+    },
     /// Take part again, or for the first time, with what the others know.
     Readmit {
         /// Who asks.
@@ -134,6 +139,11 @@ impl Book {
             }
             Control::CutOff { authority, region, cut_off } => self.keep_cut_off(authority, region, cut_off),
             Control::LetIn { authority, region } => self.let_in(authority, region),
+            Control::DeclaredGone { authority } => {
+                self.authorize(authority)?;
+                self.inert.get_or_insert(Inert::DeclaredGone);
+                Ok(())
+            }
             Control::Readmit { authority, known } => self.readmit(authority, known, running),
         }
     }

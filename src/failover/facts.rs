@@ -119,7 +119,7 @@ pub struct Facts<'a> {
     pub last_met: Option<Timestamp>,
     /// Whether the source is down, where that was judged; it is judged once more for each target.
     pub verdict: Option<&'a Verdict>,
-    /// When the last automatic failover was completed.
+    /// When the last automatic failover was completed, as far as this program remembers.
     pub last_automatic: Option<Timestamp>,
     /// The regions that store a pause.
     pub paused: &'a BTreeSet<RegionId>,
@@ -169,6 +169,11 @@ impl<'a> Facts<'a> {
     pub(super) fn proves(&self, region: &RegionId, cut_off: &CutOff) -> bool {
         let unproven = self.answering().filter_map(|(_, snapshot)| snapshot.unproven.get(region)).max();
         cut_off.stopped && Some(&cut_off.epoch) > unproven
+    }
+
+    /// When the last automatic failover was completed, as this program or any region that took part in it remembers.
+    pub(super) fn last_automatic(&self) -> Option<Timestamp> {
+        self.answering().filter_map(|(_, snapshot)| snapshot.last_automatic).chain(self.last_automatic).max()
     }
 
     /// Every region that has to agree: those that any answering one has registered, and those that answer.

@@ -291,11 +291,12 @@ impl Draft<'_> {
         let from = &request.from;
         let mut feeds: BTreeMap<(RegionId, PairId), Feed> = BTreeMap::new();
         let mut unprotected = Vec::new();
+        let gone = facts.observed.gone();
         for key in going {
             let Some(spec) = facts.spec(key) else { continue };
             let (mut fed, mut waits_for) = (false, Vec::new());
             for target in others(spec, from, to) {
-                if request.overrides.gone.contains_key(&target) {
+                if request.overrides.gone.contains_key(&target) || gone.contains_key(&target) {
                     continue;
                 }
                 let settings = facts.topology.settings_between(&spec.primary, to, &target, key.kind);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::claim::Claim;
-use super::facts::{Asker, Facts, FenceHook, Overrides, Request};
+use super::facts::{Asker, Facts, FenceHook, Request};
 use super::gate::{Gate, GateKind, age, gone_option, gone_price};
 use super::proposal::OldSide;
 use crate::model::{RegionId, ResourceKey, ResourceType};
@@ -20,6 +20,12 @@ pub(super) struct Whole<'a> {
 impl Whole<'_> {
     fn from(&self) -> &RegionId {
         &self.request.from
+    }
+
+    /// How it is known that a region is gone, where a person says so now, or did before.
+    fn gone(&self, region: &RegionId) -> Option<&str> {
+        let now = self.request.overrides.gone.get(region).map(String::as_str);
+        now.or_else(|| self.facts.observed.gone().get(region).copied())
     }
 
     fn by_hand(&self) -> String {
@@ -67,7 +73,6 @@ impl Whole<'_> {
 
     /// More than one region that looks lost, to this program or to anybody: rather the network, or this side of it.
     fn breaker(&self) -> Gate {
-        let Overrides { gone, .. } = &self.request.overrides;
         let silent = |region: &&RegionId| self.facts.silence(region).is_some();
         let lost = |region: &&RegionId| {
             let told = self.facts.answering().filter_map(|(_, snapshot)| snapshot.sightings.get(*region));
@@ -76,7 +81,7 @@ impl Whole<'_> {
         let registry = self.facts.registry();
         let down: BTreeSet<RegionId> = registry
             .iter()
-            .filter(|region| !gone.contains_key(*region) && (silent(region) || lost(region)))
+            .filter(|region| self.gone(region).is_none() && (silent(region) || lost(region)))
             .cloned()
             .collect();
         let others: BTreeSet<RegionId> = down.iter().filter(|region| *region != self.from()).cloned().collect();
@@ -93,7 +98,7 @@ impl Whole<'_> {
 
     fn cooldown(&self) -> Gate {
         let cooldown = self.facts.topology.policy.failover.cooldown;
-        let since = self.facts.last_automatic.map(|at| self.facts.now.since(at));
+        let since = self.facts.last_automatic().map(|at| self.facts.now.since(at));
         match since.filter(|since| *since < cooldown) {
             None => Gate::met(GateKind::Cooldown, format!("no automatic failover in the last {}", age(cooldown))),
             Some(since) => {
@@ -156,11 +161,15 @@ impl Whole<'_> {
             silent.filter_map(|region| Some((region, self.facts.silence(region)?))).collect();
         for (region, why) in &silent {
             let figure = format!("{region} must agree, and does not answer: {why}");
-            let gate = match gone.get(*region) {
+            let gate = match self.gone(region) {
                 Some(how) => Gate::met(GateKind::Agreement, format!("{region} is gone: {how}")),
                 None => Gate::unmet(GateKind::Agreement, figure, format!("bring {region} back")),
             };
-            let gate = gate.unless(gone.contains_key(*region), gone_option(region), gone_price(region));
+            // What was said before is not said once more.
+            let gate = match (gone.contains_key(*region), gate.passes) {
+                (false, true) => gate,
+                (given, _) => gate.unless(given, gone_option(region), gone_price(region)),
+            };
             let seen = self.facts.last_seen(region).map(|seen| self.facts.now.since(seen.at));
             gates.push(match seen {
                 Some(seen) => gate.of_age(seen),

@@ -43,7 +43,7 @@ impl MultiRegionManager {
     ) -> Result<RunReport, FleetError> {
         let mut road = self.set_out(self.settings.lock_timeout, watch).await?;
         let prepared = async {
-            let sight = road.look().await?;
+            let sight = road.look_at_all(watch).await?;
             let plan = self.plan_of(&sight, &options.for_planner())?;
             if options.take_over {
                 sight.gate_take_over(self, &BTreeMap::new(), None)?;
@@ -78,7 +78,7 @@ impl MultiRegionManager {
     ) -> Result<RunReport, FleetError> {
         let mut road = self.set_out(self.settings.lock_timeout, watch).await?;
         let prepared = async {
-            let sight = road.look().await?;
+            let sight = road.look_at_all(watch).await?;
             let (plan, settled) = self.look_again(plan, options, &sight)?;
             if options.take_over {
                 sight.gate_take_over(self, &BTreeMap::new(), None)?;
@@ -159,7 +159,7 @@ impl MultiRegionManager {
             ..crate::plan::PlanOptions::default()
         };
         let prepared = async {
-            let sight = road.look().await?;
+            let sight = road.look_at_all(watch).await?;
             if let Some(gate) = sight.nobody_controls() {
                 return Err(FleetError::Refused(vec![gate]));
             }
@@ -233,7 +233,7 @@ impl MultiRegionManager {
         self.declared_region(target)?;
         let mut road = self.set_out(self.settings.lock_timeout, watch).await?;
         let prepared = async {
-            let sight = road.look().await?;
+            let sight = road.look_at_all(watch).await?;
             let plan = self.plan_copy(&sight, &key, source, target, accept_change)?;
             Ok((sight, plan))
         };

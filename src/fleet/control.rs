@@ -11,7 +11,9 @@
 //! Missing may be regions that a person declared gone, and one that is fenced by the policy's hook in the same run: after
 //! the others have accepted, so that the former controller has nobody's ear any more. Where that fence fails, this
 //! state gives its seat up again. Cut off just before it, the state controls regions one of which still knows another
-//! controller; nothing starts anywhere without that one's acceptance or its fence.
+//! controller; nothing starts anywhere without that one's acceptance or its fence. Once a take-over counts, the state
+//! remembers whom it went without: such a region is bound by the next `apply` or `reconcile` that it answers, and stops
+//! nothing but failovers until then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -82,9 +84,33 @@ impl Sight {
         self.controllers().filter(|(_, controller)| !ours(controller)).collect()
     }
 
+    /// The regions that obey an earlier controller, because this state took its place without them: they are bound when
+    /// something is applied.
+    pub(super) fn not_bound(&self) -> Vec<(&RegionId, &Controller)> {
+        let term = self.seating.map_or(0, |ours| ours.term);
+        let left_out = |region: &RegionId| self.recorded.left_out.contains(region);
+        self.foreign().into_iter().filter(|(region, known)| left_out(region) && known.term < term).collect()
+    }
+
+    /// What holds roles back as long as such a region is not bound.
+    pub(super) fn gate_not_bound(&self) -> Option<Gate> {
+        let not_bound = self.not_bound();
+        let (region, controller) = not_bound.first()?;
+        Some(Gate {
+            code: "not_controller".to_owned(),
+            detail: format!(
+                "{region} still obeys {} (term {}): this state took control without it",
+                controller.place, controller.term
+            ),
+            help: Some("`apply` binds it, and so does the next `reconcile`".to_owned()),
+            address: None,
+        })
+    }
+
     /// Who controls, where it is not this state file.
     fn control(&self) -> Option<Control> {
-        let foreign = self.foreign();
+        let not_bound: BTreeSet<&RegionId> = self.not_bound().into_iter().map(|(region, _)| region).collect();
+        let foreign: Vec<_> = self.foreign().into_iter().filter(|(region, _)| !not_bound.contains(region)).collect();
         let (_, first) = foreign.first()?;
         let named = |regions: &[&RegionId]| regions.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", ");
         let one = |controller: &Controller| {
@@ -216,13 +242,14 @@ impl Sight {
         gone: &BTreeMap<RegionId, String>,
         may_miss: Option<&RegionId>,
     ) -> Result<(), FleetError> {
-        let answers = |region: &RegionId| self.observed.snapshot(region).is_some();
+        self.expect_gone(gone)?;
+        let (answers, before) = (|region: &RegionId| self.observed.snapshot(region).is_some(), self.observed.gone());
         let registries = self.observed.answering().flat_map(|(_, seen)| seen.regions.keys());
         let declared = manager.desired.topology.regions.keys();
         let registered: BTreeSet<&RegionId> = declared.chain(registries).collect();
-        let missing: Vec<String> = (registered
-            .into_iter()
-            .filter(|region| !answers(region) && !gone.contains_key(*region) && may_miss != Some(*region)))
+        let missing: Vec<String> = (registered.into_iter().filter(|region| {
+            !answers(region) && !gone.contains_key(*region) && !before.contains_key(region) && may_miss != Some(*region)
+        }))
         .map(|region| match self.observed.regions.get(region) {
             Some(Observation::Silent(silence)) => format!("{region} ({})", silence.reason),
             Some(Observation::Answered { .. }) | None => format!("{region} (registered, but not declared here)"),
@@ -246,6 +273,9 @@ impl Sight {
             let way = if adopt { format!("--adopt {WAY}") } else { WAY.to_owned() };
             let message = format!("{detail}; it needs `apply {way}`");
             plan.warnings.push(Warning { address: None, message });
+        }
+        if let Some(Gate { detail, help: Some(help), .. }) = self.gate_not_bound() {
+            plan.warnings.push(Warning { address: None, message: format!("{detail}; {help}") });
         }
     }
 
@@ -303,6 +333,7 @@ impl MultiRegionManager {
             if let Some(region) = fence {
                 road.cut_off(&sight, region, watch).await?;
             }
+            road.counts(&sight)?;
             Ok(road.state.seating()?.map(|seating| seating.term).unwrap_or_default())
         };
         let term = match taken.await {
@@ -392,6 +423,16 @@ impl Road<'_> {
         Ok(FleetError::TakeOver { region: region.clone(), accepted, source: Box::new(why) })
     }
 
+    /// Remembers that the take-over counts, and which regions it went without.
+    fn counts(&mut self, sight: &Sight) -> Result<(), FleetError> {
+        let registered = sight.observed.answering().flat_map(|(_, seen)| seen.regions.keys());
+        let declared = self.manager.desired.topology.regions.keys();
+        let all: BTreeSet<&RegionId> = declared.chain(registered).collect();
+        let missing = all.into_iter().filter(|region| sight.observed.snapshot(region).is_none());
+        let without: BTreeSet<RegionId> = missing.cloned().collect();
+        Ok(self.state.seat_counts(&without)?)
+    }
+
     /// Refuses a plan that needs the controller, where this state file is not.
     pub(super) fn expect_controller(
         sight: &Sight,
@@ -403,7 +444,7 @@ impl Road<'_> {
     }
 
     /// One order about authority or the registry, in the history. What the region answered.
-    async fn tell_control(
+    pub(super) async fn tell_control(
         &mut self,
         port: &Arc<dyn RegionPort>,
         control: &failover::Control,
@@ -415,6 +456,7 @@ impl Road<'_> {
         let (verb, reason) = match control {
             Control::TakeOver { authority } => ("take-over", format!("taken over with term {}", authority.term)),
             Control::Register { gone, .. } => ("register", format!("{} regions are gone", gone.len())),
+            Control::DeclaredGone { .. } => ("declared-gone", "learns that it was declared gone".to_owned()),
             Control::Readmit { .. } => ("readmit", "takes part again".to_owned()),
             Control::CutOff { region, .. } => ("cut-off", format!("{region} is cut off by hand")),
             Control::LetIn { region, .. } => ("let-in", format!("{region} is let in again")),

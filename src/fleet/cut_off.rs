@@ -39,7 +39,7 @@ use crate::model::region::{Authority, Epoch};
 use crate::model::{Address, ByteCount, OperationId, RegionId, ResourceKey, ResourceType};
 use crate::plan::document::{Action, Kind};
 use crate::process::Occasion;
-use crate::state::{FailoverLog, RunEnd, RunOutcome, StateFile};
+use crate::state::{FailoverLog, StateFile};
 
 /// What cutting a region off is asked for.
 #[derive(Debug, Clone)]
@@ -179,42 +179,57 @@ impl MultiRegionManager {
     /// # Errors
     /// [`FleetError::Refused`] where this state is not the controller, or an operation leads away from the region;
     /// [`FleetError::Region`].
-    pub async fn unfence(&self, region: &RegionId, watch: &Watch) -> Result<LetIn, FleetError> {
+    pub async fn unfence(&self, region: &RegionId) -> Result<LetIn, FleetError> {
         self.declared_region(region)?;
-        let mut road = self.set_out(self.settings.lock_timeout, watch).await?;
-        let done = async {
-            let sight = road.look().await?;
-            let authority = self.speaker(&sight)?;
-            let (mut was, mut forgotten_by, mut unheard) = (None::<CutOff>, BTreeSet::new(), BTreeMap::new());
-            let registered: BTreeSet<&RegionId> =
-                sight.observed.answering().flat_map(|(_, seen)| seen.regions.keys()).collect();
-            for other in registered.into_iter().filter(|other| *other != region) {
-                if let Some(Observation::Silent(silence)) = sight.observed.regions.get(other) {
-                    unheard.insert(other.clone(), silence.reason.clone());
+        let sight = self.look().await?;
+        let authority = self.speaker(&sight)?;
+        let gone = sight.observed.gone();
+        let mut done =
+            LetIn { region_id: region.clone(), was: None, forgotten_by: BTreeSet::new(), unheard: BTreeMap::new() };
+        let registered: BTreeSet<&RegionId> =
+            sight.observed.answering().flat_map(|(_, seen)| seen.regions.keys()).collect();
+        for other in registered.into_iter().filter(|other| *other != region && !gone.contains_key(other)) {
+            match sight.observed.regions.get(other) {
+                Some(Observation::Answered { .. }) => {}
+                Some(Observation::Silent(silence)) => drop(done.unheard.insert(other.clone(), silence.reason.clone())),
+                None => drop(done.unheard.insert(other.clone(), "it is registered, but not declared here".to_owned())),
+            }
+        }
+        for (other, port) in sight.ports.iter().filter(|(other, _)| *other != region) {
+            let kept = sight.observed.snapshot(other).and_then(|seen| seen.cut_off.get(region));
+            let Some(kept) = kept else { continue };
+            let operation = OperationId(self.world.ids.ordered());
+            let authority = Authority { operation, ..authority.clone() };
+            let control = Control::LetIn { authority, region: region.clone() };
+            match port.control(&control, &PeerRecords::default()).await {
+                Ok(()) => drop(done.forgotten_by.insert(other.clone())),
+                Err(PortError::Unreachable { reason, .. }) => drop(done.unheard.insert(other.clone(), reason)),
+                Err(PortError::Role(refusal)) if matches!(*refusal, Refusal::Open(_)) => {
+                    let detail = format!("{other} does not let {region} in: {refusal}");
+                    let help = "bring it to its end first: `failover resume` or `failover abort`";
+                    return Err(FleetError::refused("open_operation", detail, help));
+                }
+                Err(source) => {
+                    let (region, address) = (other.clone(), Address::Region(other.clone()));
+                    return Err(FleetError::Region { region, address, source: Box::new(source) });
                 }
             }
-            for (other, port) in sight.ports.iter().filter(|(other, _)| *other != region) {
-                let kept = sight.observed.snapshot(other).and_then(|seen| seen.cut_off.get(region));
-                let Some(kept) = kept else { continue };
-                was = was.into_iter().chain([kept.clone()]).max_by_key(|kept| kept.epoch);
-                let control = Control::LetIn { authority: authority.clone(), region: region.clone() };
-                road.order(port, control, &PeerRecords::default(), watch).await?;
-                forgotten_by.insert(other.clone());
-            }
-            // Whom nobody knows to have kept it is not waited for.
-            if was.is_none() {
-                unheard.clear();
-            }
-            Ok(LetIn { region_id: region.clone(), was, forgotten_by, unheard })
-        };
-        let done: LetIn = match done.await {
-            Ok(done) => done,
-            Err(error) => return Err(road.turn_back(error)),
-        };
-        let outcome = if done.unheard.is_empty() { RunOutcome::Done } else { RunOutcome::Partial };
-        let message = Some(format!("{region} is let in again")).filter(|_| done.was.is_some());
-        road.state.finish_run(road.run, &RunEnd { outcome, exit_code: done.class().code(), message })?;
+            done.was = done.was.into_iter().chain([kept.clone()]).max_by_key(|kept| kept.epoch);
+        }
+        if !done.forgotten_by.is_empty() {
+            self.note_let_in(region)?;
+        }
         Ok(done)
+    }
+
+    /// History has it with the fence, where this state knows of that.
+    fn note_let_in(&self, region: &RegionId) -> Result<(), FleetError> {
+        let mut log = StateFile::new(&self.settings.state).failover_log()?;
+        let past = log.reader().failovers(Some(region), None)?;
+        let fence = past.into_iter().find(|event| event.is_fence() && event.from_region_id == *region);
+        let Some(mut event) = fence else { return Ok(()) };
+        event.notes.push(format!("let in again by {}, at {}", self.settings.host.who(), self.world.clock.now()));
+        Ok(log.keep(&event)?)
     }
 
     fn judge_fence(&self, sight: &Sight, options: &FenceOptions) -> Result<Fencing, FleetError> {
@@ -222,8 +237,10 @@ impl MultiRegionManager {
         self.expect_fence_hook(
             "or cut its power by its own console, and tell `failover execute` with --fenced how you know",
         )?;
+        sight.expect_gone(gone)?;
         let registry: BTreeSet<&RegionId> =
             sight.observed.answering().flat_map(|(_, seen)| seen.regions.keys()).collect();
+        let gone = sight.gone_but(region, gone);
         let registry: BTreeSet<&RegionId> =
             registry.into_iter().filter(|other| *other != region && !gone.contains_key(*other)).collect();
         let silent: Vec<String> = (registry.iter().copied())

@@ -23,6 +23,7 @@ mod road;
 mod single;
 mod failover;
 mod control;
+mod missed;
 mod readmit;
 mod cut_off;
 mod act;

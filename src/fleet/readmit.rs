@@ -7,8 +7,10 @@
 //! | step, each of them once more where it was cut off | a crash after it leaves |
 //! | --- | --- |
 //! | the region is founded, where its place is empty | a region that nobody relies on |
-//! | the others forget that it was declared gone | operations need its agreement, which it does not give |
+//! | it hears the others, where it has no agent that does | one that knows what it holds no more |
 //! | it knows this state as its controller | the same |
+//! | it knows that it was declared gone | one that takes part in nothing, and says so |
+//! | the others forget that it was declared gone | operations need its agreement, which it does not give |
 //! | it is readmitted, which its runner must agree to | one that takes part, though its store may still be called another one |
 //! | the others, and the state, record its store | |
 
@@ -91,13 +93,22 @@ impl Road<'_> {
             sight.ports.get(region).ok_or_else(|| failed(PortError::NotFound("it has no endpoint".to_owned())))?;
         let store = founded(port, &authority).await.map_err(failed)?;
         let told = standings(sight.ports.iter()).await;
-        let own = match told.get(region) {
-            Some(Ok(own)) => own.clone(),
-            Some(Err(error)) => return Err(failed(error.clone())),
-            None => return Err(failed(PortError::NotFound("it was not asked".to_owned()))),
-        };
-        let others = others(region, &told, &options.gone)?;
+        let others = others(region, &sight, &told, &options.gone)?;
+        for told in others.values() {
+            // One in a directory has heard nobody yet.
+            port.learn(told).await.map_err(failed)?;
+        }
+        let own = port.standings(&BTreeSet::new()).await.map_err(failed)?;
         let was = doubt(&sight, &own, store, &others);
+        if was.is_some() {
+            self.order(port, Control::TakeOver { authority: authority.clone() }, &PeerRecords::default(), watch)
+                .await?;
+        }
+        if own.inert.is_none() && others.values().any(|told| told.gone.contains_key(region)) {
+            // Before anybody forgets it: from then on nobody else could tell the region.
+            let control = Control::DeclaredGone { authority: authority.clone() };
+            self.order(port, control, &PeerRecords::default(), watch).await?;
+        }
         let gone = self.settle_gone(&sight, (region, &others), options, &authority, watch).await?;
         if was.is_none() && !gone {
             return Ok(Readmitted {
@@ -111,7 +122,8 @@ impl Road<'_> {
         let told = if gone { standings(sight.ports.iter()).await } else { told };
         let peers = peers(&sight, region, store);
         let takes_part: BTreeSet<ResourceKey> = own.resources.keys().chain(peers.resources.keys()).cloned().collect();
-        let heard: Vec<&Standings> = told.values().flatten().collect();
+        let counts = |told: &&Standings| told.inert.is_some() || others.contains_key(&told.region);
+        let heard: Vec<&Standings> = told.values().flatten().filter(counts).collect();
         let Some(mut known) = Known::of(region, &heard, &takes_part) else {
             let detail = format!("the other regions do not agree on which regions there are, {region} among them");
             let help = "`apply` the topology first; open operations are brought to their end first";
@@ -204,16 +216,23 @@ async fn founded(port: &Arc<dyn RegionPort>, authority: &Authority) -> Result<St
     Ok(identity.store)
 }
 
-/// What the others say, who must all have answered but for those that are gone.
+/// What the others say that take part, who must all have answered but for those that are gone.
 fn others(
     region: &RegionId,
+    sight: &Sight,
     told: &BTreeMap<RegionId, Result<Standings, PortError>>,
     gone: &BTreeMap<RegionId, String>,
 ) -> Result<BTreeMap<RegionId, Standings>, FleetError> {
+    let answers = |other: &&RegionId| told.get(*other).is_some_and(Result::is_ok);
+    if let Some(other) = gone.keys().find(answers) {
+        let detail = format!("{other} was declared gone, and answers");
+        let help = format!("leave --gone out; where it takes part in nothing, `region readmit {other}` comes next");
+        return Err(FleetError::refused("agreement", detail, help));
+    }
     let answered: BTreeMap<RegionId, Standings> = (told.iter())
         .filter(|(other, _)| *other != region)
         .filter_map(|(other, told)| Some((other.clone(), told.as_ref().ok()?.clone())))
-        .filter(|(_, told)| told.inert.is_none())
+        .filter(|(other, told)| told.inert.is_none() && !sight.returned.contains(other))
         .collect();
     let lost =
         |other: &&RegionId| gone.contains_key(*other) || answered.values().any(|told| told.gone.contains_key(*other));
@@ -222,11 +241,12 @@ fn others(
         let detail = format!("no other region that answers knows {region}");
         return Err(FleetError::refused("readmit", detail, "declare it, and `apply` the topology"));
     }
+    // One that takes part in nothing knows nothing that counts, and is readmitted in its turn.
     let silent: Vec<String> = (registered.into_iter())
-        .filter(|other| *other != region && !answered.contains_key(*other) && !lost(other))
+        .filter(|other| *other != region && !answers(other) && !lost(other))
         .map(|other| match told.get(other) {
             Some(Err(error)) => format!("{other} ({error})"),
-            Some(Ok(told)) => format!("{other} ({})", told.inert.map_or_else(String::new, |inert| inert.to_string())),
+            Some(Ok(_)) => other.to_string(),
             None => format!("{other} (registered, but not declared here)"),
         })
         .collect();

@@ -48,6 +48,28 @@ pub(super) struct Sight {
     /// The place that the state holds as controller; none: it never took one, or lost it.
     pub(super) seating: Option<Seating>,
     pub(super) ports: Ports,
+    /// Regions that answered, and were declared gone before: nothing they say counts.
+    pub(super) returned: BTreeSet<RegionId>,
+}
+
+impl Sight {
+    /// The regions that a person declares gone now, or did before as any region keeps; of the last ones not `region`: that
+    /// it is stopped needs a word of its own.
+    pub(super) fn gone_but(&self, region: &RegionId, now: &BTreeMap<RegionId, String>) -> BTreeMap<RegionId, String> {
+        let before = self.observed.gone().into_iter().filter(|(gone, _)| *gone != region);
+        let before = before.map(|(gone, words)| (gone.clone(), words.to_owned()));
+        before.chain(now.iter().map(|(gone, words)| (gone.clone(), words.clone()))).collect()
+    }
+
+    /// Refuses to take for gone what has come back.
+    pub(super) fn expect_gone(&self, gone: &BTreeMap<RegionId, String>) -> Result<(), FleetError> {
+        let Some(region) = gone.keys().find(|region| self.returned.contains(*region)) else { return Ok(()) };
+        Err(FleetError::refused(
+            "agreement",
+            format!("{region} was declared gone, and answers"),
+            format!("`region readmit {region}` has it take part again"),
+        ))
+    }
 }
 
 /// What regions say of their roles, those too on which no plan relies. All are asked at once.
@@ -88,8 +110,15 @@ impl MultiRegionManager {
         let ports: Ports = Arc::new(self.open_all(&recorded));
         let looked_at = self.world.clock.now();
         let seen = apart(&self.desired.topology.endpoints, self.observe(&ports).await);
+        let itself = |region: &RegionId, seen: &RegionSnapshot| {
+            seen.identity.as_ref().is_some_and(|identity| identity.region_id == *region)
+        };
+        let answered = seen.answering().filter(|(region, seen)| itself(region, seen));
+        let answered: BTreeSet<RegionId> = answered.map(|(region, _)| region.clone()).collect();
         let observed = self.judge(&recorded, seen);
-        Sight { recorded, superseded, observed: Arc::new(observed), looked_at, seating, ports }
+        let gone = observed.gone().into_keys().filter(|region| answered.contains(*region));
+        let returned = gone.cloned().collect();
+        Sight { recorded, superseded, observed: Arc::new(observed), looked_at, seating, ports, returned }
     }
 
     /// Takes answers that cannot be relied on for silence, so that nothing beyond the planner is misled by them either.

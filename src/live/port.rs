@@ -258,6 +258,16 @@ pub trait RegionPort: Source + Target + std::fmt::Debug {
     /// Where the region was not founded, or cannot be asked.
     async fn standings(&self, machines: &BTreeSet<ResourceKey>) -> Result<Standings, PortError>;
 
+    /// Takes in what another region says of its roles, as an agent that hears it does: what follows for this region's own is
+    /// durable when it returns. Says whether anything did. A served region hears the others by itself, and takes nothing
+    /// from anybody else.
+    ///
+    /// # Errors
+    /// Where the region was not founded, or cannot write it.
+    async fn learn(&self, _told: &Standings) -> Result<bool, PortError> {
+        Ok(false)
+    }
+
     /// Keeps that nothing fails over without a person, or, with none, that it may again. Durable before it answers; a
     /// repeat is fine. Anybody who may speak to the region may say so.
     ///

@@ -116,6 +116,11 @@ impl FailoverEvent {
         }
     }
 
+    /// When it ended, or was last seen.
+    pub fn ended_at(&self) -> Timestamp {
+        self.timestamp.plus(self.duration_seconds.0)
+    }
+
     /// That of an operation, as a region that accepted it knows it.
     pub fn of(bid: &Bid, by: String) -> Self {
         let Bid { failover, attempt, direction: _, to, resources: _, registry: _, gone: _, points: _ } = bid;

@@ -94,6 +94,12 @@ impl Observed {
         self.regions.keys().filter_map(|region| Some((region, self.snapshot(region)?)))
     }
 
+    /// The regions that a person declared gone, in that person's words, as any region keeps that answers.
+    pub fn gone(&self) -> BTreeMap<&RegionId, &str> {
+        let kept = self.answering().flat_map(|(_, snapshot)| &snapshot.gone);
+        kept.map(|(region, words)| (region, words.as_str())).collect()
+    }
+
     /// The latest word on each resource that any region has recorded; of equally late ones, the first by region.
     pub fn latest(&self) -> BTreeMap<&ResourceKey, &ResourceRecord> {
         let mut latest: BTreeMap<&ResourceKey, &ResourceRecord> = BTreeMap::new();

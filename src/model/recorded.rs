@@ -32,6 +32,8 @@ pub struct Recorded {
     pub serials: BTreeMap<RegionId, u64>,
     /// The digest of the topology that was applied last.
     pub topology: Option<Digest>,
+    /// The regions without which this state took control, where that counted: they may know an earlier controller.
+    pub left_out: BTreeSet<RegionId>,
 }
 
 impl Recorded {
@@ -45,6 +47,7 @@ impl Recorded {
             stores: BTreeMap::new(),
             serials: BTreeMap::new(),
             topology: None,
+            left_out: BTreeSet::new(),
         }
     }
 }

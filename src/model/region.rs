@@ -214,6 +214,13 @@ pub struct RegionSnapshot {
     /// Up to which epoch no word that a region was cut off by hand proves it stopped any more: it was let in since, or runs.
     #[serde(default)]
     pub unproven: BTreeMap<RegionId, Epoch>,
+    /// The other regions that a person declared gone, in that person's words: they count for nothing before they are
+    /// readmitted.
+    #[serde(default)]
+    pub gone: BTreeMap<RegionId, String>,
+    /// When the last failover that a policy asked for, and that this region took part in, was completed.
+    #[serde(default)]
+    pub last_automatic: Option<Timestamp>,
     /// The registry.
     pub regions: BTreeMap<RegionId, RegionRecord>,
     /// The pairs that concern it.
@@ -306,6 +313,8 @@ impl RegionSnapshot {
             controller: None,
             cut_off: BTreeMap::new(),
             unproven: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            last_automatic: None,
             regions: BTreeMap::new(),
             pairs: BTreeMap::new(),
             resources: BTreeMap::new(),

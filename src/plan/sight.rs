@@ -43,9 +43,12 @@ impl<'a> Sight<'a> {
             Address::Replication(_) | Address::Resource(_) => None,
         }));
         let mut regions: BTreeMap<_, _> = known.into_iter().map(|id| (id, by_itself(input, id))).collect();
-        let registered = registered(&regions);
+        let (registered, gone) = (registered(&regions), declared_gone(&regions));
         for (id, standing) in &mut regions {
             let doubt = match standing {
+                Standing::Seen(_) if gone.contains_key(id) => {
+                    gone.get(id).map(|(words, peer)| left_behind(id, words, peer))
+                }
                 Standing::Vacant(snapshot) => {
                     let peer = registered.get(id);
                     let store = input.recorded.stores.get(id).copied().or(peer.map(|(store, _)| *store));
@@ -179,6 +182,37 @@ fn registered<'a>(regions: &BTreeMap<&'a RegionId, Standing<'a>>) -> BTreeMap<&'
         }
     }
     registered
+}
+
+/// The regions of which another one that was seen knows that a person declared them gone, in that person's words, and the
+/// first by name that does. Of two that know that of each other, the one with the later controller is right.
+fn declared_gone<'a>(
+    regions: &BTreeMap<&'a RegionId, Standing<'a>>,
+) -> BTreeMap<&'a RegionId, (&'a str, &'a RegionId)> {
+    let seen = |id: &RegionId| match regions.get(id) {
+        Some(Standing::Seen(snapshot)) => Some(*snapshot),
+        Some(Standing::Vacant(_) | Standing::Unseen(_)) | None => None,
+    };
+    let term = |snapshot: &RegionSnapshot| snapshot.controller.as_ref().map(|controller| controller.term);
+    let mut gone = BTreeMap::new();
+    for (peer, snapshot) in regions.keys().filter_map(|peer| Some((*peer, seen(peer)?))) {
+        for (id, words) in &snapshot.gone {
+            let denied = seen(id).is_some_and(|own| own.gone.contains_key(peer) && term(own) >= term(snapshot));
+            if id != peer && !denied {
+                gone.entry(id).or_insert((words.as_str(), peer));
+            }
+        }
+    }
+    gone
+}
+
+/// A region that comes back after a person declared it gone: what it remembers is of before.
+fn left_behind(id: &RegionId, words: &str, peer: &RegionId) -> Unobserved {
+    Unobserved {
+        status: RegionStatus::Unknown,
+        reason: format!("it was declared gone, as {peer} keeps ({words}), and has come back"),
+        help: Some(way_back(id)),
+    }
 }
 
 /// A place without an identity where a region was: without its disk, or without that one file.

@@ -38,6 +38,19 @@ impl Inner {
         let told = book.standings(&self.roles.agent(), &running);
         Ok(Standings { heard, ..told })
     }
+
+    pub(super) async fn learn(self: &Arc<Self>, told: &Standings) -> Result<bool, PortError> {
+        let writing = self.writing().await?;
+        let (inner, told) = (Arc::clone(self), told.clone());
+        blocking(move || {
+            inner.change(&writing, None, |book| {
+                let before = book.clone();
+                book.learn(&told);
+                Ok(*book != before)
+            })
+        })
+        .await
+    }
 }
 
 impl LocalRegion {

@@ -24,9 +24,11 @@ impl Inner {
                 let keys: BTreeSet<ResourceKey> = book.parts.keys().chain(known.parts.keys()).cloned().collect();
                 self.running(&writing, &keys).await
             }
-            Control::TakeOver { .. } | Control::Register { .. } | Control::CutOff { .. } | Control::LetIn { .. } => {
-                BTreeSet::new()
-            }
+            Control::TakeOver { .. }
+            | Control::Register { .. }
+            | Control::CutOff { .. }
+            | Control::LetIn { .. }
+            | Control::DeclaredGone { .. } => BTreeSet::new(),
         };
         let (inner, control, peers) = (Arc::clone(self), control.clone(), peers.clone());
         blocking(move || {

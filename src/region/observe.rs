@@ -77,8 +77,20 @@ fn snapshot(
         .filter_map(|(key, kept)| Some((key.clone(), kept.former_id.clone()?)))
         .filter(|(key, _)| places.directory(key, records.resources.get(key)) != layout.files(key))
         .collect();
-    let Records { serial, highest_epoch, inert, controller, paused, cut_off, unproven, regions, pairs, resources } =
-        records;
+    let Records {
+        serial,
+        highest_epoch,
+        inert,
+        controller,
+        paused,
+        cut_off,
+        unproven,
+        gone,
+        last_automatic,
+        regions,
+        pairs,
+        resources,
+    } = records;
     Ok(RegionSnapshot {
         identity: Some(identity),
         serial,
@@ -87,6 +99,8 @@ fn snapshot(
         controller,
         cut_off,
         unproven,
+        gone,
+        last_automatic,
         regions,
         pairs,
         resources: resources.into_iter().map(|(key, kept)| (key, kept.record)).collect(),
@@ -133,6 +147,8 @@ pub(super) fn recorded(disk: &dyn Disk, layout: &Layout) -> Result<RegionSnapsho
         paused: records.paused,
         cut_off: records.cut_off,
         unproven: records.unproven,
+        gone: records.gone,
+        last_automatic: records.last_automatic,
         regions: records.regions,
         pairs: records.pairs,
         replicas: replicas.collect(),

@@ -134,6 +134,10 @@ impl RegionPort for LocalRegion {
         }
     }
 
+    async fn learn(&self, told: &Standings) -> Result<bool, PortError> {
+        self.inner.learn(told).await
+    }
+
     async fn running(&self) -> Result<Running, PortError> {
         self.inner.all_running().await
     }

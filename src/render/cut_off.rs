@@ -1,5 +1,7 @@
 //! Regions that are cut off by hand, and let in again.
 
+use std::collections::BTreeMap;
+
 use super::paint::Tone;
 use super::terminal::Look;
 use super::text::count;
@@ -39,6 +41,9 @@ pub fn fenced(fenced: &Fenced, look: &Look) -> String {
 /// What came of letting it in.
 pub fn let_in(done: &LetIn, look: &Look) -> String {
     let LetIn { region_id, was, forgotten_by: _, unheard } = done;
+    if !unheard.is_empty() {
+        return not_yet(region_id, unheard, look);
+    }
     let Some(was) = was else {
         let nobody = format!(
             "nobody keeps {region_id} out: no region that answers knows that it was cut off by hand. Once it has heard the others \
@@ -46,14 +51,15 @@ pub fn let_in(done: &LetIn, look: &Look) -> String {
         );
         return look.wrapped(0, &nobody);
     };
-    if unheard.is_empty() {
-        let text = format!(
-            "{region_id} is let in again; it was cut off by {}. Once it has heard every other region, it starts again what it still \
-             holds",
-            was.by
-        );
-        return look.wrapped(0, &text);
-    }
+    let text = format!(
+        "{region_id} is let in again; it was cut off by {}. Once it has heard every other region, it starts again what it still \
+         holds",
+        was.by
+    );
+    look.wrapped(0, &text)
+}
+
+fn not_yet(region_id: &RegionId, unheard: &BTreeMap<RegionId, String>, look: &Look) -> String {
     let mut out = format!("{region_id} is {}\n", look.paint(Tone::Warn, "not let in yet"));
     for (region, why) in unheard {
         out.push_str(&look.wrapped(2, &format!("{region} may still know that it was cut off: {why}")));

@@ -97,10 +97,11 @@ impl StateReader {
             Ok((column::parsed(row, 0)?, column::number(row, 1)?))
         })?;
         let topology = self.last_topology()?;
+        let left_out = self.left_out()?;
         moment.finish().map_err(|error| self.of(error))?;
         let existed = serial > 0 || !stores.is_empty() || topology.is_some();
         let serials = serials.into_iter().collect();
-        Ok(Recorded { lineage, serial, existed, objects, stores, serials, topology })
+        Ok(Recorded { lineage, serial, existed, objects, stores, serials, topology, left_out })
     }
 
     /// The managed objects, by address.

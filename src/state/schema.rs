@@ -7,7 +7,13 @@
 pub(super) const APPLICATION_ID: i32 = 0x6476_5253;
 
 /// The way from nothing to the present version.
-pub(super) const MIGRATIONS: &[&str] = &[FIRST, RENAMES, SERIALS, FAILOVERS, SYNCS];
+pub(super) const MIGRATIONS: &[&str] = &[FIRST, RENAMES, SERIALS, FAILOVERS, SYNCS, LEFT_OUT];
+
+/// The regions without which control was taken.
+const LEFT_OUT: &str = "
+-- Null as long as the take-over of this seat does not count.
+ALTER TABLE meta ADD COLUMN seat_without TEXT;
+";
 
 /// Copies, by the region that keeps them, whatever history has dropped since: a count never goes back.
 const SYNCS: &str = "

@@ -1,6 +1,7 @@
 //! The place of a controller. A state file that was copied has the lineage, but not the seat: the seat counts only on
 //! the machine and for the very file that it was taken on, so two copies never speak with one voice.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::time::SystemTime;
 
@@ -11,7 +12,7 @@ use super::error::StateError;
 use super::journal::State;
 use super::reader::StateReader;
 use crate::host::Host;
-use crate::model::Seat;
+use crate::model::{RegionId, Seat};
 
 /// A seat that is held, and the term that it was taken with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,16 @@ impl StateReader {
             .map(|(seating, _, _)| seating))
     }
 
+    /// The regions without which the present seat was taken; none too where its take-over did not count, or not yet.
+    ///
+    /// # Errors
+    /// [`StateError::Database`]
+    pub(super) fn left_out(&self) -> Result<BTreeSet<RegionId>, StateError> {
+        let sql = "SELECT seat_without FROM meta WHERE seat IS NOT NULL AND seat_without IS NOT NULL";
+        let found = self.connection.query_row(sql, [], |row| column::regions(row, 0)).optional();
+        Ok(found.map_err(|error| self.of(error))?.unwrap_or_default())
+    }
+
     /// Where this state file is on the machine `host`, for people: `user@host:path`.
     pub fn place(&self, host: &Host) -> String {
         let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
@@ -83,7 +94,7 @@ impl State {
     pub fn leave_seat(&mut self) -> Result<(), StateError> {
         self.change(|transaction| {
             let sql = "UPDATE meta SET seat = NULL, seat_term = NULL, seat_machine = NULL, seat_inode = NULL, \
-                       seat_born = NULL";
+                       seat_born = NULL, seat_without = NULL";
             transaction.execute(sql, []).map(|_| ())
         })
     }
@@ -98,9 +109,19 @@ impl State {
         let machine = self.host.machine.clone();
         let (inode, born) = self.reader.file().map_or((None, None), |file| (Some(file.inode), file.born));
         self.change(|transaction| {
-            let sql = "UPDATE meta SET seat = ?1, seat_term = ?2, seat_machine = ?3, seat_inode = ?4, seat_born = ?5";
+            let sql = "UPDATE meta SET seat = ?1, seat_term = ?2, seat_machine = ?3, seat_inode = ?4, seat_born = ?5, \
+                       seat_without = NULL";
             transaction.execute(sql, (seating.seat.to_string(), column::count(term), machine, inode, born)).map(|_| ())
         })?;
         Ok(seating)
+    }
+
+    /// The seat's take-over counts: every region accepted it but for these, which may know an earlier controller.
+    ///
+    /// # Errors
+    /// [`StateError::Database`]
+    pub fn seat_counts(&mut self, without: &BTreeSet<RegionId>) -> Result<(), StateError> {
+        let without = column::to_json(without);
+        self.change(|transaction| transaction.execute("UPDATE meta SET seat_without = ?1", [without]).map(|_| ()))
     }
 }

@@ -96,7 +96,7 @@ impl Fleet {
 
     /// Rounds until one has nothing left to do.
     #[track_caller]
-    fn settle(&self) {
+    pub(crate) fn settle(&self) {
         let until = Instant::now() + Duration::from_secs(60);
         while self.round().code != 0 && Instant::now() < until {
             thread::sleep(Duration::from_millis(100));

@@ -380,7 +380,7 @@ fn a_holder_that_lost_its_memory_holds_nothing_before_it_is_failed_over() {
 }
 
 /// The term that a region obeys.
-fn term(world: &World, region: &str) -> i64 {
+pub(crate) fn term(world: &World, region: &str) -> i64 {
     let read_only = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let memory = rusqlite::Connection::open_with_flags(world.path(format!("{region}/region.db")), read_only).unwrap();
     let text: String = memory.query_row("SELECT controller FROM region", [], |row| row.get(0)).unwrap();

@@ -45,6 +45,7 @@ mod served_health;
 mod by_hand;
 mod cut_off;
 mod burnt;
+mod gone;
 mod pulled;
 mod written;
 mod declared;

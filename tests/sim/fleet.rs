@@ -503,7 +503,7 @@ impl Fleet {
             Control::LetIn { region, .. } => self.watch.let_in(region, id),
             // It knows no fences any more.
             Control::Readmit { .. } => self.watch.forget(id),
-            Control::TakeOver { .. } | Control::CutOff { .. } => {}
+            Control::TakeOver { .. } | Control::CutOff { .. } | Control::DeclaredGone { .. } => {}
             Control::Register { now, .. } => {
                 for left in self.all.difference(now) {
                     self.watch.let_in(left, id);

@@ -52,6 +52,7 @@ impl Request {
                 Control::Register { was, now, gone, .. } => format!("register {was:?} -> {now:?}, gone {gone:?}"),
                 Control::CutOff { region, cut_off, .. } => format!("cut {region} off by hand: {cut_off:?}"),
                 Control::LetIn { region, .. } => format!("let {region} in"),
+                Control::DeclaredGone { .. } => "know that it was declared gone".to_owned(),
                 Control::Readmit { known, .. } => format!("readmit {known:?}"),
             },
             Self::Order(order) => {

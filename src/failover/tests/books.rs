@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::roles::{Regions, attempt, authority, bid, book, id, ids, key, keys};
 use crate::failover::{Agent, Reply};
 use crate::failover::{Control, Known, Order, Refusal, Taken};
-use crate::model::failover::{Attempt, Bid, Hook, Inert, Note};
+use crate::model::failover::{Attempt, Bid, Hook, Inert, Note, Standings};
 use crate::model::region::{Epoch, Role};
 use crate::model::{AttemptOwner, Life, OperationId};
 use uuid::Uuid;
@@ -186,4 +186,27 @@ fn a_store_that_went_back_takes_no_part_before_it_is_readmitted_and_holds_nothin
     book.obey(&BTreeSet::new(), &readmit).unwrap();
     assert_eq!((book.inert, book.parts[&key("db")].role), (None, Role::Fenced));
     assert!(book.serial > 9);
+}
+
+#[test]
+fn a_region_that_is_told_that_it_was_declared_gone_takes_part_in_nothing_before_it_is_readmitted() {
+    let mut regions = Regions::new();
+    let a = id("a");
+    let told = |regions: &Regions| -> Vec<Standings> {
+        regions.books.iter().map(|(id, book)| book.standings(&regions.agents[id], &BTreeSet::new())).collect()
+    };
+    let gone = Control::DeclaredGone { authority: authority(2) };
+    let book = regions.books.get_mut(&a).unwrap();
+    assert!(matches!(book.obey(&keys(), &gone), Err(Refusal::NotController(_))), "by its controller alone");
+    let gone = Control::DeclaredGone { authority: authority(1) };
+    // What runs there goes on: nobody else starts it before that is known to be stopped.
+    book.obey(&keys(), &gone).unwrap();
+    book.obey(&keys(), &gone).unwrap();
+    assert_eq!(book.inert, Some(Inert::DeclaredGone));
+    assert!(matches!(regions.ask(&a, &accept(bid(1))), Err(Refusal::Inert(Inert::DeclaredGone))));
+    let told = told(&regions);
+    let known = Known::of(&a, &told.iter().collect::<Vec<_>>(), &keys()).unwrap();
+    let book = regions.books.get_mut(&a).unwrap();
+    book.obey(&BTreeSet::new(), &Control::Readmit { authority: authority(1), known }).unwrap();
+    assert_eq!((book.inert, book.parts[&key("db")].role), (None, Role::Fenced));
 }

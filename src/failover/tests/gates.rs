@@ -202,6 +202,20 @@ fn every_other_registered_region_must_agree_or_be_gone() {
     world.request.overrides.gone.insert(region("c"), "sold".to_owned());
     assert_eq!(world.propose().outcome, Outcome::Goes);
     assert!(world.propose().feeds.iter().all(|feed| feed.target != region("c")), "nobody feeds what is gone");
+
+    // Once is enough: whoever keeps it tells the next one.
+    world.request.overrides.gone.clear();
+    world.at("b").gone.insert(region("c"), "sold".to_owned());
+    let gate = world.gate(GateKind::Agreement, None);
+    assert!(gate.passes && !gate.is_overridden() && gate.figure.contains("sold"), "{gate:?}");
+    assert!(world.propose().feeds.iter().all(|feed| feed.target != region("c")));
+}
+
+#[test]
+fn that_a_source_was_declared_gone_before_does_not_prove_it_stopped() {
+    let mut world = World::dead();
+    world.at("b").gone.insert(region("a"), "it burnt".to_owned());
+    assert!(!world.gate(GateKind::Fence, None).passes, "it may have come back since");
 }
 
 #[test]
@@ -276,6 +290,9 @@ fn the_policy_stops_where_more_than_one_region_looks_down() {
     assert!(!world.gate(GateKind::Breaker, None).passes);
     world.request.overrides.gone.insert(region("c"), "sold".to_owned());
     assert!(world.gate(GateKind::Breaker, None).passes, "those that are gone aside");
+    world.request.overrides.gone.clear();
+    world.at("b").gone.insert(region("c"), "sold".to_owned());
+    assert!(world.gate(GateKind::Breaker, None).passes, "whoever said so");
 }
 
 #[test]
@@ -289,6 +306,10 @@ fn the_policy_waits_after_its_last_failover_and_a_person_does_not() {
     world.request.overrides.ignore_cooldown = false;
     world.last_automatic = Some(world.now.before(minutes(60)));
     assert_eq!(world.propose().outcome, Outcome::Goes);
+    let now = world.now;
+    world.at("b").last_automatic = Some(now.before(minutes(59)));
+    assert!(!world.gate(GateKind::Cooldown, None).passes, "a region remembers what this state does not");
+    world.at("b").last_automatic = None;
     world.last_automatic = Some(world.now);
     world.request.asker = Asker::Person;
     assert_eq!(world.propose().outcome, Outcome::Goes);

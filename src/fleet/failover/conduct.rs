@@ -90,6 +90,9 @@ impl MultiRegionManager {
     ) -> Result<FailoverReport, FleetError> {
         let at = self.world.clock.now();
         let mut known = self.know_whether_down(&options.request, options.explain, watch).await?;
+        if self.have_hear(&known.sight).await {
+            known = self.know_whether_down(&options.request, options.explain, watch).await?;
+        }
         if !options.take_over {
             self.speaker(&known.sight)?;
             self.end_events(&known.sight).await?;
@@ -226,6 +229,9 @@ impl MultiRegionManager {
                 address: None,
             }]));
         }
+        if let Some(gate) = sight.gate_not_bound() {
+            return Err(FleetError::Refused(vec![gate]));
+        }
         let Some(seating) = sight.seating.filter(|_| sight.is_controlled()) else {
             return Err(FleetError::Refused(vec![Gate {
                 code: "not_controller".to_owned(),
@@ -307,7 +313,7 @@ impl MultiRegionManager {
             to: proposal.to.clone(),
             resources: proposal.going().map(|one| one.resource.clone()).collect(),
             registry,
-            gone: options.request.overrides.gone.clone(),
+            gone: sight.gone_but(&proposal.from, &options.request.overrides.gone),
             points: points(&options.request, proposal),
         }
     }

@@ -11,7 +11,7 @@ use crate::fleet::error::FleetError;
 use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::options::Watch;
 use crate::fleet::road::Sight;
-use crate::model::event::FailoverOutcome;
+use crate::model::event::{FailoverEvent, FailoverOutcome};
 use crate::model::observed::Observation;
 use crate::model::point::Point;
 use crate::model::{RegionId, ResourceKey, Timestamp};
@@ -65,7 +65,7 @@ impl MultiRegionManager {
             let past = reader.failovers(None, None)?;
             let automatic =
                 past.iter().filter(|event| event.automatic && event.outcome == Some(FailoverOutcome::Completed));
-            last_automatic = automatic.map(|event| event.timestamp.plus(event.duration_seconds.0)).max();
+            last_automatic = automatic.map(FailoverEvent::ended_at).max();
         }
         Ok(Known { points, runners, fence, last_met, verdict: None, last_automatic, sight })
     }
@@ -79,7 +79,8 @@ impl MultiRegionManager {
     ) -> Result<Known, FleetError> {
         let mut known = self.know(request).await?;
         if request.asker == Asker::Policy || explain {
-            let gone = request.overrides.gone.keys().cloned().collect();
+            let known_gone = known.sight.observed.gone().into_keys().cloned();
+            let gone = request.overrides.gone.keys().cloned().chain(known_gone).collect();
             known.verdict = self.find_out(&known.sight, &request.from, &gone, watch).await?;
             // That may have taken long. What did not answer before is no more waited for.
             let answered = known.sight.observed.regions.keys().filter(|id| known.sight.observed.snapshot(id).is_some());
@@ -129,6 +130,7 @@ impl MultiRegionManager {
     }
 
     pub(super) fn proposal(&self, known: &Known, request: &Request) -> Result<Proposal, FleetError> {
+        known.sight.expect_gone(&request.overrides.gone)?;
         let paused = known.sight.pauses().into_keys().cloned().collect();
         let facts = Facts {
             topology: &self.desired.topology,

@@ -20,7 +20,7 @@ use crate::fleet::report::ExitClass;
 use crate::fleet::road::Sight;
 use crate::model::event::{FailoverEvent, FailoverOutcome};
 use crate::model::policy::{Failback, Strategy};
-use crate::model::{RegionId, ResourceId, ResourceKey};
+use crate::model::{RegionId, ResourceId};
 use crate::state::StateFile;
 
 /// What going home is asked for.
@@ -99,6 +99,8 @@ impl MultiRegionManager {
         review: &mut dyn FailoverReview,
         watch: &Watch,
     ) -> Result<Back, FleetError> {
+        // A home in a directory may have missed how what it held went away.
+        self.have_hear(&self.look().await?).await;
         let (requests, left_out) = self.homeward(options).await?;
         let mut back = Back { reports: Vec::new(), left_out, held_back: Vec::new(), error: None };
         for request in requests {
@@ -139,14 +141,15 @@ impl MultiRegionManager {
         let Some(reader) = StateFile::new(&self.settings.state).read()? else { return Ok(()) };
         let past = reader.failovers(None, None)?;
         drop(reader);
-        // They come newest first: what is left of each is the last one that moved it, all of its fellows or not.
-        let moved = past.iter().rev().filter(|event| event.outcome == Some(FailoverOutcome::Completed));
-        let moved: BTreeMap<&ResourceKey, &FailoverEvent> =
-            moved.flat_map(|event| event.resources.iter().map(move |key| (key, event))).collect();
+        // The epoch is that of the last operation that moved it, whoever carried that out, from whatever state.
+        let moved = |held: &HeldElsewhere, event: &FailoverEvent| {
+            event.outcome == Some(FailoverOutcome::Completed)
+                && event.epoch == Some(held.epoch)
+                && event.to_region_id == held.holder
+        };
         let is_automatic = |held: &HeldElsewhere| {
-            let moved = moved.get(&held.resource);
-            let moved = moved.is_some_and(|event| event.automatic && event.to_region_id == held.holder);
-            moved && sight.observed.snapshot(&held.declared).is_some()
+            past.iter().any(|event| event.automatic && moved(held, event))
+                && sight.observed.snapshot(&held.declared).is_some()
         };
         let elsewhere = held(&self.desired.topology, &sight.observed, |_, _, _| true);
         for request in ways(elsewhere.moved.into_iter().filter(is_automatic)) {

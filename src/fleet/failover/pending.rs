@@ -110,7 +110,7 @@ impl MultiRegionManager {
         let request = Request { operation: Some(pending.bid.failover.id), ..self.request_of(&pending, options) };
         let known = self.know(&request).await?;
         self.expect_fit(&known, &pending, options)?;
-        let bid = self.next_bid(&pending, options);
+        let bid = self.next_bid(&known.sight, &pending, options);
         let reason = bid.failover.reason.clone();
         let log = StateFile::new(&self.settings.state).failover_log()?;
         let mut event = match log.reader().failover(bid.failover.id)? {
@@ -152,19 +152,21 @@ impl MultiRegionManager {
     }
 
     /// Gives events an end whose operation is open nowhere any more: whoever carried it out was killed before the regions
-    /// had accepted it, or after they had closed it. Only where no program carries one out, and where every region says
-    /// what is open there.
+    /// had accepted it, or after they had closed it. Only where no program carries one out, and where every region that is
+    /// not gone says what is open there.
     pub(super) async fn end_events(&self, sight: &Sight) -> Result<(), FleetError> {
         let mut log = StateFile::new(&self.settings.state).failover_log()?;
         let left: Vec<_> =
             log.reader().failovers(None, None)?.into_iter().filter(|event| event.outcome.is_none()).collect();
-        let all_answer = sight.ports.keys().all(|region| sight.observed.snapshot(region).is_some());
+        let gone = sight.observed.gone();
+        let answers = |region: &RegionId| sight.observed.snapshot(region).is_some() || gone.contains_key(region);
+        let all_answer = sight.ports.keys().all(answers);
         if left.is_empty() || !all_answer {
             return Ok(());
         }
         let Some(_at_rest) = log.at_rest()? else { return Ok(()) };
         let (pending, unheard) = pending_at(&sight.ports).await;
-        if !unheard.is_empty() {
+        if unheard.iter().any(|region| !gone.contains_key(region)) {
             return Ok(());
         }
         for mut event in left.into_iter().filter(|event| !pending.contains_key(&event.operation)) {
@@ -203,6 +205,7 @@ impl MultiRegionManager {
             let help = "leave --gone out: it can agree, and gives up what it holds";
             return Err(FleetError::refused("agreement", detail, help));
         }
+        known.sight.expect_gone(&options.overrides.gone)?;
         let (from, to) = (&pending.bid.failover.from, &pending.bid.to);
         if options.abort || !pending.promoted.is_empty() {
             return Ok(());
@@ -267,12 +270,12 @@ impl MultiRegionManager {
         request
     }
 
-    fn next_bid(&self, pending: &PendingOperation, options: &ResumeOptions) -> Bid {
+    fn next_bid(&self, sight: &Sight, pending: &PendingOperation, options: &ResumeOptions) -> Bid {
         let mut bid = pending.bid.clone();
         let owner = AttemptOwner(self.world.ids.random());
         bid.attempt = Attempt { number: pending.highest_attempt + 1, owner };
         bid.direction = if options.abort { Direction::Abort } else { Direction::Forward };
-        bid.gone.extend(options.overrides.gone.clone());
+        bid.gone.extend(sight.gone_but(&bid.failover.from, &options.overrides.gone));
         if let (false, Some(region)) = (options.abort, pending.promoted.keys().next()) {
             bid.to = region.clone();
         }

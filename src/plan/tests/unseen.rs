@@ -2,9 +2,10 @@
 
 use super::world::*;
 use crate::model::observed::RegionStatus;
-use crate::model::region::{Identity, RegionSnapshot};
-use crate::model::{ByteCount, StoreId};
+use crate::model::region::{Controller, Identity, RegionSnapshot};
+use crate::model::{ByteCount, Lineage, Seat, StoreId};
 use crate::plan::document::Plan;
+use uuid::Uuid;
 
 fn deferred(plan: &Plan, id: &str) -> Vec<String> {
     let found = plan.unobserved.iter().find(|unseen| unseen.region_id == region(id));
@@ -252,4 +253,24 @@ fn slow_is_shown_and_never_taken_for_down() {
     assert_eq!(shown(100), RegionStatus::Healthy);
     assert_eq!(shown(101), RegionStatus::Degraded);
     assert_eq!(shown(501), RegionStatus::Unreachable);
+}
+
+#[test]
+fn a_region_that_was_declared_gone_is_not_relied_on_when_it_comes_back() {
+    let mut world = World::settled();
+    world.regions.get_mut(&region("b")).unwrap().gone.insert(region("c"), "it burnt".to_owned());
+    let plan = world.plan();
+    assert!(reason(&plan, "c").contains("declared gone") && reason(&plan, "c").contains("it burnt"), "{plan:#?}");
+    assert_eq!(plan.effects().count(), 0);
+    assert_eq!(plan.unobserved.len(), 1);
+    // Each of the other: the one with the later controller is right.
+    let controller =
+        |term| Controller { lineage: Lineage(Uuid::nil()), term, seat: Seat(Uuid::nil()), place: "x".into() };
+    world.regions.get_mut(&region("b")).unwrap().controller = Some(controller(1));
+    let c = world.regions.get_mut(&region("c")).unwrap();
+    c.gone.insert(region("b"), "I lost it".to_owned());
+    c.controller = Some(controller(2));
+    let plan = world.plan();
+    assert!(reason(&plan, "b").contains("I lost it"), "{plan:#?}");
+    assert!(plan.unobserved.iter().all(|unseen| unseen.region_id != region("c")));
 }

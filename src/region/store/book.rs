@@ -150,11 +150,7 @@ fn load(
     for id in rows(transaction, of, "SELECT region_id FROM registry", |row| row.get::<_, String>(0))? {
         registry.insert(parse("the registry", &id)?);
     }
-    let mut gone = BTreeMap::new();
     let pair = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
-    for (id, words) in rows(transaction, of, "SELECT region_id, words FROM gone", pair)? {
-        gone.insert(parse("a region that was declared gone", &id)?, words);
-    }
     let mut open = BTreeMap::new();
     for (id, record) in rows(transaction, of, "SELECT operation, open FROM failovers WHERE open IS NOT NULL", pair)? {
         let what = format!("operation {id}");
@@ -181,7 +177,7 @@ fn load(
         inert: head.inert,
         controller: head.controller,
         registry,
-        gone,
+        gone: read::gone(transaction, of)?,
         cut_off: read::cut_off(transaction, of)?,
         unproven: read::unproven(transaction, of)?,
         highest_epoch: head.highest_epoch,

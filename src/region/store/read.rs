@@ -6,11 +6,12 @@ use rusqlite::{OptionalExtension, Row, Transaction};
 
 use super::error::StoreError;
 use super::open::Store;
+use crate::model::event::FailoverEvent;
 use crate::model::failover::{CutOff, Inert, Part};
 use crate::model::point::Refusal;
 use crate::model::region::{Controller, Epoch, PairRecord, Pause, RegionRecord, ResourceRecord, Role};
 use crate::model::topology::ResourceSpec;
-use crate::model::{PairId, RegionId, ResourceId, ResourceKey};
+use crate::model::{PairId, RegionId, ResourceId, ResourceKey, Timestamp};
 use crate::replica::catalog::{KeptEntry, KeptManifest, Ledger, PointRecord, ReceivingRecord, ReplicaRecord};
 
 /// A resource's record with what only this region cares about.
@@ -41,6 +42,10 @@ pub struct Records {
     pub cut_off: BTreeMap<RegionId, CutOff>,
     /// Up to which epoch no word that a region was cut off by hand proves it stopped any more.
     pub unproven: BTreeMap<RegionId, Epoch>,
+    /// The other regions that a person declared gone, in that person's words.
+    pub gone: BTreeMap<RegionId, String>,
+    /// When the last failover that a policy asked for ended here as it should.
+    pub last_automatic: Option<Timestamp>,
     /// The registry.
     pub regions: BTreeMap<RegionId, RegionRecord>,
     /// The pairs that concern it.
@@ -113,7 +118,8 @@ impl Store {
 pub(super) fn records(transaction: &Transaction<'_>, of: Of<'_>) -> Result<Records, StoreError> {
     let (regions, cut_off, unproven) =
         (registry(transaction, of)?, cut_off(transaction, of)?, unproven(transaction, of)?);
-    let mut records = Records { regions, cut_off, unproven, ..head(transaction, of)? };
+    let (gone, last_automatic) = (gone(transaction, of)?, last_automatic(transaction, of)?);
+    let mut records = Records { regions, cut_off, unproven, gone, last_automatic, ..head(transaction, of)? };
     for raw in rows(transaction, of, &format!("SELECT {PAIR} FROM pairs"), raw_pair)? {
         let (id, record) = raw.understand()?;
         records.pairs.insert(id, record);
@@ -151,6 +157,22 @@ pub(super) fn unproven(transaction: &Transaction<'_>, of: Of<'_>) -> Result<BTre
     let found = rows(transaction, of, "SELECT region_id, epoch FROM unproven", pair)?;
     let understand = |(id, epoch): (String, u64)| Ok((parse("what proves a region stopped", &id)?, Epoch(epoch)));
     found.into_iter().map(understand).collect()
+}
+
+/// The regions that a person declared gone, in that person's words.
+pub(super) fn gone(transaction: &Transaction<'_>, of: Of<'_>) -> Result<BTreeMap<RegionId, String>, StoreError> {
+    let pair = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
+    let found = rows(transaction, of, "SELECT region_id, words FROM gone", pair)?;
+    found.into_iter().map(|(id, words)| Ok((parse("a region that was declared gone", &id)?, words))).collect()
+}
+
+/// When the last failover that a policy asked for ended here as it should.
+fn last_automatic(transaction: &Transaction<'_>, of: Of<'_>) -> Result<Option<Timestamp>, StoreError> {
+    let sql = "SELECT event FROM failovers WHERE open IS NULL AND json_extract(event, '$.automatic')
+               AND json_extract(event, '$.outcome') = 'completed'";
+    let found = rows(transaction, of, sql, |row| row.get::<_, String>(0))?;
+    let past = found.iter().map(|record| json::<FailoverEvent>("a failover of the past", record));
+    Ok(past.collect::<Result<Vec<_>, StoreError>>()?.iter().map(FailoverEvent::ended_at).max())
 }
 
 /// What the region records of itself; nothing of others.

@@ -1,5 +1,6 @@
 //! Paths, locks, kills, and files that are none.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicU32;
@@ -321,6 +322,11 @@ fn a_seat_counts_only_where_it_was_taken() {
     let second = state.take_seat(2).unwrap();
     assert_ne!(first.seat, second.seat);
     assert!(state.place().starts_with("ana@desk:/") && state.place().ends_with(StateFile::NAME));
+    // Whom it was taken without is known once it counts, and as long as it is held.
+    let left_out = |state: &State| state.recorded().unwrap().left_out;
+    assert_eq!(left_out(&state), BTreeSet::new());
+    state.seat_counts(&["b".parse().unwrap()].into()).unwrap();
+    assert_eq!(left_out(&state), ["b".parse().unwrap()].into());
     drop(state);
     let read = || file.read().unwrap().unwrap();
     assert_eq!(read().seating(&host()).unwrap(), Some(second));

@@ -76,10 +76,7 @@ impl Fence {
 impl Unfence {
     pub(super) async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
         let fleet = session.fleet()?;
-        let (watch, feed) = session.watch_for_people();
-        let done = fleet.unfence(&self.region, &watch).await;
-        feed.end();
-        let done = done?;
+        let done = fleet.unfence(&self.region).await?;
         session.print(&done, |look| cut_off::let_in(&done, look))?;
         Ok(done.class().into())
     }
