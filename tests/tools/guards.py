@@ -7,8 +7,8 @@ The pure rooms (`model`, `failover`) and the tests that drive them are copied in
 `target/guards`, so that a try takes seconds. Each guard is a few lines that are replaced; each must match once.
 
 Some rules stand behind others, so that seeds do not miss them; sentences of `src/failover/tests` do: everybody's word
-after an agent's start, one operation at a time, the veto of a sighting, and what a region that was gone remembers of a
-fence by hand.
+after an agent's start, one operation at a time, the veto of a sighting, and that a fence by hand proves nothing of what
+was seen running since, nor by the word of a region that was gone meanwhile.
 """
 import os, re, shutil, subprocess, sys
 from pathlib import Path
@@ -80,9 +80,6 @@ GUARDS = {
         "            self.cut_off.remove(bid.starter());\n            self.open.insert(id, open);\n")],
     "no-order-starts-what-was-cut-off-by-hand": [("src/failover/progress.rs",
         "matches!(answer, Answer::Done(acceptance) if acceptance.cut_off)", "matches!(answer, Answer::Silent(_)) && false")],
-    "what-was-seen-running-is-not-proven-stopped": [
-        ("src/failover/progress.rs", "(Some(epoch) > self.unproven()).then(", "(epoch < Epoch::BIRTH).then("),
-        ("src/failover/book.rs", "        self.doubt_what_runs(told);\n", "")],
     "attempts-that-were-heard-of-are-told": [("src/model/failover.rs",
         "accepted.max(self.later.get(&id).copied())", "accepted")],
 }
