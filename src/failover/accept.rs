@@ -41,6 +41,7 @@ impl Book {
             bid: bid.clone(),
             resources: BTreeSet::new(),
             promoted: BTreeMap::new(),
+            replaced: BTreeMap::new(),
             closed: BTreeMap::new(),
             notes: Vec::new(),
         });

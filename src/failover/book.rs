@@ -10,6 +10,7 @@
 //! - While an operation is open on a resource, no other one is. One that ended here is never open here again.
 //! - A region that runs a resource, or holds it, agrees to nobody else's operation on it.
 //! - A role is written before the machine is started or stopped, so that a crash leaves one that starts nothing.
+//! - A promotion is taken back by its region alone, and only while nothing was put in place for it.
 //! - The highest epoch never goes down, whatever becomes of the operation that raised it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -118,6 +119,7 @@ impl Book {
         }
         open.resources.retain(|key| !keys.contains(key));
         open.promoted.retain(|key, _| !keys.contains(key));
+        open.replaced.retain(|key, _| !keys.contains(key));
         if open.resources.is_empty() {
             let ended = Ended { attempt: open.bid.attempt, closed: open.closed.clone() };
             self.open.remove(&id);

@@ -66,11 +66,15 @@ impl Book {
             may_run(self, agent, key, Some(mandate)).map_err(|hold| Refusal::Hold(key.clone(), hold))?;
         }
         let part = Part { role: Role::Holder, holder: self.region.clone(), epoch, attempt: mandate.attempt.number };
+        let mut replaced = BTreeMap::new();
         for key in keys {
-            self.parts.insert(key.clone(), part.clone());
+            replaced.extend(self.parts.insert(key.clone(), part.clone()).map(|before| (key.clone(), before)));
         }
         match (direction, self.open.get_mut(&mandate.operation)) {
             (Direction::Forward, Some(open)) => {
+                // What an earlier attempt promoted has replaced another part already.
+                replaced.retain(|key, _| !open.promoted.contains_key(key));
+                open.replaced.extend(replaced);
                 open.promoted.extend(keys.iter().map(|key| (key.clone(), mandate.attempt.number)));
             }
             // What is back is not given up once more: the others learn of the end from here.

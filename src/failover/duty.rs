@@ -3,7 +3,7 @@
 //! | order | acts | a crash after the first act leaves |
 //! | --- | --- | --- |
 //! | give up | write the role, stop, ask the runner, answer | a demoted region that starts nothing |
-//! | hold | write the role, bring the point to its place, start, answer | a holder that starts nothing before the operation ended or a new attempt orders it again |
+//! | hold | write the role, bring the point to its place, take back what could not be brought there, start, answer | a holder that starts nothing before the operation ended or a new attempt orders it again |
 
 /// An order that starts or stops machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum Act {
     Write,
     /// Make the chosen point's files the machine's own.
     Place,
+    /// Take the promotion back of what could not be placed: see [`Book::take_back`](super::Book::take_back).
+    TakeBack,
     /// Have the runner start the machine.
     Start,
     /// Have the runner stop the machine.
@@ -34,7 +36,7 @@ impl Duty {
     pub const fn acts(self) -> &'static [Act] {
         match self {
             Self::GiveUp => &[Act::Write, Act::Stop, Act::Check],
-            Self::Hold => &[Act::Write, Act::Place, Act::Start],
+            Self::Hold => &[Act::Write, Act::Place, Act::TakeBack, Act::Start],
         }
     }
 }

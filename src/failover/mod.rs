@@ -19,6 +19,7 @@ mod order;
 mod book;
 mod accept;
 mod carry;
+mod taken_back;
 mod control;
 mod cut_off;
 mod start;

@@ -72,7 +72,8 @@ impl Progress {
             return self.retreated();
         }
         let starter = self.bid.starter();
-        let nobody = self.bid.direction == Direction::Abort && self.bid.gone.contains_key(starter);
+        // Nothing is started at a region that is gone; who has not heard of the end is told it all the same.
+        let nobody = self.bid.gone.contains_key(starter);
         if self.life.is_none() && !nobody {
             return Next::Do(vec![Step::Meet(starter.clone())]);
         }
@@ -135,6 +136,9 @@ impl Progress {
         let (going, reached) = (self.going(), self.reached());
         if going.is_empty() && self.bid.resources.iter().all(|key| self.arrived.contains_key(key)) {
             return self.past();
+        }
+        if self.life.is_none() {
+            return Next::Stuck(Impasse::Missing(self.bid.to.clone(), "it was declared gone".to_owned()));
         }
         let over = || self.over().map(|(region, _)| region);
         if let Some(region) = over().find(|region| !self.excused(region) || !reached.is_empty()) {

@@ -174,6 +174,15 @@ impl Progress {
         }
     }
 
+    /// The next attempt to the same region, without what it could not start. What it is still promoted of goes on all the
+    /// same.
+    #[must_use]
+    pub fn without(&self, attempt: Attempt, keys: &BTreeSet<ResourceKey>) -> Self {
+        let next = self.again(attempt, self.bid.direction, self.bid.to.clone());
+        let why = format!("{} could not start it, and took its promotion back", self.bid.to);
+        Self { left: keys.iter().map(|key| (key.clone(), why.clone())).collect(), ..next }
+    }
+
     /// Takes what the orderer's own journal says of earlier attempts: which hooks need not run again.
     pub fn remember(&mut self, journal: &[Note]) {
         for note in journal {
@@ -489,6 +498,13 @@ impl Progress {
             }
             going = next;
         }
+    }
+
+    /// What the source has given up and the attempt left there, so that the operation is open on it.
+    pub fn left_behind(&self) -> BTreeSet<ResourceKey> {
+        let going = self.going();
+        let left = |key: &&ResourceKey| !going.contains(*key) && !self.arrived.contains_key(*key);
+        self.given_up.iter().filter(left).cloned().collect()
     }
 
     /// Of what was promoted at the target, what did not arrive elsewhere since: the target may have been passed over.

@@ -41,10 +41,12 @@ pub enum Impasse {
 /// What is to be done where an attempt cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recourse {
-    /// Nothing was changed: all that was accepted is taken back, see [`Progress::retreat`].
+    /// Nothing is changed: all that was accepted is taken back, see [`Progress::retreat`].
     Retreat,
     /// A new attempt that leads forward to this region.
     Forward(RegionId),
+    /// A new attempt that leads forward to the same region, without these, see [`Progress::without`].
+    LeaveOut(BTreeSet<ResourceKey>),
     /// The target may be running: a new attempt to another region, which has this one cut off; or none, for now.
     PassOver(RegionId),
     /// A new attempt that leads back.
@@ -65,6 +67,11 @@ impl Progress {
             // Somebody else has gone on with it, or may go on with everything.
             Impasse::Refused(_, Refusal::NotController(_) | Refusal::Attempt(_)) => Recourse::Leave,
             _ if self.is_untouched() => Recourse::Retreat,
+            // It took back what it could not start, or says in the next attempt that it did not.
+            Impasse::NotStarted(_, keys) if forward => Recourse::LeaveOut(keys.clone()),
+            Impasse::NothingLeft if forward && self.given_up.is_empty() && !self.may_run_at_target() => {
+                Recourse::Retreat
+            }
             Impasse::StarterSilent(region, _) if forward => Recourse::PassOver(region.clone()),
             // An earlier attempt may have started something there.
             Impasse::Missing(region, _) if forward && *region == self.bid.to && self.bid.attempt.number > 1 => {
@@ -95,7 +102,8 @@ impl Progress {
         !self.started.is_empty() || !self.promoted.is_empty()
     }
 
-    /// From now on, takes back what was accepted; for an attempt that changed nothing, see [`Recourse::Retreat`].
+    /// From now on, takes back what was accepted; for an attempt that changed nothing, or whose changes were taken back:
+    /// see [`Recourse::Retreat`].
     pub fn retreat(&mut self) {
         self.retreating = true;
     }

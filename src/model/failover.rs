@@ -216,6 +216,9 @@ pub struct Open {
     pub resources: BTreeSet<ResourceKey>,
     /// What was promoted here under it, and in which attempt.
     pub promoted: BTreeMap<ResourceKey, u32>,
+    /// The part in it that a promotion here replaced, should it be taken back.
+    #[serde(default)]
+    pub replaced: BTreeMap<ResourceKey, Part>,
     /// What it was closed for here, and the region that holds it since.
     pub closed: BTreeMap<ResourceKey, RegionId>,
     /// What others left word of.

@@ -94,7 +94,14 @@ mod tests {
             gone: BTreeMap::new(),
             points: BTreeMap::new(),
         };
-        Open { bid, resources, promoted: BTreeMap::new(), closed: BTreeMap::new(), notes: Vec::new() }
+        Open {
+            bid,
+            resources,
+            promoted: BTreeMap::new(),
+            replaced: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            notes: Vec::new(),
+        }
     }
 
     fn book() -> Book {

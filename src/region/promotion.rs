@@ -7,8 +7,15 @@
 //! | --- | --- | --- |
 //! | end the receiving that is open | none commits any more: the epoch was raised before, and a receiving is bound to its own | what arrived |
 //! | put the files in place, in the resource's directory | that of [`promote`](crate::replica::promote) | a point more; done again, the same |
+//! | note what was found damaged | that of [`note_damage`]: the next judgement of the point knows | the next reading finds it again |
 //! | where the configuration keeps them elsewhere | that of a restore's exchange; no point shares bytes with them | what the next writer ends; done again, what was put there is set aside once more |
 //! | write down what was done, and give up the points that share bytes with the files | one transaction, for all resources that an order is about | either side |
+//!
+//! What is checked when. Before an operation is opened, and again on the regions' answers to it: the state of every point,
+//! and how the files of the newest one look (size, times, inode), which costs no reading. Here: files that look modified
+//! are read, and an older point is read as it is written, all of it against its hashes. Not at all: bytes of the newest
+//! point that changed behind the file system's back; `replication verify` reads those, and takes as long as that takes.
+//! What cannot be placed is no dead end: see [`Book::take_back`](crate::failover::Book::take_back).
 //!
 //! Assumption: nothing runs from the files; the runner is asked. A region whose files are its own, because it held the
 //! resource before, is left as it is: that is how a source starts again.
@@ -33,6 +40,7 @@ use crate::replica::export::{ExportOrder, export};
 use crate::replica::port::TransferError;
 use crate::replica::promote::{Promoted, Promotion, choose, promote};
 use crate::replica::tree::walk;
+use crate::replica::verify::note_damage;
 
 /// What became of the files of a resource that is to be started here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,18 +205,26 @@ impl Inner {
             return Ok(Todo::Nothing(Placed::own(operation, asked)));
         }
         let owners = rustix::process::geteuid().is_root();
+        let noted = |error: TransferError| {
+            if matches!(error, TransferError::Corrupt(_)) {
+                // The damage is what there is to tell; that it is noted lets it be seen before the next promotion.
+                let sequence = asked.map_or_else(|| newest(&catalog, resource), |asked| Ok(Some(asked)));
+                let _ = sequence.map(|sequence| sequence.map(|it| note_damage(disk, &catalog, &place, it)));
+            }
+            told(error)
+        };
         if elsewhere {
             let nothing = || TransferError::Region(format!("{resource} has no point here"));
             let point = choose(disk, &catalog, &place, asked).and_then(|it| it.ok_or_else(nothing)).map_err(told)?;
             let into = self.layout.restoring(resource);
             remove_tree(disk, &into).map_err(failed("remove", &into))?;
             let order = ExportOrder { sequence: point.sequence, into: &into, owners };
-            export(disk, &catalog, &place, &order, &stop).map_err(told)?;
+            export(disk, &catalog, &place, &order, &stop).map_err(noted)?;
             return Ok(Todo::Elsewhere { point, newest: newest(&catalog, resource)?, from: into });
         }
         let here = (&self.region, kept.record.epoch);
         let promotion = Promotion { point: asked, here, now: self.world.clock.now(), owners };
-        promote(disk, &catalog, &place, &promotion, &stop).map(Todo::Done).map_err(told)
+        promote(disk, &catalog, &place, &promotion, &stop).map(Todo::Done).map_err(noted)
     }
 
     /// Whether the files are what this region held itself: nothing was copied here since, or ever.

@@ -7,7 +7,7 @@
 //! | order | acts, in this order | a crash after the first one leaves |
 //! | --- | --- | --- |
 //! | give up | the role is written, the machine stopped, the runner asked | a demoted region that starts nothing |
-//! | hold | the role is written, the point put in its place, the machine started | a holder that starts nothing before the operation ended, or a new attempt orders it again |
+//! | hold | the role is written, the point put in its place, what could not be put there taken back, the machine started | a holder that starts nothing before the operation ended, or a new attempt orders it again |
 //! | any other | what the book says of it is written | either side |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -298,6 +298,7 @@ impl Inner {
                 // Should this program end before they run, its next life starts them, once they may.
                 self.remember(writing, resources.clone(), Some(ORDERED.to_owned())).await.map_err(PortError::Failed)?;
                 let (ready, mut acted) = self.place_all(writing, resources, &occasion).await;
+                self.take_unplaced_back(writing, (operation, attempt), &acted).await;
                 let starts = stream::iter(ready).map(|key| self.start_ordered(writing, key, &occasion));
                 acted.extend(starts.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await);
                 let run = acted.iter().filter_map(|acted| match acted {
@@ -434,6 +435,34 @@ impl Inner {
             }
         }
         (ready, failed)
+    }
+
+    /// Takes the promotion of what could not be placed back. Where that cannot be written it stands, and nothing runs.
+    async fn take_unplaced_back(
+        self: &Arc<Self>,
+        writing: &Arc<Writing>,
+        (operation, attempt): (OperationId, Attempt),
+        acted: &[Acted],
+    ) {
+        let unplaced: BTreeSet<ResourceKey> = (acted.iter())
+            .filter_map(|acted| match acted {
+                Acted::Failed(key, _) => Some(key.clone()),
+                Acted::Done(_) | Acted::Idle(..) => None,
+            })
+            .collect();
+        if unplaced.is_empty() {
+            return;
+        }
+        let (inner, open) = (Arc::clone(self), Arc::clone(writing));
+        let taken = blocking(move || {
+            let taken = open.store.take_back(&open.identity, (operation, attempt), &unplaced);
+            taken.map_err(|error| inner.of(error))
+        })
+        .await;
+        if let Ok(taken) = taken {
+            // Without the role it starts nothing, remembered or not.
+            let _ = self.remember(writing, taken, None).await;
+        }
     }
 
     /// Starts a machine that this region holds under the order's operation.

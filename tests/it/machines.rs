@@ -97,6 +97,11 @@ impl Machines {
         format!("#!/bin/sh\nexec {} {} fence \"$DEBVISOR_FROM\" \"$DEBVISOR_EPOCH\"\n", runner(), self.root.display())
     }
 
+    /// Has every start at a region fail from now on.
+    pub(crate) fn shut(&self, region: &str) {
+        self.run(&["fence", region, "0"]);
+    }
+
     fn run(&self, args: &[&str]) -> String {
         let output = Command::new(runner()).arg(&self.root).args(args).output().unwrap();
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));

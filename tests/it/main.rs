@@ -35,6 +35,7 @@ mod served_restore;
 mod failover;
 mod failover_rest;
 mod failover_collateral;
+mod failover_damaged;
 mod guide_rest;
 mod drill;
 mod failover_rivals;

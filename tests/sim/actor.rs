@@ -270,6 +270,7 @@ impl Actor {
                 Some(back)
             }
             Recourse::Forward(region) => Some(progress.again(attempt, Direction::Forward, region.clone())),
+            Recourse::LeaveOut(keys) => Some(progress.without(attempt, keys)),
             Recourse::PassOver(silent) => {
                 let from = &progress.bid.failover.from;
                 let other = |other: &&RegionId| *other != silent && *other != from;

@@ -26,6 +26,7 @@ enum Fault {
     CopyState,
     DeclareGone,
     ClockJumps,
+    CopyDamaged,
 }
 
 impl Fleet {
@@ -45,6 +46,7 @@ impl Fleet {
             (weather.copies, Fault::CopyState, 1),
             (weather.gone, Fault::DeclareGone, 1),
             (weather.clock_jumps, Fault::ClockJumps, 1),
+            (weather.damage, Fault::CopyDamaged, 4),
         ];
         let possible: Vec<Fault> =
             faults.iter().filter(|(on, ..)| *on).flat_map(|(_, fault, weight)| vec![*fault; *weight]).collect();
@@ -55,6 +57,7 @@ impl Fleet {
         let ids: Vec<RegionId> = self.regions.keys().cloned().collect();
         let id = match fault {
             Fault::Backup | Fault::Restore | Fault::NewStore => self.forgetful.clone(),
+            Fault::CopyDamaged => self.frail.clone(),
             _ => self.chance.one(&ids).clone(),
         };
         let down = self.regions[&id].agent.is_none();
@@ -128,6 +131,15 @@ impl Fleet {
                 self.watch.forget(&id);
                 self.tally.host_deaths += 1;
                 self.tell(format!("{id} burns, and people say so"));
+            }
+            Fault::CopyDamaged => {
+                let copies: Vec<_> = self.regions[&id].copies().collect();
+                if !copies.is_empty() {
+                    let key = self.chance.one(&copies).clone();
+                    self.tell(format!("{id}'s copy of {key} is damaged"));
+                    self.region(&id).damaged.insert(key);
+                    self.tally.damaged += 1;
+                }
             }
             Fault::ClockJumps => {
                 let far = self.chance.below(7200);

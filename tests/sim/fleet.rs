@@ -73,7 +73,8 @@ macro_rules! tally {
 
 tally! {
     stories, events, opened, adopted, completed, aborted, withdrawn, past, stuck, fenced, late_hooks, passed_over, took_over,
-    readmitted, registered, agent_deaths, host_deaths, lost, autostarted, restored, new_stores, orchestrator_deaths, cut, by_hand,
+    readmitted, registered, damaged, taken_back, agent_deaths, host_deaths, lost, autostarted, restored, new_stores,
+    orchestrator_deaths, cut, by_hand,
 }
 
 const STORM: Duration = Duration::from_secs(300);
@@ -100,6 +101,8 @@ pub(crate) struct Fleet {
     pub(crate) wall: i64,
     /// The one region whose store may go back or get lost: of several at once nobody would know what is true.
     pub(crate) forgetful: RegionId,
+    /// The one region whose copies may be damaged: what is moved away from a region that is gone must have one.
+    pub(crate) frail: RegionId,
     pub(crate) watch: Watch,
     /// What was found broken while it happened.
     pub(crate) broken: Option<String>,
@@ -126,6 +129,9 @@ impl Fleet {
         // Who is lost for ever brings nobody back who was declared gone.
         weather.losses &= !weather.returns;
         weather.autostarts = weather.by_hand && !forgets && Chance::new(seed.rotate_left(40)).percent(50);
+        // Nor where the last copy is worth nothing.
+        weather.damage = Chance::new(seed.rotate_left(32)).percent(30) && !(forgets || weather.gone || weather.losses);
+        weather.misreads = Chance::new(seed.rotate_left(48)).percent(60);
         Self::new(chance, weather)
     }
 
@@ -181,6 +187,7 @@ impl Fleet {
             let running = if first { keys.clone() } else { BTreeSet::new() };
             let mut region = Region::new(book, Life(chance.uuid()), running);
             region.hangs = weather.hangs;
+            region.misreads = weather.misreads;
             (id.clone(), region)
         });
         let regions: BTreeMap<RegionId, Region> = regions.collect();
@@ -198,6 +205,7 @@ impl Fleet {
             calm: false,
             wall: 0,
             forgetful: chance.one(&ids).clone(),
+            frail: chance.clone().one(&ids).clone(),
             watch: Watch::default(),
             broken: None,
             story: String::new(),
@@ -310,6 +318,7 @@ impl Fleet {
         for region in self.regions.values_mut() {
             region.dead &= losses;
             region.hangs = false;
+            region.misreads = false;
             if region.dead {
                 continue;
             }
@@ -449,7 +458,10 @@ impl Fleet {
         let region = self.regions.get_mut(id).unwrap();
         let before = region.book.clone();
         if let Some(worked) = region.work(&mut self.chance) {
-            self.watch.worked(region, &worked);
+            self.tally.taken_back += worked.taken_back.len() as u64;
+            if let Err(broken) = self.watch.worked(region, &worked) {
+                self.broken = Some(broken);
+            }
             let changed = region.book != before;
             let (job, reply) = (worked.job, worked.reply);
             if !self.crash_at_commit(id, changed, before) {

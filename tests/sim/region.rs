@@ -1,9 +1,9 @@
 //! A region: a durable book, an agent that dies, and machines that don't die with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use debvisor_region::failover::{Act, Agent, Book, Control, Duty, Order, Refusal, Reply, may_run};
-use debvisor_region::model::failover::Standings;
+use debvisor_region::model::failover::{Part, Standings};
 use debvisor_region::model::region::Role;
 use debvisor_region::model::{Life, OperationId, RegionId, ResourceKey};
 
@@ -21,6 +21,8 @@ pub(crate) struct Job {
     pub(crate) keys: BTreeSet<ResourceKey>,
     duty: Duty,
     at: usize,
+    /// What could not be placed.
+    unplaced: BTreeSet<ResourceKey>,
 }
 
 #[derive(Debug)]
@@ -45,6 +47,12 @@ pub(crate) struct Region {
     pub(crate) autostarted: Option<BTreeSet<ResourceKey>>,
     /// Whether its machines may hang when they are stopped.
     pub(crate) hangs: bool,
+    /// Durable: for which operation files were put in place last.
+    placed: BTreeMap<ResourceKey, OperationId>,
+    /// Whether what was put in place before may be found unreadable.
+    pub(crate) misreads: bool,
+    /// Copies that cannot be put in place, mostly.
+    pub(crate) damaged: BTreeSet<ResourceKey>,
     /// Earlier states of the store, for a restore: the book, and what was started.
     pub(crate) backups: Vec<(Book, BTreeSet<ResourceKey>)>,
 }
@@ -57,6 +65,8 @@ pub(crate) struct Worked {
     pub(crate) job: Job,
     pub(crate) act: Act,
     pub(crate) reply: Option<Result<Reply, Refusal>>,
+    /// Promotions that it took back.
+    pub(crate) taken_back: BTreeSet<ResourceKey>,
 }
 
 impl Region {
@@ -74,6 +84,9 @@ impl Region {
             dead: false,
             autostarted: None,
             hangs: false,
+            placed: BTreeMap::new(),
+            misreads: false,
+            damaged: BTreeSet::new(),
         }
     }
 
@@ -114,6 +127,12 @@ impl Region {
         ended || self.book.open.get(&operation).is_some_and(|open| open.closed.contains_key(key))
     }
 
+    /// What it keeps copies of.
+    pub(crate) fn copies(&self) -> impl Iterator<Item = ResourceKey> {
+        let copy = |(_, part): &(_, &Part)| part.role != Role::Holder && part.holder != self.id;
+        self.book.parts.iter().filter(copy).map(|(key, _)| key.clone())
+    }
+
     /// Takes a request where the agent runs.
     pub(crate) fn handle(&mut self, asker: &Node, question: u64, request: &Request) -> Done {
         let running = self.seen_running();
@@ -136,7 +155,17 @@ impl Region {
                     return Some(Response::Order(self.take(order, &running)));
                 };
                 let (asker, order, keys, attempt) = (asker.clone(), (**order).clone(), keys.clone(), attempt.number);
-                self.jobs.push(Job { asker, question, order, operation, attempt, keys, duty, at: 0 });
+                self.jobs.push(Job {
+                    asker,
+                    question,
+                    order,
+                    operation,
+                    attempt,
+                    keys,
+                    duty,
+                    at: 0,
+                    unplaced: BTreeSet::new(),
+                });
                 None
             }
         }
@@ -194,7 +223,7 @@ impl Region {
         let at = chance.below(self.jobs.len());
         let job = self.jobs[at].clone();
         let act = job.duty.acts()[job.at];
-        let mut result = None;
+        let (mut result, mut taken_back) = (None, BTreeSet::new());
         match act {
             Act::Write => {
                 // What is looked at here is what others start.
@@ -206,12 +235,37 @@ impl Region {
                     self.wanted.extend(job.keys.iter().cloned());
                 }
             }
+            // What is led back lies where it was.
+            Act::Place if self.book.open.get(&job.operation).is_some_and(|open| open.bid.to == self.id) => {
+                for key in &job.keys {
+                    let again = self.placed.get(key) == Some(&job.operation);
+                    let fails = match again {
+                        true => self.misreads && chance.percent(60),
+                        false => self.damaged.contains(key) && chance.percent(90),
+                    };
+                    if fails {
+                        self.jobs[at].unplaced.insert(key.clone());
+                    } else {
+                        self.placed.insert(key.clone(), job.operation);
+                    }
+                }
+            }
             Act::Place => {}
+            Act::TakeBack => {
+                let placed = self.placed.iter().filter(|(_, id)| **id == job.operation).map(|(key, _)| key.clone());
+                let before = self.book.clone();
+                let (_, attempt) = job.order.attempt();
+                taken_back = self.book.take_back(job.operation, attempt, &job.unplaced, &placed.collect());
+                self.commit(&before);
+                self.wanted.retain(|key| !taken_back.contains(key));
+                self.jobs[at].keys.retain(|key| !job.unplaced.contains(key));
+            }
             Act::Start => {
                 // The runner's own guard: a role that was lost meanwhile starts nothing.
                 let held = |key: &&ResourceKey| self.book.parts.get(*key).is_some_and(|part| part.role == Role::Holder);
-                let started: Vec<ResourceKey> = job.keys.iter().filter(held).cloned().collect();
-                self.running.extend(started);
+                let started: BTreeSet<ResourceKey> = job.keys.iter().filter(held).cloned().collect();
+                self.running.extend(started.clone());
+                result = Some(Ok(Reply::Done(started)));
             }
             // A machine that hangs is not stopped.
             Act::Stop => {
@@ -230,7 +284,7 @@ impl Region {
         if result.is_some() {
             self.jobs.remove(at);
         }
-        Some(Worked { job, act, reply: result })
+        Some(Worked { job, act, reply: result, taken_back })
     }
 
     /// What the agent does by itself: it starts what it holds and may run, and stops what it does not hold.

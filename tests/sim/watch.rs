@@ -113,8 +113,19 @@ impl Watch {
     }
 
     /// An act of a region, and what it said of it.
-    pub(crate) fn worked(&mut self, region: &Region, worked: &Worked) {
-        let Worked { job, act, reply } = worked;
+    ///
+    /// A promotion that is taken back has started nothing, and nobody was told that it has.
+    pub(crate) fn worked(&mut self, region: &Region, worked: &Worked) -> Result<(), String> {
+        let Worked { job, act, reply, taken_back } = worked;
+        for key in taken_back {
+            let place = (region.id.clone(), key.clone());
+            let (epoch, _) = self.ages.remove(&place).unwrap_or_default();
+            let told = self.acknowledged.get(&place);
+            let told = told.is_some_and(|((since, _), role)| *since == epoch && *role == Role::Holder);
+            if told || region.running.contains(key) {
+                return Err(format!("{} takes a promotion of {key} back that it started something by", region.id));
+            }
+        }
         if *act == Act::Write && !matches!(reply, Some(Err(_))) {
             self.effect(job.operation, job.attempt);
         }
@@ -126,6 +137,7 @@ impl Watch {
                 }
             }
         }
+        Ok(())
     }
 
     fn effect(&mut self, operation: OperationId, attempt: u32) {

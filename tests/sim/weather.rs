@@ -82,4 +82,8 @@ weather! {
     returns: 0,
     /// A hypervisor starts by itself what ran on a host that was cut off by hand. Drawn apart, too.
     autostarts: 0,
+    /// A region's copies are damaged, which shows as they are put in place. Drawn apart, too.
+    damage: 0,
+    /// What was put in place may be found unreadable when it is asked for again. Drawn apart, too.
+    misreads: 0,
 }

@@ -7,8 +7,8 @@ The pure rooms (`model`, `failover`) and the tests that drive them are copied in
 `target/guards`, so that a try takes seconds. Each guard is a few lines that are replaced; each must match once.
 
 Some rules stand behind others, so that seeds do not miss them; sentences of `src/failover/tests` do: everybody's word
-after an agent's start, one operation at a time, the veto of a sighting, and that a fence by hand proves nothing of what
-was seen running since, nor by the word of a region that was gone meanwhile.
+after an agent's start, one operation at a time, and that a fence by hand proves nothing of what was seen running
+since, nor by the word of a region that was gone meanwhile.
 """
 import os, re, shutil, subprocess, sys
 from pathlib import Path
@@ -82,6 +82,11 @@ GUARDS = {
         "matches!(answer, Answer::Done(acceptance) if acceptance.cut_off)", "matches!(answer, Answer::Silent(_)) && false")],
     "attempts-that-were-heard-of-are-told": [("src/model/failover.rs",
         "accepted.max(self.later.get(&id).copied())", "accepted")],
+    "what-started-nothing-is-taken-back": [("src/failover/taken_back.rs",
+        "let Ok(open) = self.at(id, attempt) else {", "let Err(_) = self.at(id, attempt) else { return BTreeSet::new() };\n"
+        "        let Ok(open) = self.at(id, attempt) else {")],
+    "what-may-run-is-not-taken-back": [("src/failover/taken_back.rs",
+        "keys.difference(placed)", "keys.difference(&BTreeSet::new())")],
 }
 
 

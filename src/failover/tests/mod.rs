@@ -7,5 +7,6 @@ mod gates;
 mod roles;
 mod books;
 mod starts;
+mod taken_back;
 mod attempts;
 mod cut_off;

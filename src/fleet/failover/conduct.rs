@@ -168,6 +168,7 @@ impl MultiRegionManager {
             authority,
             epochs,
             event,
+            unstarted: BTreeMap::new(),
             unheard: BTreeMap::new(),
             began,
         };
@@ -430,7 +431,12 @@ impl MultiRegionManager {
             let end = drive.go_on(progress, team).await?;
             let (mut blames_target, mut silent_target) = (false, None);
             let (why, recourse) = match end {
-                End::Ended(outcome) => return Ok(Some(outcome)),
+                End::Ended(outcome) => {
+                    if outcome == Ending::Completed {
+                        self.lead_back_rest(progress, team, &drive).await?;
+                    }
+                    return Ok(Some(outcome));
+                }
                 End::Interrupted => {
                     team.event.notes.push("interrupted; the operation is open".to_owned());
                     return Ok(None);
@@ -453,6 +459,12 @@ impl MultiRegionManager {
                         Impasse::Missing(region, _) if *region == to => silent_target = Some(to.clone()),
                         Impasse::Refused(region, _) if *region == to => blames_target = forward,
                         Impasse::NothingLeft | Impasse::CutOff(_) => blames_target = forward,
+                        Impasse::NotStarted(_, keys) if forward => {
+                            blames_target = true;
+                            let why = |key| team.event.failed.get(key).cloned().unwrap_or_else(|| words(&impasse));
+                            let unstarted = keys.iter().map(|key| (key.clone(), why(key))).collect::<Vec<_>>();
+                            team.unstarted.extend(unstarted);
+                        }
                         _ => {}
                     }
                     blames_target |= forward && silent_target.is_some();
@@ -467,10 +479,16 @@ impl MultiRegionManager {
                 Recourse::Retreat => progress.retreat(),
                 Recourse::Forward(region) => *progress = again(progress, Direction::Forward, region),
                 // A candidate that refuses or fails before anything of it may run there is left for the next one.
-                Recourse::Abort if blames_target && !next.is_empty() => {
+                Recourse::Abort | Recourse::LeaveOut(_)
+                    if blames_target && progress.started.is_empty() && !next.is_empty() =>
+                {
                     let candidate = next.remove(0);
                     *progress = again(progress, Direction::Forward, candidate);
                     progress.cut.extend(silent_target);
+                }
+                Recourse::LeaveOut(keys) => {
+                    let Attempt { number, owner } = progress.bid.attempt;
+                    *progress = progress.without(Attempt { number: number + 1, owner }, &keys);
                 }
                 Recourse::Abort => *progress = again(progress, Direction::Abort, to),
                 Recourse::PassOver(region) if !next.is_empty() => {
@@ -520,7 +538,11 @@ impl MultiRegionManager {
         for (key, why) in &progress.left {
             team.event.failed.entry(key.clone()).or_insert_with(|| why.clone());
         }
+        team.unstarted.retain(|key, _| !arrived.contains(key));
+        let mut ways = self.other_ways(&progress, &mut team).await;
+        ways.extend(self.way_back(&progress, &team, &arrived));
         let event = &mut team.event;
+        event.failed.extend(team.unstarted.clone());
         event.outcome = ended.map(|outcome| match outcome {
             Ending::Completed => FailoverOutcome::Completed,
             Ending::Aborted => FailoverOutcome::Aborted,
@@ -542,7 +564,8 @@ impl MultiRegionManager {
             Some(Ending::Past) => ExitClass::Done,
             Some(Ending::Aborted | Ending::Withdrawn) | None => ExitClass::Failed,
         };
-        if ended == Some(Ending::Withdrawn) && forward {
+        // What nothing could be started of may have stopped its source first.
+        if ended == Some(Ending::Withdrawn) && forward && team.unstarted.is_empty() {
             if let Some(control) = self.look().await.ok().and_then(|sight| sight.control_elsewhere()) {
                 // Whoever took the place may have brought it to another end, which is read from the regions.
                 team.event.outcome = None;
@@ -552,6 +575,7 @@ impl MultiRegionManager {
             team.keep()?;
             return Err(withdrawn(&team.event));
         }
+        team.event.notes.extend(ways);
         team.keep()?;
         if ended == Some(Ending::Completed) && !team.watch.cancel.is_cancelled() {
             self.feed_others(&progress, &mut team, &arrived).await?;

@@ -41,6 +41,8 @@ pub(super) struct Team<'a> {
     /// The epochs that the resources had.
     pub(super) epochs: BTreeMap<ResourceKey, Epoch>,
     pub(super) event: FailoverEvent,
+    /// What a target held and could not start, and why.
+    pub(super) unstarted: BTreeMap<ResourceKey, String>,
     /// Regions that did not hear of the end, and why.
     pub(super) unheard: BTreeMap<RegionId, String>,
     /// When the steps that are under way began, since boot.

@@ -8,6 +8,7 @@ mod crew;
 mod facts;
 mod detect;
 mod conduct;
+mod unstarted;
 mod pending;
 mod copies;
 mod pull;

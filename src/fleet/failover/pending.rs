@@ -56,7 +56,7 @@ impl PendingOperation {
     }
 
     fn add(&mut self, region: &RegionId, open: Open, heard: Option<Seconds>) {
-        let Open { bid, resources, promoted, notes, closed: _ } = open;
+        let Open { bid, resources, promoted, notes, replaced: _, closed: _ } = open;
         self.cut_off.extend(notes.iter().filter_map(Note::cut_off).cloned());
         for note in notes {
             if let Note::HookIntended { attempt: _, hook: _, limit } = note {
@@ -143,6 +143,7 @@ impl MultiRegionManager {
             authority,
             epochs,
             event,
+            unstarted: BTreeMap::new(),
             unheard: BTreeMap::new(),
             began,
         };

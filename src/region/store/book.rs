@@ -9,10 +9,11 @@ use rusqlite::{OptionalExtension, Transaction};
 
 use super::error::StoreError;
 use super::open::Store;
+use super::placed;
 use super::read::{self, Of, json, parse, rows, signed};
 use crate::failover::{Book, Control, Refusal};
 use crate::live::port::PeerRecords;
-use crate::model::failover::{Ended, Open, Part};
+use crate::model::failover::{Attempt, Ended, Open, Part};
 use crate::model::region::{Identity, Pause, RegionRecord, ResourceRecord};
 use crate::model::{OperationId, RegionId, ResourceKey};
 
@@ -123,6 +124,35 @@ impl Store {
             let pair = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
             let found = rows(transaction, of, sql, pair)?;
             found.into_iter().map(|(key, boot)| Ok((parse(&key, &key)?, boot))).collect()
+        })
+    }
+
+    /// Takes promotions back of what was not put in place for their operation, and gives what it took back: see
+    /// [`Book::take_back`]. What was put in place is read in the same transaction.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was written then.
+    pub fn take_back(
+        &self,
+        identity: &Identity,
+        (operation, attempt): (OperationId, Attempt),
+        keys: &BTreeSet<ResourceKey>,
+    ) -> Result<BTreeSet<ResourceKey>, StoreError> {
+        self.write(|transaction, of| {
+            let before = load(transaction, of, identity, Some(operation))?;
+            let mut may_run = BTreeSet::new();
+            for key in keys {
+                if placed::last(transaction, of, key)?.is_some_and(|placed| placed.operation == operation) {
+                    may_run.insert(key.clone());
+                }
+            }
+            let mut after = before.clone();
+            let taken = after.take_back(operation, attempt, keys, &may_run);
+            if after != before {
+                keep(transaction, of, &before, &after)?;
+                transaction.execute("UPDATE region SET serial = serial + 1", []).map_err(of)?;
+            }
+            Ok(taken)
         })
     }
 
