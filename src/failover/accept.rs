@@ -65,7 +65,9 @@ impl Book {
         if accepts {
             self.open.insert(id, open);
         }
-        Ok(Acceptance { resources: taken, notes, cut_off: self.cut_off.contains_key(bid.starter()) })
+        let cut_off = self.cut_off.contains_key(bid.starter());
+        // Whether anything here can tell what runs is not written in the book.
+        Ok(Acceptance { resources: taken, notes, cut_off, unwatched: BTreeSet::new() })
     }
 
     /// What becomes of one resource of a bid. `open`: the operation as it is open here so far.

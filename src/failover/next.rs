@@ -305,8 +305,14 @@ impl Progress {
         let from = &self.bid.failover.from;
         let held: BTreeSet<ResourceKey> =
             going.iter().filter(|key| !self.demoted.contains(*key) && !self.started.contains(*key)).cloned().collect();
-        let demotes = self.has_accepted(from) && !held.is_empty();
-        demotes.then(|| Next::Do(vec![Step::Demote(from.clone(), held)]))
+        if !self.has_accepted(from) || held.is_empty() {
+            return None;
+        }
+        let unproven = self.unproven(&held);
+        Some(match unproven.is_empty() {
+            true => Next::Do(vec![Step::Demote(from.clone(), held)]),
+            false => Next::Stuck(Impasse::Unwatched(from.clone(), unproven)),
+        })
     }
 
     /// The next resources to start: those whose dependencies run.

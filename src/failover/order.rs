@@ -148,7 +148,7 @@ pub struct Mandate {
 pub enum Reply {
     /// To [`Order::Accept`].
     Accepted(Acceptance),
-    /// To the others: what the order was carried out for.
+    /// To the others: what the order was carried out for. Of what is given up, what was seen stopped since.
     Done(BTreeSet<ResourceKey>),
 }
 
@@ -163,6 +163,10 @@ pub struct Acceptance {
     /// it in since: nothing is started there.
     #[serde(default)]
     pub cut_off: bool,
+    /// Machines that nothing there starts, stops or asks after: that they don't run is not known, and that one was given
+    /// up says nothing of whether it stopped.
+    #[serde(default)]
+    pub unwatched: BTreeSet<ResourceKey>,
 }
 
 /// What a region did with one resource of a bid.

@@ -77,7 +77,8 @@ pub struct Progress {
     pub not_before: Duration,
     /// Resources that the source has given up.
     pub given_up: BTreeSet<ResourceKey>,
-    /// Resources that the source does not hold, and whose machines its runner saw stopped.
+    /// Resources that the source does not hold, and whose machines its runner saw stopped, or need not: see
+    /// [`Progress::unproven`].
     pub demoted: BTreeSet<ResourceKey>,
     /// Resources that were promoted at the region that the attempt leads to.
     pub promoted: BTreeSet<ResourceKey>,
@@ -101,6 +102,8 @@ pub struct Progress {
     pub failed: BTreeMap<Hook, String>,
     /// Why the source may not start again yet what it gave up.
     pub unclear: Option<Refusal>,
+    /// Whether a person says for this very run that the source is stopped.
+    pub vouched: bool,
     /// Whether the gates were judged on these answers and let it pass.
     pub judged: bool,
     /// Whether this attempt may have changed something already.
@@ -144,6 +147,7 @@ impl Progress {
             ran: BTreeSet::new(),
             failed: BTreeMap::new(),
             unclear: None,
+            vouched: false,
             judged: false,
             touched: false,
             retreating: false,
@@ -170,6 +174,7 @@ impl Progress {
             stopped: stopped.map(|(region, proof)| (region.clone(), proof.clone())).collect(),
             notes: refuted.cloned().chain(self.refutation()).collect(),
             ran: self.ran.iter().filter(|hook| !matches!(hook, Hook::Fence(_))).cloned().collect(),
+            vouched: self.vouched,
             ..next
         }
     }
@@ -235,8 +240,14 @@ impl Progress {
             (Step::Run(hook), Report::Ran(ended)) => self.hook_ended(hook, ended)?,
             (Step::Demote(region, keys), Report::Did(answer)) => match answer {
                 Answer::Done(stopped) => {
-                    let loose: BTreeSet<ResourceKey> = keys.difference(&stopped).cloned().collect();
+                    let unproven = self.unproven(keys);
+                    let passes = |key: &&ResourceKey| self.is_unwatched(region, key) && !unproven.contains(*key);
+                    let (given_up, loose): (BTreeSet<&ResourceKey>, BTreeSet<&ResourceKey>) =
+                        keys.difference(&stopped).partition(passes);
+                    let loose: BTreeSet<ResourceKey> = loose.into_iter().cloned().collect();
+                    let given_up: BTreeSet<ResourceKey> = given_up.into_iter().cloned().collect();
                     self.demoted.extend(stopped);
+                    self.demoted.extend(given_up);
                     if !loose.is_empty() {
                         return Err(Impasse::NotStopped(region.clone(), loose));
                     }
@@ -304,7 +315,7 @@ impl Progress {
                     self.wait_out(note, now);
                 }
                 for (key, taken) in &acceptance.resources {
-                    self.weigh(&region, key, taken);
+                    self.weigh(&region, key, taken, acceptance.unwatched.contains(key));
                 }
             }
             Answer::Refused(Refusal::Busy) => {
@@ -321,7 +332,7 @@ impl Progress {
         self.accepted.insert(region, answer);
     }
 
-    fn weigh(&mut self, region: &RegionId, key: &ResourceKey, taken: &Taken) {
+    fn weigh(&mut self, region: &RegionId, key: &ResourceKey, taken: &Taken, unwatched: bool) {
         let why = match taken {
             Taken::Accepted { role, promoted, running } => {
                 if *region == self.bid.to && promoted.is_some() {
@@ -339,7 +350,7 @@ impl Progress {
                         self.stopped.remove(region);
                         self.doubted = true;
                         self.ran.remove(&Hook::Fence(region.clone()));
-                    } else if *role != Some(Role::Holder) {
+                    } else if *role != Some(Role::Holder) && !unwatched {
                         self.demoted.insert(key.clone());
                     }
                 }
@@ -435,8 +446,22 @@ impl Progress {
         self.party(hook).into_iter().map(confirmed).min().unwrap_or_default() + FRESH
     }
 
+    /// Whether a region that accepted has nothing that could tell whether a machine runs there.
+    fn is_unwatched(&self, region: &RegionId, key: &ResourceKey) -> bool {
+        matches!(self.accepted.get(region), Some(Answer::Done(acceptance)) if acceptance.unwatched.contains(key))
+    }
+
+    /// Of these, machines that the source cannot prove stopped though it takes part: nothing there could stop them or
+    /// see them stopped, while the target would start them. A proof of an earlier time is none: it answers now.
+    pub(super) fn unproven(&self, keys: &BTreeSet<ResourceKey>) -> BTreeSet<ResourceKey> {
+        let (from, to) = (&self.bid.failover.from, &self.bid.to);
+        let unproven = |key: &&ResourceKey| self.is_unwatched(from, key) && !self.is_unwatched(to, key);
+        if self.vouched { BTreeSet::new() } else { keys.iter().filter(unproven).cloned().collect() }
+    }
+
     /// Takes an operator's word that a region is stopped.
     pub fn vouch(&mut self, region: RegionId, words: String) {
+        self.vouched |= region == self.bid.failover.from;
         let proof = Proof::Word(words);
         self.stopped.insert(region.clone(), proof.clone());
         self.notes.push(Note::Fenced { region, proof });

@@ -26,6 +26,10 @@ pub enum Impasse {
     HookFailed(Hook, String),
     /// The source did not stop what it was asked to.
     NotStopped(RegionId, BTreeSet<ResourceKey>),
+    /// Nothing at the source could stop these machines or see them stopped, and the target would start them.
+    Unwatched(RegionId, BTreeSet<ResourceKey>),
+    /// Gates hold back what is gone on with. What it has begun stays as it is.
+    Held(String),
     /// A region must be cut off, and nothing can do that.
     NotFenced(RegionId),
     /// It was promoted there: the operation leads only forward.
@@ -67,6 +71,7 @@ impl Progress {
             // Somebody else has gone on with it, or may go on with everything.
             Impasse::Refused(_, Refusal::NotController(_) | Refusal::Attempt(_)) => Recourse::Leave,
             _ if self.is_untouched() => Recourse::Retreat,
+            Impasse::Held(_) => Recourse::Leave,
             // It took back what it could not start, or says in the next attempt that it did not.
             Impasse::NotStarted(_, keys) if forward => Recourse::LeaveOut(keys.clone()),
             Impasse::NothingLeft if forward && self.given_up.is_empty() && !self.may_run_at_target() => {
@@ -85,6 +90,7 @@ impl Progress {
             | Impasse::NotStarted(..)
             | Impasse::HookFailed(..)
             | Impasse::NotStopped(..)
+            | Impasse::Unwatched(..)
             | Impasse::NotFenced(_)
             | Impasse::NotClosed(_)
             | Impasse::CutOff(_)

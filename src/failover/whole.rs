@@ -220,30 +220,30 @@ impl Whole<'_> {
             let aged = self.facts.now.since(cut_off.at);
             return (OldSide::CutOff, Gate::met(GateKind::Fence, figure).of_age(aged));
         }
-        if answers && self.final_sync {
+        // The hook cuts off what is silent; what answers would have to stop by itself.
+        if answers {
             let figure =
                 format!("{from} has no runner, so nothing proves that its machines are stopped, and {to} starts them");
             let safer =
                 format!("give {from} a [runner] in its .debvisor/config.toml; or stop the machines there by hand");
             return (OldSide::Unproven, Gate::unmet(GateKind::Fence, figure, safer).unless(false, option, price));
         }
-        let state = if answers { "has no runner" } else { "does not answer" };
-        let aged = self.facts.last_seen(from).filter(|_| !answers).map(|seen| self.facts.now.since(seen.at));
+        let aged = self.facts.last_seen(from).map(|seen| self.facts.now.since(seen.at));
         let (side, gate) = match self.facts.fence {
             FenceHook::Ready => (
                 OldSide::Fence,
                 Gate::met(
                     GateKind::Fence,
-                    format!("{from} {state}: the fence hook cuts it off before anything starts"),
+                    format!("{from} does not answer: the fence hook cuts it off before anything starts"),
                 ),
             ),
             FenceHook::Missing(why) => {
-                let figure = format!("{from} {state}, and the fence hook cannot be run: {why}");
+                let figure = format!("{from} does not answer, and the fence hook cannot be run: {why}");
                 let safer = "run it where the hook is; or cut its power by its own console, and see that it is off";
                 (OldSide::Unproven, Gate::unmet(GateKind::Fence, figure, safer).unless(false, option, price))
             }
             FenceHook::Unnamed => {
-                let figure = format!("{from} {state}, and the policy names no fence hook");
+                let figure = format!("{from} does not answer, and the policy names no fence hook");
                 let safer = "cut its power by its own console, and see that it is off; then say so";
                 (OldSide::Unproven, Gate::unmet(GateKind::Fence, figure, safer).unless(false, option, price))
             }

@@ -6,7 +6,7 @@
 //!
 //! | order | acts, in this order | a crash after the first one leaves |
 //! | --- | --- | --- |
-//! | give up | the role is written, the machine stopped, the runner asked | a demoted region that starts nothing |
+//! | give up | the role is written, the machine stopped, the runner asked; without a runner nobody says that it stopped | a demoted region that starts nothing |
 //! | hold | the role is written, the point put in its place, what could not be put there taken back, the machine started | a holder that starts nothing before the operation ended, or a new attempt orders it again |
 //! | any other | what the book says of it is written | either side |
 
@@ -260,7 +260,12 @@ impl Inner {
                 self.drills.end(&bid.resources);
                 let _turn = self.roles.turn.lock().await;
                 let running = self.running(writing, &bid.resources).await;
-                self.judge(writing, order, running).await.map(Carried::all)
+                let mut reply = self.judge(writing, order, running).await?;
+                if let Reply::Accepted(acceptance) = &mut reply {
+                    let unwatched = bid.resources.iter().filter(|key| is_unwatched(writing, key));
+                    acceptance.unwatched = unwatched.cloned().collect();
+                }
+                Ok(Carried::all(reply))
             }
             Order::Withdraw { .. } | Order::Confirm { .. } | Order::Note { .. } => {
                 self.judge(writing, order, BTreeSet::new()).await.map(Carried::all)
@@ -276,7 +281,9 @@ impl Inner {
                 let occasion = self.occasion(writing, operation).await?;
                 // None is to be started again, whatever becomes of its stop.
                 self.remember(writing, resources.clone(), None).await.map_err(PortError::Failed)?;
-                let keys: Vec<ResourceKey> = resources.iter().cloned().collect();
+                // Of what nobody here watches, nobody says that it stopped.
+                let keys: Vec<ResourceKey> =
+                    resources.iter().filter(|key| !is_unwatched(writing, key)).cloned().collect();
                 let stops = stream::iter(keys).map(|key| async {
                     match self.stop_machine(writing, &key, Some(&occasion)).await {
                         Ok(()) => Acted::Done(key),
@@ -481,6 +488,11 @@ impl Inner {
             Err(why) => Acted::Idle(key, why),
         }
     }
+}
+
+/// Whether nothing here starts, stops or asks after it, though it is a machine.
+fn is_unwatched(writing: &Writing, key: &ResourceKey) -> bool {
+    key.kind == ResourceType::Vm && !writing.machines.has_runner()
 }
 
 /// What came of an order for one resource.

@@ -16,6 +16,11 @@ use crate::support::World;
 
 /// A fleet whose `a` is reached over a line that can have troubles.
 fn over_a_line() -> (Fleet, Proxy) {
+    over_a_line_with(AUTOMATIC)
+}
+
+/// The same with another policy.
+pub(crate) fn over_a_line_with(failover: &str) -> (Fleet, Proxy) {
     let line: Rc<RefCell<Option<Proxy>>> = Rc::default();
     let kept = Rc::clone(&line);
     let credentials = Box::new(move |address: &str| {
@@ -25,7 +30,7 @@ fn over_a_line() -> (Fleet, Proxy) {
         text
     });
     let way = Way { args: &[], endpoint: "http://a.invalid:8080", credentials };
-    let fleet = Fleet::reached(1, AUTOMATIC, World::new(), Some(way));
+    let fleet = Fleet::reached(1, failover, World::new(), Some(way));
     let line = line.take().unwrap();
     (fleet, line)
 }
@@ -148,7 +153,7 @@ fn fifty_rounds_of_each_doubt_move_nothing() {
 }
 
 /// When a region that is running last saw `a`, if it wrote that down.
-fn seen(fleet: &Fleet, region: &str) -> Option<i64> {
+pub(crate) fn seen(fleet: &Fleet, region: &str) -> Option<i64> {
     let read_only = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let path = fleet.world.path(format!("{region}/region.db"));
     seen_in(&rusqlite::Connection::open_with_flags(path, read_only).unwrap())

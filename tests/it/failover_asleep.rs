@@ -14,7 +14,7 @@ use crate::failover_rest::get;
 use crate::support::World;
 
 /// The steps of the last operation in the journal of a state, as far as they are written down.
-fn steps(world: &World) -> Vec<String> {
+pub(crate) fn steps(world: &World) -> Vec<String> {
     let read_only = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let state = rusqlite::Connection::open_with_flags(world.path("debvisor-region.state.db"), read_only).unwrap();
     let mut rows = state.prepare("SELECT step FROM failover_steps ORDER BY position").unwrap();

@@ -238,7 +238,9 @@ fn causes(trouble: Trouble) -> &'static [&'static str] {
     match trouble {
         Trouble::Cut | Trouble::Truncate => &["closed the connection", "connection reset", "broken pipe", "cut"],
         // A region that is left waiting closes in the end, which is all that the other side may hear of it.
-        Trouble::Stall => &["no answer", "nothing came for", "did not come in time", "closed the connection"],
+        Trouble::Stall | Trouble::Held(_) => {
+            &["no answer", "nothing came for", "did not come in time", "closed the connection"]
+        }
         Trouble::Trickle => &["no answer", "nothing came for", "too slow", "did not come in time"],
         Trouble::Broken => &["answered 500"],
         Trouble::Html => &["something else than", "closed the connection", "connection reset", "answered 400"],

@@ -40,6 +40,7 @@ mod guide_rest;
 mod drill;
 mod failover_rivals;
 mod failover_asleep;
+mod failover_late;
 mod failover_point;
 mod served_export;
 mod served_health;

@@ -46,6 +46,8 @@ pub(crate) enum Trouble {
     Broken,
     /// Questions with this text are never answered.
     Deaf(&'static str),
+    /// Questions with this text wait until something else goes wrong, or nothing.
+    Held(&'static str),
     /// After some bytes nothing comes any more, for ever.
     Stall,
     /// After some bytes, one a second.
@@ -237,10 +239,19 @@ impl<'a> Pump<'a> {
             }
             self.follow();
             let bytes = &mut piece[..length];
+            while let Trouble::Held(text) = self.trouble
+                && String::from_utf8_lossy(bytes).contains(text)
+            {
+                thread::sleep(Duration::from_millis(2));
+                if self.line.ended.load(Ordering::Relaxed) {
+                    return Err(io::ErrorKind::ConnectionAborted.into());
+                }
+                self.follow();
+            }
             let here = (self.passed + length as u64).checked_sub(self.at + 1).is_some();
             let keep = (self.at.saturating_sub(self.passed) as usize).min(length);
             match self.trouble {
-                Trouble::Nothing => to.write_all(bytes)?,
+                Trouble::Nothing | Trouble::Held(_) => to.write_all(bytes)?,
                 Trouble::Delay => {
                     thread::sleep(Duration::from_millis(self.chance.below(60)));
                     if here && self.passed <= self.at {

@@ -3,7 +3,7 @@
 //! | effect | guarantee | a crash here leaves behind |
 //! | --- | --- | --- |
 //! | a step | its intention is in the journal before anybody is asked | a step without an end; what regions answer to the next attempt says what became of it |
-//! | a hook | every region that takes part knows that it is about to run, and said so at most five seconds before | a note at the regions; whoever goes on waits it out |
+//! | a hook | every region that takes part knows that it is about to run, and said so at most five seconds before; a fence of the source also goes by a judgement that still stands | a note at the regions; whoever goes on waits it out |
 //! | the last copy | the source has stopped, and nothing starts before it is published | a stopped source; the next attempt copies again, or leads back |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +26,13 @@ use crate::model::{OperationId, RegionId, ResourceKey, World};
 #[async_trait]
 pub trait Crew: Send {
     /// Judges the gates once more, on what the regions answered to the bid: what they hold back, and why.
-    async fn judge(&mut self, progress: &Progress) -> BTreeMap<ResourceKey, String>;
+    ///
+    /// # Errors
+    /// Why nothing goes on for now, and nothing is taken back either.
+    async fn judge(&mut self, progress: &Progress) -> Result<BTreeMap<ResourceKey, String>, String>;
+
+    /// Whether what was judged still holds, so that the source may be cut off on it.
+    fn stands(&self, progress: &Progress) -> bool;
 
     /// Runs a hook, unless `fresh_until` has passed by this machine's boot clock when it is about to start.
     ///
@@ -81,7 +87,7 @@ pub struct Drive<'a> {
     pub authority: Authority,
     /// Time and ids.
     pub world: World,
-    /// Whether the target is brought up to date from the stopped source before anything starts there.
+    /// Whether the target is brought up to date from a source that gave up by order, before anything starts there.
     pub loses_nothing: bool,
     /// Stops it between two steps.
     pub cancel: CancellationToken,
@@ -117,6 +123,11 @@ impl Drive<'_> {
             if self.cancel.is_cancelled() {
                 return Ok(End::Interrupted);
             }
+            let fence = Step::Run(Hook::Fence(progress.bid.failover.from.clone()));
+            if steps.contains(&fence) && !crew.stands(progress) {
+                progress.judged = false;
+                continue;
+            }
             let behind = self.behind(progress, &steps, &current);
             if !behind.is_empty() {
                 let left = crew.bring_up_to_date(progress, &behind).await;
@@ -138,7 +149,8 @@ impl Drive<'_> {
 
     /// What is about to start, and was not brought up to date since its source stopped.
     fn behind(&self, progress: &Progress, steps: &[Step], current: &BTreeSet<ResourceKey>) -> BTreeSet<ResourceKey> {
-        if !self.loses_nothing || progress.bid.direction == Direction::Abort {
+        let by_order = progress.has_accepted(&progress.bid.failover.from);
+        if !self.loses_nothing || !by_order || progress.bid.direction == Direction::Abort {
             return BTreeSet::new();
         }
         let starts = steps.iter().any(|step| matches!(step, Step::Start(..)));
@@ -162,7 +174,13 @@ impl Drive<'_> {
         steps.iter().for_each(|step| crew.begins(step, progress));
         let began = self.world.clock.since_boot();
         let told: Vec<Told> = match steps.as_slice() {
-            [Step::Judge] => vec![Told::of(Report::Judged(crew.judge(progress).await))],
+            [Step::Judge] => match crew.judge(progress).await {
+                Ok(held) => vec![Told::of(Report::Judged(held))],
+                Err(why) => {
+                    crew.conclude(&places.into_iter().map(|place| (place, why.clone())).collect::<Vec<_>>())?;
+                    return Ok(Some(Impasse::Held(why)));
+                }
+            },
             [Step::Run(hook)] => {
                 let ran = crew.run(hook, progress, progress.fresh_until(hook)).await;
                 let failure = ran.as_ref().err().cloned();

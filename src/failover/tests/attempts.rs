@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::roles::{Regions, attempt, authority, bid, id, ids, key, keys};
 use crate::failover::{Ending, FRESH, Impasse, Next, Order, Progress, Recourse, Refusal, Step};
-use crate::model::failover::{Direction, Hook, Note};
+use crate::model::failover::{Direction, Hook, Note, Proof};
 use crate::model::region::Role;
 
 fn attempt_of(number: u32) -> Progress {
@@ -113,6 +113,67 @@ fn another_orderer_leads_it_on_or_back() {
     let mut back = attempt_of(1).again(attempt(2), Direction::Abort, id("b"));
     assert_eq!(regions.drive(&mut back), Next::Ended(Ending::Aborted));
     holds(&regions, "a");
+}
+
+/// What `a` says of machines that nothing there stops or watches is not enough for `b` to start them.
+#[track_caller]
+fn starts_nothing(regions: &mut Regions, progress: &mut Progress) {
+    let why = Impasse::Unwatched(id("a"), keys());
+    assert_eq!(regions.drive(progress), Next::Stuck(why.clone()));
+    assert!(!regions.made.iter().any(|step| matches!(step, Step::Demote(..) | Step::Start(..))), "{:?}", regions.made);
+    assert_eq!(regions.runs(&id("a")), keys());
+    let first = progress.bid.attempt.number == 1;
+    assert_eq!(progress.recourse(&why), if first { Recourse::Retreat } else { Recourse::Abort });
+}
+
+#[test]
+fn a_source_without_a_runner_is_not_taken_for_stopped() {
+    let mut regions = Regions::new();
+    regions.unwatched.insert(id("a"));
+    starts_nothing(&mut regions, &mut attempt_of(1));
+
+    // Nor by whoever goes on after it gave up.
+    let mut regions = Regions::new();
+    regions.unwatched.insert(id("a"));
+    left_half_done(&mut regions);
+    starts_nothing(&mut regions, &mut attempt_of(2));
+
+    // Nor by what somebody said, or a fence did, at another time: it answers now.
+    for note in [
+        Note::Fenced { region: id("a"), proof: Proof::Word("I looked".to_owned()) },
+        Note::HookDone { hook: Hook::Fence(id("a")) },
+    ] {
+        let mut regions = Regions::new();
+        regions.unwatched.insert(id("a"));
+        left_half_done(&mut regions);
+        let (operation, attempt) = (bid(1).failover.id, attempt(1));
+        regions.ask(&id("c"), &Order::Note { authority: authority(1), operation, attempt, note }).unwrap();
+        starts_nothing(&mut regions, &mut attempt_of(2));
+    }
+
+    // Its runner may have been taken away after it accepted.
+    let mut regions = Regions::new();
+    let mut progress = attempt_of(1);
+    while !matches!(regions.made.last(), Some(Step::Judge)) {
+        assert_eq!(regions.drive_once(&mut progress), None);
+    }
+    regions.unwatched.insert(id("a"));
+    assert_eq!(regions.drive(&mut progress), Next::Stuck(Impasse::NotStopped(id("a"), keys())));
+}
+
+#[test]
+fn a_source_without_a_runner_gives_up_to_one_without_or_on_somebodys_word() {
+    let mut regions = Regions::new();
+    regions.unwatched = ids(&["a", "b"]);
+    assert_eq!(regions.drive(&mut attempt_of(1)), Next::Ended(Ending::Completed));
+    assert_eq!(regions.runs(&id("b")), BTreeSet::new(), "it starts nothing");
+
+    let mut regions = Regions::new();
+    regions.unwatched.insert(id("a"));
+    let mut progress = attempt_of(1);
+    progress.vouch(id("a"), "I looked".to_owned());
+    assert_eq!(regions.drive(&mut progress), Next::Ended(Ending::Completed));
+    assert_eq!(regions.runs(&id("b")), keys());
 }
 
 #[test]

@@ -74,7 +74,11 @@ fn a_source_without_a_runner_gives_up_only_to_one_without_a_runner() {
     world.fence = FenceHook::Ready;
     assert!(!world.gate(GateKind::Fence, None).passes, "a region that is cut off cannot be copied once more");
     world.request.strategy = Some(Strategy::Manual);
-    assert_eq!(world.propose().source.stopped, OldSide::Fence);
+    let gate = world.gate(GateKind::Fence, None);
+    assert!(!gate.passes, "the hook is run for what is silent: {}", gate.figure);
+    world.request.overrides.fenced = Some("I looked".to_owned());
+    assert!(world.gate(GateKind::Fence, None).passes);
+    world.request.overrides.fenced = None;
     world.runners = regions(&[]);
     world.request.strategy = None;
     let gate = world.gate(GateKind::Fence, None);

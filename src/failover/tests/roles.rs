@@ -90,6 +90,8 @@ pub(super) struct Regions {
     pub(super) agents: BTreeMap<RegionId, Agent>,
     pub(super) running: BTreeMap<RegionId, BTreeSet<ResourceKey>>,
     pub(super) silent: BTreeSet<RegionId>,
+    /// Those that have nothing that could tell what runs there.
+    pub(super) unwatched: BTreeSet<RegionId>,
     /// Every step that was made, in order.
     pub(super) made: Vec<Step>,
     pub(super) now: Duration,
@@ -106,6 +108,7 @@ impl Regions {
                 .collect(),
             running: BTreeMap::from([(id("a"), keys())]),
             silent: BTreeSet::new(),
+            unwatched: BTreeSet::new(),
             made: Vec::new(),
             now: Duration::from_secs(100),
         };
@@ -136,9 +139,17 @@ impl Regions {
     }
 
     pub(super) fn ask(&mut self, region: &RegionId, order: &Order) -> Result<Reply, Refusal> {
-        let running = self.runs(region);
-        let reply = self.books.get_mut(region).unwrap().take(&self.agents[region], &running, false, order)?;
+        let unwatched = self.unwatched.contains(region);
+        let running = if unwatched { BTreeSet::new() } else { self.runs(region) };
+        let mut reply = self.books.get_mut(region).unwrap().take(&self.agents[region], &running, false, order)?;
         match order {
+            Order::Accept { bid, .. } if unwatched => {
+                if let Reply::Accepted(acceptance) = &mut reply {
+                    acceptance.unwatched = bid.resources.clone();
+                }
+            }
+            Order::Demote { .. } if unwatched => return Ok(Reply::Done(BTreeSet::new())),
+            Order::Hold { .. } if unwatched => {}
             Order::Demote { resources, .. } => {
                 self.running.entry(region.clone()).or_default().retain(|key| !resources.contains(key));
             }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::ask::{FailoverOptions, FailoverReport, FailoverReview, ResumeOptions};
+use super::judgement::For;
 use super::pending::{PendingOperation, pending_at};
 use crate::execute::event::Event;
 use crate::failover::{Asker, Overrides, Proposal, Request, Wish};
@@ -83,9 +84,11 @@ impl MultiRegionManager {
         let paused = !sight.pauses().is_empty();
         for (id, pending) in &open {
             let orphaned = self.is_orphaned(pending);
-            self.tell_open(*id, pending, (orphaned, paused), watch);
-            if orphaned && may.is_ok() && !paused {
-                self.adopt(*id, pending, &sight, &mut done, watch).await?;
+            let abort = self.leads_back(*id, pending, &sight)?;
+            let waits = !abort && self.is_left_to_a_person(pending, &sight);
+            self.tell_open(*id, pending, (orphaned, paused, waits), watch);
+            if orphaned && may.is_ok() && !paused && !waits {
+                self.adopt(*id, pending, abort, &mut done, watch).await?;
             } else {
                 done.held_back |= orphaned;
             }
@@ -133,13 +136,19 @@ impl MultiRegionManager {
         &self,
         operation: OperationId,
         pending: &PendingOperation,
-        (orphaned, paused): (bool, bool),
+        (orphaned, paused, waits): (bool, bool, bool),
         watch: &Watch,
     ) {
         let heard = pending.heard_seconds.map_or(Duration::ZERO, |Seconds(age)| Duration::from_secs(age.as_secs()));
         let ago = units::format_duration(heard);
         let detail = if orphaned && paused {
             format!("nobody has carried it on for {ago}, and failovers are paused: `failover resume {operation}`")
+        } else if orphaned && waits {
+            let from = &pending.bid.failover.from;
+            format!(
+                "nobody has carried it on for {ago}, {from} does not answer, and the policy leaves failovers to a person: \
+                 `failover resume {operation}` or `failover abort {operation}`"
+            )
         } else if orphaned {
             format!("nobody has carried it on for {ago}: it is gone on with")
         } else {
@@ -155,23 +164,44 @@ impl MultiRegionManager {
         });
     }
 
-    /// Goes on with an operation, where it leads. One that the policy began leads on: its source is dead.
-    async fn adopt(
+    /// Whether an operation that is gone on with leads back. One that the policy began leads on: its source is dead.
+    fn leads_back(
         &self,
         operation: OperationId,
         pending: &PendingOperation,
         sight: &Sight,
-        done: &mut ByItself,
-        watch: &Watch,
-    ) -> Result<(), FleetError> {
+    ) -> Result<bool, FleetError> {
         let from = &pending.bid.failover.from;
         let reader = StateFile::new(&self.settings.state).read()?;
         let event = reader.map(|reader| reader.failover(operation)).transpose()?.flatten();
         let onward = event.is_some_and(|event| event.automatic) && sight.observed.snapshot(from).is_none();
-        let abort = pending.bid.direction == Direction::Abort && !onward;
+        Ok(pending.bid.direction == Direction::Abort && !onward)
+    }
+
+    /// Whether nothing but a fence would lead an operation on, and the policy lets no round run it.
+    fn is_left_to_a_person(&self, pending: &PendingOperation, sight: &Sight) -> bool {
+        let from = &pending.bid.failover.from;
+        let by_itself = match self.desired.topology.policy.failover.strategy {
+            Strategy::Automatic | Strategy::Cascading => true,
+            Strategy::Manual | Strategy::Graceful => false,
+        };
+        !by_itself && sight.observed.snapshot(from).is_none() && !pending.cut_off.contains(from)
+    }
+
+    /// Goes on with an operation, or leads it back. What may live is cut off only where the policy would fail over from
+    /// it by itself.
+    async fn adopt(
+        &self,
+        operation: OperationId,
+        pending: &PendingOperation,
+        abort: bool,
+        done: &mut ByItself,
+        watch: &Watch,
+    ) -> Result<(), FleetError> {
+        let from = &pending.bid.failover.from;
         let overrides = Overrides::default();
         let options = ResumeOptions { operation: Some(operation), abort, overrides, take_over: false };
-        match self.resume_failover(&options, watch).await {
+        match self.go_on(&options, For::Round, watch).await {
             Ok(report) => {
                 done.took(&report);
                 self.tell_end(report.event, watch);

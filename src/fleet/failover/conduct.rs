@@ -19,6 +19,7 @@ use super::copies::{Copies, keepers};
 use super::crew::Team;
 use super::detect::evidence;
 use super::facts::Known;
+use super::judgement::{Answered, Asked};
 use super::pull::elsewhere;
 use crate::execute::failover::{Drive, End};
 use crate::failover::{
@@ -113,7 +114,6 @@ impl MultiRegionManager {
             }
             Proposed::Goes | Proposed::Partly => {}
         }
-        self.expect_stoppable(&known, (&proposal.from, &proposal.to), &options.request.overrides)?;
         self.expect_prepared()?;
         let gone = &options.request.overrides.gone;
         // It need not accept the take-over: the operation cuts it off.
@@ -146,7 +146,6 @@ impl MultiRegionManager {
         let began = self.world.clock.since_boot();
         let bid = self.first_bid(operation, &known.sight, &proposal, options);
         let mut event = self.event(&bid, &bid.failover.reason);
-        event.loss = proposal.going().filter_map(|one| one.loss.as_ref()).map(|loss| loss.at_most).max();
         event.notes.extend(proposal.verdict.iter().flat_map(evidence));
         event.notes.extend(pulled);
         let overridden = proposal.gates.iter().filter(|gate| gate.is_overridden());
@@ -163,7 +162,8 @@ impl MultiRegionManager {
             _under_way: log.under_way()?,
             log,
             watch,
-            request: Some(options.request.clone()),
+            asked: Asked::Anew(options.request.clone(), Answered(proposal.source.answers)),
+            judged: None,
             known,
             authority,
             epochs,
@@ -171,7 +171,10 @@ impl MultiRegionManager {
             unstarted: BTreeMap::new(),
             unheard: BTreeMap::new(),
             began,
+            lost: BTreeMap::new(),
+            points: BTreeMap::new(),
         };
+        team.expects(&progress, &proposal);
         team.event.timestamp = at;
         team.keep()?;
         let next = proposal.next.clone();
@@ -697,6 +700,12 @@ pub(super) fn words(impasse: &Impasse) -> String {
             Hook::After(_) => format!("the hook after failed: {why}"),
         },
         Impasse::NotStopped(region, keys) => format!("{region} did not stop {}", listed(keys, 4)),
+        Impasse::Unwatched(region, keys) => format!(
+            "{region} answers, and has no runner that could stop {}, while the target would start what moves: stop it \
+             there, and say with --fenced \"how you know\" that it is",
+            listed(keys, 4)
+        ),
+        Impasse::Held(why) => why.clone(),
         Impasse::NotFenced(region) => format!("{region} is not proven stopped, and no fence hook is there to do it"),
         Impasse::NotClosed(region) => {
             format!("everything runs at {region}, and no region has said that it closed the operation")

@@ -10,18 +10,19 @@ use futures_util::future::join_all;
 
 use super::copies::Copies;
 use super::facts::Known;
+use super::judgement::{Answered, Asked, Judgement};
 use crate::execute::event::{Event, Outcome};
 use crate::execute::failover::Crew;
 use crate::execute::hook::HookOrder;
 use crate::execute::journal::JournalError;
-use crate::failover::{FRESH, Order, Outcome as Proposed, Progress, Request, Step};
+use crate::failover::{FRESH, Order, Progress, Step};
 use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::options::Watch;
 use crate::live::port::{Carried, RegionPort};
 use crate::model::event::FailoverEvent;
 use crate::model::failover::Hook;
 use crate::model::region::{Authority, Epoch};
-use crate::model::{Address, ByteCount, OperationId, RegionId, ResourceKey};
+use crate::model::{Address, ByteCount, OperationId, RegionId, ResourceKey, Timestamp};
 use crate::plan::document::{Action, Kind};
 use crate::process::Occasion;
 use crate::state::{FailoverLog, UnderWay};
@@ -34,8 +35,9 @@ pub(super) struct Team<'a> {
     /// Tells other programs so.
     pub(super) _under_way: UnderWay,
     pub(super) watch: &'a Watch,
-    /// What was asked for; none: an operation that somebody else opened is gone on with.
-    pub(super) request: Option<Request>,
+    pub(super) asked: Asked,
+    /// What the last judgement went by; none: there was none yet.
+    pub(super) judged: Option<Judgement>,
     pub(super) known: Known,
     pub(super) authority: Authority,
     /// The epochs that the resources had.
@@ -47,6 +49,10 @@ pub(super) struct Team<'a> {
     pub(super) unheard: BTreeMap<RegionId, String>,
     /// When the steps that are under way began, since boot.
     pub(super) began: Duration,
+    /// What is lost of each resource, as far as that is known.
+    pub(super) lost: BTreeMap<ResourceKey, Duration>,
+    /// Of what is not copied once more, until when the point has all that its source wrote.
+    pub(super) points: BTreeMap<ResourceKey, Timestamp>,
 }
 
 impl Team<'_> {
@@ -130,22 +136,22 @@ impl Team<'_> {
 
 #[async_trait]
 impl Crew for Team<'_> {
-    async fn judge(&mut self, progress: &Progress) -> BTreeMap<ResourceKey, String> {
-        let Some(request) = &self.request else { return BTreeMap::new() };
-        let request =
-            Request { to: Some(progress.bid.to.clone()), operation: Some(progress.bid.failover.id), ..request.clone() };
+    async fn judge(&mut self, progress: &Progress) -> Result<BTreeMap<ResourceKey, String>, String> {
         // Only those that answered the bid are asked: a dead one is not waited for again.
         let takers: BTreeSet<RegionId> = progress.takers().cloned().collect();
         self.manager.look_again_at(&mut self.known, &takers).await;
-        match self.manager.proposal_here(&self.known, &request) {
-            Ok(proposal) if proposal.outcome == Proposed::Refused => {
-                let why: Vec<&str> = proposal.failed_gates().map(|gate| gate.figure.as_str()).collect();
-                let why = why.join("; ");
-                progress.bid.resources.iter().map(|key| (key.clone(), why.clone())).collect()
-            }
-            Ok(proposal) => proposal.held(),
-            Err(error) => progress.bid.resources.iter().map(|key| (key.clone(), error.to_string())).collect(),
+        match self.asked.clone() {
+            Asked::Anew(request, then) => self.judge_request(progress, &request, then).await,
+            Asked::GoneOn(request, whom) => self.judge_going_on(progress, &request, whom).await,
         }
+    }
+
+    fn stands(&self, progress: &Progress) -> bool {
+        let source = Answered(progress.has_accepted(&progress.bid.failover.from));
+        let now = self.manager.world.clock.since_boot();
+        let stands =
+            |judged: Judgement| judged.source == source && (!judged.by_policy || self.known.is_verdict_fresh(now));
+        self.judged.is_some_and(stands)
     }
 
     async fn run(&mut self, hook: &Hook, progress: &Progress, fresh_until: Duration) -> Result<(), String> {
@@ -193,15 +199,20 @@ impl Crew for Team<'_> {
         };
         let wanted = resources.iter().map(|key| (key.clone(), self.epochs.get(key).copied().unwrap_or_default()));
         let wanted = wanted.collect();
-        let mut copied = pin!(copies.carry_out((source, target), &wanted));
         let every = (progress.hook_limit / 2).max(Duration::from_secs(1));
-        loop {
-            tokio::select! {
-                (_, failed) = &mut copied => return failed,
-                // Copies take their time, and whoever asks for nothing so long counts as dead.
-                () = tokio::time::sleep(every) => self.stay_heard(progress).await,
+        let failed = {
+            let mut copied = pin!(copies.carry_out((source, target), &wanted));
+            loop {
+                tokio::select! {
+                    (_, failed) = &mut copied => break failed,
+                    // Copies take their time, and whoever asks for nothing so long counts as dead.
+                    () = tokio::time::sleep(every) => self.stay_heard(progress).await,
+                }
             }
-        }
+        };
+        let whole = resources.iter().filter(|key| !failed.contains_key(*key));
+        self.loses(progress, whole.map(|key| (key.clone(), Duration::ZERO)));
+        failed
     }
 
     fn intend(&mut self, progress: &Progress, steps: &[String]) -> Result<Vec<i64>, JournalError> {
@@ -225,7 +236,14 @@ impl Crew for Team<'_> {
         }
     }
 
-    fn ended(&mut self, step: &Step, carried: Option<&Carried>, failure: Option<&str>, _: &Progress) {
+    fn ended(&mut self, step: &Step, carried: Option<&Carried>, failure: Option<&str>, progress: &Progress) {
+        if let (Step::Demote(_, keys), Some(_)) = (step, carried) {
+            // It wrote until now.
+            let now = self.manager.world.clock.now();
+            let lost = keys.iter().filter_map(|key| Some((key.clone(), now.since(*self.points.get(key)?))));
+            let lost: Vec<_> = lost.collect();
+            self.loses(progress, lost);
+        }
         if let Some((region, keys)) = Self::acts(step) {
             for key in keys {
                 let why =

@@ -1,6 +1,7 @@
 //! What a failover is judged on, gathered.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 
@@ -19,17 +20,37 @@ use crate::state::StateFile;
 
 /// Regions are asked so much at once, each.
 const QUESTIONS: usize = 16;
+/// A judgement on whether a region is down is acted on so long. What comes between, questions to a silent region among
+/// them, takes half of that at most.
+const HOLDS: Duration = Duration::from_secs(60);
 
 /// All that is known when a failover is judged.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) sight: Sight,
     points: BTreeMap<ResourceKey, Vec<Point>>,
-    runners: BTreeSet<RegionId>,
     fence: FenceHook,
     last_met: Option<Timestamp>,
     pub(super) verdict: Option<Verdict>,
+    /// When that was found, by this machine's boot clock.
+    judged_at: Duration,
     last_automatic: Option<Timestamp>,
+}
+
+impl Known {
+    /// Whether the judgement on a region still holds: it is young, and nobody who answered since has seen the region
+    /// after it.
+    pub(super) fn is_verdict_fresh(&self, now: Duration) -> bool {
+        let Some(verdict) = &self.verdict else { return false };
+        let answering = self.sight.observed.regions.keys().filter_map(|region| self.sight.observed.snapshot(region));
+        let seen = answering.filter_map(|snapshot| snapshot.sightings.get(&verdict.suspect)?.last_seen).min();
+        holds(now.saturating_sub(self.judged_at), seen)
+    }
+}
+
+/// Whether a judgement of this age holds, where its suspect was last seen so long ago.
+fn holds(age: Duration, last_seen: Option<Duration>) -> bool {
+    age <= HOLDS && last_seen.is_none_or(|seen| seen >= age)
 }
 
 impl MultiRegionManager {
@@ -44,9 +65,6 @@ impl MultiRegionManager {
     /// Looks at all regions, and gathers what is known beside.
     pub(super) async fn know(&self, request: &Request) -> Result<Known, FleetError> {
         let sight = self.look().await?;
-        let snapshot = |region: &RegionId| sight.observed.snapshot(region);
-        let runners = sight.ports.keys().filter(|region| snapshot(region).is_some_and(|seen| seen.runner)).cloned();
-        let runners = runners.collect();
         let hook = &self.desired.topology.policy.failover.hooks.fence;
         let fence = match hook.as_slice() {
             [] => FenceHook::Unnamed,
@@ -67,7 +85,7 @@ impl MultiRegionManager {
                 past.iter().filter(|event| event.automatic && event.outcome == Some(FailoverOutcome::Completed));
             last_automatic = automatic.map(FailoverEvent::ended_at).max();
         }
-        Ok(Known { points, runners, fence, last_met, verdict: None, last_automatic, sight })
+        Ok(Known { points, fence, last_met, verdict: None, judged_at: Duration::ZERO, last_automatic, sight })
     }
 
     /// The same, with a judgement on whether the source is down: where the policy asks, or somebody wants to see one.
@@ -79,15 +97,27 @@ impl MultiRegionManager {
     ) -> Result<Known, FleetError> {
         let mut known = self.know(request).await?;
         if request.asker == Asker::Policy || explain {
-            let known_gone = known.sight.observed.gone().into_keys().cloned();
-            let gone = request.overrides.gone.keys().cloned().chain(known_gone).collect();
-            known.verdict = self.find_out(&known.sight, &request.from, &gone, watch).await?;
+            self.find_out_anew(&mut known, request, watch).await?;
             // That may have taken long. What did not answer before is no more waited for.
             let answered = known.sight.observed.regions.keys().filter(|id| known.sight.observed.snapshot(id).is_some());
             let answered = answered.cloned().collect();
             self.look_again_at(&mut known, &answered).await;
         }
         Ok(known)
+    }
+
+    /// Judges now whether the source is down.
+    pub(super) async fn find_out_anew(
+        &self,
+        known: &mut Known,
+        request: &Request,
+        watch: &Watch,
+    ) -> Result<(), FleetError> {
+        let known_gone = known.sight.observed.gone().into_keys().cloned();
+        let gone = request.overrides.gone.keys().cloned().chain(known_gone).collect();
+        known.verdict = self.find_out(&known.sight, &request.from, &gone, watch).await?;
+        known.judged_at = self.world.clock.since_boot();
+        Ok(())
     }
 
     /// Asks `regions` anew, and no other ones: those are silent.
@@ -132,11 +162,14 @@ impl MultiRegionManager {
     pub(super) fn proposal(&self, known: &Known, request: &Request) -> Result<Proposal, FleetError> {
         known.sight.expect_gone(&request.overrides.gone)?;
         let paused = known.sight.pauses().into_keys().cloned().collect();
+        let snapshot = |region: &RegionId| known.sight.observed.snapshot(region);
+        let runners = known.sight.ports.keys().filter(|region| snapshot(region).is_some_and(|seen| seen.runner));
+        let runners = runners.cloned().collect();
         let facts = Facts {
             topology: &self.desired.topology,
             observed: &known.sight.observed,
             points: &known.points,
-            runners: &known.runners,
+            runners: &runners,
             fence: &known.fence,
             last_met: known.last_met,
             verdict: known.verdict.as_ref(),
@@ -150,5 +183,20 @@ impl MultiRegionManager {
     /// The same, once nothing is pulled any more: what is older than a point that another region has is refused.
     pub(super) fn proposal_here(&self, known: &Known, request: &Request) -> Result<Proposal, FleetError> {
         expect_here(self.proposal(known, request)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_judgement_holds_for_a_while_and_until_somebody_sees_its_suspect() {
+        let seconds = Duration::from_secs;
+        assert!(holds(seconds(5), None), "nobody ever saw it");
+        assert!(holds(seconds(5), Some(seconds(20))));
+        assert!(!holds(seconds(5), Some(seconds(4))), "it was seen since");
+        assert!(holds(HOLDS, None));
+        assert!(!holds(HOLDS + seconds(1), None), "whoever judged may have slept");
     }
 }

@@ -5,6 +5,7 @@
 
 mod ask;
 mod crew;
+mod judgement;
 mod facts;
 mod detect;
 mod conduct;

@@ -12,8 +12,9 @@ use super::ask::{FailoverReport, ResumeOptions};
 use super::conduct::told;
 use super::crew::Team;
 use super::facts::Known;
+use super::judgement::{Asked, For};
 use crate::execute::failover::{changes, has_run};
-use crate::failover::{Outcome as Proposed, Overrides, Progress, Request};
+use crate::failover::{Asker, Outcome as Proposed, Overrides, Progress, Request};
 use crate::fleet::error::FleetError;
 use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::options::Watch;
@@ -93,6 +94,16 @@ impl MultiRegionManager {
     /// [`FleetError::Refused`] where this state may not; [`FleetError::Unfit`] where nothing, or more than one
     /// operation, is open.
     pub async fn resume_failover(&self, options: &ResumeOptions, watch: &Watch) -> Result<FailoverReport, FleetError> {
+        self.go_on(options, For::Person, watch).await
+    }
+
+    /// The same for a person, or for a round, which cuts nothing off that may live but by the policy.
+    pub(super) async fn go_on(
+        &self,
+        options: &ResumeOptions,
+        whom: For,
+        watch: &Watch,
+    ) -> Result<FailoverReport, FleetError> {
         let began = self.world.clock.since_boot();
         let mut sight = self.look().await?;
         if options.take_over {
@@ -107,9 +118,15 @@ impl MultiRegionManager {
         let authority = self.speaker(&sight)?;
         self.end_events(&sight).await?;
         let pending = self.the_pending(&sight, options.operation).await?;
-        let request = Request { operation: Some(pending.bid.failover.id), ..self.request_of(&pending, options) };
-        let known = self.know(&request).await?;
-        self.expect_fit(&known, &pending, options)?;
+        let request = self.request_of(&pending, options);
+        let from = &pending.bid.failover.from;
+        let by_policy = whom == For::Round
+            && !options.abort
+            && sight.observed.snapshot(from).is_none()
+            && !pending.cut_off.contains(from);
+        let asker = if by_policy { Asker::Policy } else { Asker::Person };
+        let known = self.know_whether_down(&Request { asker, ..request.clone() }, false, watch).await?;
+        self.expect_fit(&known, &pending, options, asker)?;
         let bid = self.next_bid(&known.sight, &pending, options);
         let reason = bid.failover.reason.clone();
         let log = StateFile::new(&self.settings.state).failover_log()?;
@@ -119,9 +136,6 @@ impl MultiRegionManager {
         };
         event.attempt = bid.attempt.number;
         event.to_region_id = bid.to.clone();
-        let source_answers = known.sight.observed.snapshot(&bid.failover.from).is_some();
-        // A source that answers is copied once more after it has stopped, however the operation began.
-        let loses_nothing = source_answers;
         let records = known.sight.observed.snapshot(&bid.failover.from).map(|seen| &seen.resources);
         let epoch = |key: &ResourceKey| records.and_then(|records| records.get(key)).map(|record| record.epoch);
         let epochs: BTreeMap<ResourceKey, Epoch> =
@@ -137,8 +151,8 @@ impl MultiRegionManager {
             log,
             _under_way: under_way,
             watch,
-            // Its gates were judged when it was opened; what it has begun is brought to an end.
-            request: None,
+            asked: Asked::GoneOn(request, whom),
+            judged: None,
             known,
             authority,
             epochs,
@@ -146,9 +160,12 @@ impl MultiRegionManager {
             unstarted: BTreeMap::new(),
             unheard: BTreeMap::new(),
             began,
+            lost: BTreeMap::new(),
+            points: BTreeMap::new(),
         };
         team.keep()?;
-        let ended = self.conduct(&mut progress, &mut team, loses_nothing, Vec::new(), watch).await?;
+        // A source that gives up by order is copied once more after it has stopped, however the operation began.
+        let ended = self.conduct(&mut progress, &mut team, true, Vec::new(), watch).await?;
         self.conclude(progress, team, ended, began, (asked, options.abort)).await
     }
 
@@ -199,7 +216,13 @@ impl MultiRegionManager {
     }
 
     /// What must hold before anything of an operation is gone on with.
-    fn expect_fit(&self, known: &Known, pending: &PendingOperation, options: &ResumeOptions) -> Result<(), FleetError> {
+    fn expect_fit(
+        &self,
+        known: &Known,
+        pending: &PendingOperation,
+        options: &ResumeOptions,
+        asker: Asker,
+    ) -> Result<(), FleetError> {
         let observed = &known.sight.observed;
         if let Some(region) = options.overrides.gone.keys().find(|region| observed.snapshot(region).is_some()) {
             let detail = format!("{region} was declared gone, and answers");
@@ -208,7 +231,7 @@ impl MultiRegionManager {
         }
         known.sight.expect_gone(&options.overrides.gone)?;
         let (from, to) = (&pending.bid.failover.from, &pending.bid.to);
-        if options.abort || !pending.promoted.is_empty() {
+        if options.abort || (asker == Asker::Person && !pending.promoted.is_empty()) {
             return Ok(());
         }
         self.expect_stoppable(known, (from, to), &options.overrides)?;
@@ -216,7 +239,7 @@ impl MultiRegionManager {
             return Ok(());
         }
         // What was begun while the source answered may now lose something, or need a fence.
-        let request = Request { operation: Some(pending.bid.failover.id), ..self.request_of(pending, options) };
+        let request = Request { asker, ..self.request_of(pending, options) };
         let proposal = self.proposal_here(known, &request)?;
         if proposal.outcome == Proposed::Refused {
             return Err(FleetError::Refused(proposal.failed_gates().map(told).collect()));
@@ -268,6 +291,7 @@ impl MultiRegionManager {
         let mut request = Request::new(pending.bid.failover.from.clone(), pending.bid.to.clone());
         request.only = pending.bid.resources.iter().map(|key| key.id.clone()).collect();
         request.overrides = options.overrides.clone();
+        request.operation = Some(pending.bid.failover.id);
         request
     }
 

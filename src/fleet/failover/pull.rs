@@ -31,7 +31,7 @@ use crate::replica::place::Place;
 use crate::replica::port::{BlockAddress, Hash, Reading, ReadingEnd, SessionId, Source, TransferError};
 use crate::replica::source::{LocalSource, ReadingPlan};
 use crate::replica::transfer::{Means, SyncOptions, sync};
-use crate::state::StateFile;
+use crate::state::{FailoverLog, StateFile};
 
 /// Points that are brought at once.
 const AT_ONCE: usize = 4;
@@ -75,10 +75,7 @@ impl MultiRegionManager {
         let mut root = OsString::from(self.settings.state.as_os_str());
         root.push(".pulled");
         let root = PathBuf::from(root);
-        // Nobody else's is there then.
-        if log.at_rest()?.is_some() {
-            clear(&root)?;
-        }
+        clear_left(&log, &root)?;
         let _under_way = log.under_way()?;
         let operation = OperationId(self.world.ids.ordered());
         let own = root.join(operation.to_string());
@@ -180,6 +177,12 @@ impl MultiRegionManager {
     }
 }
 
+/// Removes what others left behind, where none is at it, and has nobody begin meanwhile.
+fn clear_left(log: &FailoverLog, root: &Path) -> Result<(), FleetError> {
+    let Some(_at_rest) = log.at_rest()? else { return Ok(()) };
+    clear(root)
+}
+
 fn clear(path: &Path) -> Result<(), FleetError> {
     let removed = remove_tree(&HostDisk, path);
     removed.map_err(|source| FleetError::Io { action: "remove", path: path.to_owned(), source })
@@ -238,5 +241,42 @@ impl Source for Brought {
 
     async fn close_reading(&self, session: SessionId) -> Result<ReadingEnd, TransferError> {
         self.ask(move |engine| engine.close_reading(session)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn nobody_begins_while_what_others_left_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateFile::new(dir.path().join("state.db"));
+        let (log, mut others) = (state.failover_log().unwrap(), Vec::new());
+        let root = dir.path().join("state.db.pulled");
+        for n in 0..5000 {
+            let left = root.join(n.to_string());
+            fs::create_dir_all(&left).unwrap();
+            fs::write(left.join("disk.raw"), "a part").unwrap();
+            others.push(left);
+        }
+        thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                while others.iter().all(|left| left.exists()) {}
+                // It has begun to remove them.
+                let _under_way = state.failover_log().unwrap().under_way().unwrap();
+                assert!(!root.exists(), "it is not done, and would remove what is brought now");
+            });
+            clear_left(&log, &root).unwrap();
+            other.join().unwrap();
+        });
+        // While somebody is under way, nothing is removed.
+        fs::create_dir_all(&root).unwrap();
+        let _under_way = state.failover_log().unwrap().under_way().unwrap();
+        clear_left(&log, &root).unwrap();
+        assert!(root.exists());
     }
 }
