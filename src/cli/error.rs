@@ -113,6 +113,9 @@ impl CliError {
                 | FleetError::Request(_)
                 | FleetError::UnknownRegion { .. }
                 | FleetError::UnknownResource { .. }
+                | FleetError::UnknownPair { .. }
+                | FleetError::Argument { .. }
+                | FleetError::Conflict { .. }
                 | FleetError::Unfit { .. }
                 | FleetError::TakeOver { .. }
                 | FleetError::Io { .. }
@@ -237,6 +240,9 @@ fn fleet(error: &FleetError, loaded: Option<&Loaded>) -> Vec<Report> {
         FleetError::Interrupted => told("interrupted", error.to_string()),
         FleetError::UnknownRegion { id, known } => unknown("unknown_region", error, id, known),
         FleetError::UnknownResource { id, known } => unknown("unknown_resource", error, id, known),
+        FleetError::UnknownPair { pair, known } => unknown("unknown_pair", error, pair, known),
+        FleetError::Argument { .. } => told("argument", error.to_string()),
+        FleetError::Conflict { .. } => told("conflict", error.to_string()),
         FleetError::TakeOver { .. } => told("take_over", error.to_string()),
         FleetError::Unfit { reason, help: _ } => told("unfit", reason.clone()),
         FleetError::Io { action: _, path: _, source } => file(error.to_string(), source),

@@ -267,15 +267,12 @@ impl MultiRegionManager {
         let Some(holder) = records::holder(&sight.observed, key) else {
             return Err(unfit(format!("{key} is not recorded at any region that answers"), "`apply` it first"));
         };
-        if holder.region != *source {
-            let reason = format!("{key} is held by {}, not by {source}: copies are made from there", holder.region);
-            return Err(unfit(reason, &format!("use {} as the source", holder.region)));
-        }
+        expect_source(key, &holder.region, (source, target))?;
         let recorded = |region: &RegionId| {
             sight.observed.snapshot(region).is_some_and(|snapshot| snapshot.resources.contains_key(key))
         };
         let seen = |region: &RegionId| sight.observed.snapshot(region).is_some();
-        if target == source || (seen(target) && !recorded(target)) {
+        if seen(target) && !recorded(target) {
             let reason = format!("{target} keeps no replica of {key}");
             return Err(unfit(reason, "declare it among the replicas and `apply`"));
         }
@@ -304,6 +301,24 @@ impl MultiRegionManager {
         }
         Ok(plan)
     }
+}
+
+/// Refuses a copy that is not made from the resource's holder to somebody else.
+pub(super) fn expect_source(
+    key: &ResourceKey,
+    holder: &RegionId,
+    (source, target): (&RegionId, &RegionId),
+) -> Result<(), FleetError> {
+    let unfit = |reason: String, help: String| Err(FleetError::Unfit { reason, help: Some(help) });
+    if holder != source {
+        let reason = format!("{key} is held by {holder}, not by {source}: copies are made from there");
+        return unfit(reason, format!("use {holder} as the source"));
+    }
+    if target == source {
+        let help = "name a region that keeps a replica as the target".to_owned();
+        return unfit(format!("{target} holds {key}, and keeps no copy of it"), help);
+    }
+    Ok(())
 }
 
 /// A copy for which the planner saw no need.

@@ -60,6 +60,30 @@ pub enum FleetError {
         /// What there is.
         known: Vec<String>,
     },
+    /// A pair that is not declared.
+    #[error("no pair `{pair}` is set up")]
+    UnknownPair {
+        /// What was asked for.
+        pair: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// An argument that makes no sense.
+    #[error("{field}: {reason}")]
+    Argument {
+        /// Which, by its name in the guide.
+        field: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// Another than what is there under the same name, which it does not become.
+    #[error("{reason}")]
+    Conflict {
+        /// What is there.
+        reason: String,
+        /// What to do instead.
+        help: String,
+    },
     /// Something that the command cannot do with these arguments.
     #[error("{reason}")]
     Unfit {
@@ -116,6 +140,9 @@ impl FleetError {
             | Self::Request(_)
             | Self::UnknownRegion { .. }
             | Self::UnknownResource { .. }
+            | Self::UnknownPair { .. }
+            | Self::Argument { .. }
+            | Self::Conflict { .. }
             | Self::Unfit { .. }
             | Self::Io { .. }
             | Self::TakeOver { .. }
@@ -132,10 +159,13 @@ impl FleetError {
                 Some("look at the state file's disk, then run this again: it goes on from what stands".to_owned())
             }
             Self::Request(refusal) => Some(refusal.help()),
-            Self::Topology(_) | Self::Refused(_) | Self::Interrupted | Self::Io { .. } => None,
-            Self::UnknownRegion { known, .. } | Self::UnknownResource { known, .. } => {
-                (!known.is_empty()).then(|| format!("declared are {}", listed(known, 12)))
+            Self::Topology(_) | Self::Refused(_) | Self::Interrupted | Self::Argument { .. } | Self::Io { .. } => None,
+            Self::UnknownRegion { known, .. }
+            | Self::UnknownResource { known, .. }
+            | Self::UnknownPair { known, .. } => {
+                (!known.is_empty()).then(|| format!("there are {}", listed(known, 12)))
             }
+            Self::Conflict { help, .. } => Some(help.clone()),
             Self::Unfit { help, .. } => help.clone(),
             Self::TakeOver { .. } => {
                 Some("look at that region, then run this again: it takes over above what stands".to_owned())
@@ -156,6 +186,9 @@ impl FleetError {
             | Self::Interrupted
             | Self::UnknownRegion { .. }
             | Self::UnknownResource { .. }
+            | Self::UnknownPair { .. }
+            | Self::Argument { .. }
+            | Self::Conflict { .. }
             | Self::Unfit { .. }
             | Self::TakeOver { .. }
             | Self::Io { .. } => None,

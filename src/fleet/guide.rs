@@ -49,7 +49,8 @@
 //!     bidirectional: false,
 //!     ..ReplicationConfig::new("us-east-1".parse()?, "us-west-1".parse()?, [ResourceType::Vm, ResourceType::Config])
 //! };
-//! manager.setup_replication(&near, &watch).await?;
+//! let near = manager.setup_replication(&near, &watch).await?;
+//! assert_eq!((near.sync_interval_seconds, near.bidirectional), (300, false));
 //! let types = [ResourceType::Vm, ResourceType::Config, ResourceType::State];
 //! let far = ReplicationConfig {
 //!     sync_interval_seconds: 600,
@@ -158,7 +159,8 @@
 //!     sync_interval_seconds: 300,
 //!     ..ReplicationConfig::new(east.clone(), west.clone(), [ResourceType::Vm, ResourceType::Config])
 //! };
-//! manager.setup_replication(&config, &watch).await?;
+//! let config = manager.setup_replication(&config, &watch).await?;
+//! assert_eq!((config.batch_size, config.priority, config.enabled), (100, 1, true), "what was not said");
 //!
 //! // Both ways: it also carries what is born at the target. No resource ever has two writers.
 //! let config = ReplicationConfig {
@@ -166,7 +168,8 @@
 //!     bidirectional: true,
 //!     ..ReplicationConfig::new(west.clone(), central, [ResourceType::Vm, ResourceType::State])
 //! };
-//! manager.setup_replication(&config, &watch).await?;
+//! let config = manager.setup_replication(&config, &watch).await?;
+//! assert!(config.bidirectional);
 //!
 //! // Compressed on a long way.
 //! let config = ReplicationConfig {
@@ -174,7 +177,8 @@
 //!     compression: true,
 //!     ..ReplicationConfig::new(east.clone(), ap.clone(), [ResourceType::Vm, ResourceType::Storage])
 //! };
-//! manager.setup_replication(&config, &watch).await?;
+//! let config = manager.setup_replication(&config, &watch).await?;
+//! assert!(config.compression);
 //!
 //! // One machine at two regions; it needs a pair to each of them.
 //! let vm = ReplicateVm::new("web-server-1".parse()?, east.clone(), [west.clone(), eu.clone()]);
@@ -310,6 +314,7 @@
 //! let region = manager.get_region(&"us-west-1".parse()?).await?;
 //! assert_ne!(region.status, RegionStatus::Healthy);
 //! assert!(region.reason.is_some() && region.latency_ms.is_none(), "{region:?}");
+//! assert!(region.last_heartbeat.is_some(), "when it answered last");
 //!
 //! // What it keeps is not known, and not taken for lost.
 //! let status = manager.get_replication_status(&"web-1".parse()?).await?;

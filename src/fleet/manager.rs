@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +11,7 @@ use super::compare::compare;
 use super::declare::Ground;
 use super::error::FleetError;
 use super::options::{Desired, PlanOptions, Settings};
+use super::registry::Registry;
 use super::report::{Planned, PointsAt, ReplicaVerification, Verification};
 use super::road::Sight;
 use super::status::{
@@ -41,6 +41,8 @@ pub struct MultiRegionManager {
     pub(super) at_hand: BTreeMap<RegionId, Arc<dyn RegionPort>>,
     /// The files that declaring edits; none: it is handed a topology, and edits none.
     pub(super) ground: Option<Ground>,
+    /// What stands for files; none: files do, or the topology that it was handed.
+    pub(super) registry: Option<Arc<Registry>>,
 }
 
 impl PlanOptions {
@@ -60,7 +62,7 @@ impl PlanOptions {
 impl MultiRegionManager {
     /// A manager of the regions that `desired` declares. Opens nothing yet.
     pub fn new(world: World, settings: Settings, desired: Desired) -> Self {
-        Self { world, settings, desired, at_hand: BTreeMap::new(), ground: None }
+        Self { world, settings, desired, at_hand: BTreeMap::new(), ground: None, registry: None }
     }
 
     /// The same, which reaches these regions by ports that are there already.
@@ -111,8 +113,22 @@ impl MultiRegionManager {
     pub async fn list_regions(&self, status: Option<RegionStatus>) -> Result<Vec<RegionState>, FleetError> {
         let sight = self.look().await?;
         let mut states = self.view(&sight.observed).regions();
+        self.add_heartbeats(&mut states)?;
         states.retain(|state| status.is_none_or(|status| state.status == status));
         Ok(states)
+    }
+
+    /// When silent regions answered last, as far as this state or another region remembers.
+    fn add_heartbeats(&self, states: &mut [RegionState]) -> Result<(), FleetError> {
+        if states.iter().all(|state| state.latency_ms.is_some()) {
+            return Ok(());
+        }
+        let Some(reader) = StateFile::new(&self.settings.state).read()? else { return Ok(()) };
+        let answers = reader.last_answers()?;
+        for state in states {
+            state.last_heartbeat = state.last_heartbeat.max(answers.get(&state.region_id).copied());
+        }
+        Ok(())
     }
 
     /// One region as it is now, and how it looks to the others.
@@ -133,7 +149,9 @@ impl MultiRegionManager {
     pub async fn get_region(&self, region: &RegionId) -> Result<RegionState, FleetError> {
         self.declared_region(region)?;
         let sight = self.look().await?;
-        self.view(&sight.observed).region(region).ok_or_else(|| self.unknown_region(region))
+        let mut state = self.view(&sight.observed).region(region).ok_or_else(|| self.unknown_region(region))?;
+        self.add_heartbeats(std::slice::from_mut(&mut state))?;
+        Ok(state)
     }
 
     /// One region's numbers.
@@ -146,13 +164,15 @@ impl MultiRegionManager {
     #[doc = include_str!("example.txt")]
     /// let east = manager.get_region_statistics(&"us-east-1".parse()?).await?;
     /// assert_eq!((east.resources_primary, east.resources_replica, east.failover_events), (Some(1), Some(0), 0));
+    /// // One copy was made within the hour, there where it is kept.
+    /// let west = manager.get_region_statistics(&"us-west-1".parse()?).await?;
+    /// assert_eq!(west.resources_synced_per_minute, Some(1.0 / 60.0));
     /// # Ok(())
     /// # }
     /// ```
     pub async fn get_region_statistics(&self, region: &RegionId) -> Result<RegionStatistics, FleetError> {
         let state = self.get_region(region).await?;
-        let syncs = self.lately()?.map(|syncs| syncs.get(region).copied().unwrap_or(0));
-        Ok(RegionStatistics::of(&state, &self.get_failover_history(Some(region), None)?, syncs))
+        Ok(RegionStatistics::of(&state, &self.get_failover_history(Some(region), None)?))
     }
 
     /// The numbers of all declared regions together.
@@ -171,15 +191,7 @@ impl MultiRegionManager {
     /// ```
     pub async fn get_global_statistics(&self) -> Result<GlobalStatistics, FleetError> {
         let states = self.list_regions(None).await?;
-        let syncs = self.lately()?.map(|syncs| syncs.values().sum());
-        Ok(GlobalStatistics::of(&states, &self.get_failover_history(None, None)?, syncs))
-    }
-
-    /// Copies of the last hour by runs of this state, by the region that keeps them; none where there is no state yet.
-    fn lately(&self) -> Result<Option<BTreeMap<RegionId, u64>>, FleetError> {
-        let since = self.world.clock.now().before(Duration::from_secs(3600));
-        let reader = StateFile::new(&self.settings.state).read()?;
-        Ok(reader.map(|reader| reader.synced_since(since)).transpose()?)
+        Ok(GlobalStatistics::of(&states, &self.get_failover_history(None, None)?))
     }
 
     /// One region as it is now; the others are asked to look at it now, too. Those that don't answer say nothing.
@@ -210,6 +222,7 @@ impl MultiRegionManager {
         let (observed, views) = futures_util::future::join(self.observe(&ports), join_all(views)).await;
         let observed = self.judge(&recorded, observed);
         let mut state = self.view(&observed).region(region).ok_or_else(|| self.unknown_region(region))?;
+        self.add_heartbeats(std::slice::from_mut(&mut state))?;
         state.seen_by.extend(views.into_iter().flatten());
         if state.status == RegionStatus::Healthy || state.status == RegionStatus::Degraded {
             let returning = state.seen_by.values().any(|seen| seen.status == RegionStatus::Recovering);
@@ -284,11 +297,13 @@ impl MultiRegionManager {
             Some(reader) => reader.history(&HistoryFilter { limit: Some(1), ..HistoryFilter::default() })?.pop(),
             None => None,
         };
+        let mut regions = view.regions();
+        self.add_heartbeats(&mut regions)?;
         let empty = |plan: Option<&Plan>| plan.map_or_else(Default::default, |plan| plan.summary);
         Ok(StatusReport {
             at: view.now,
             troubles,
-            regions: view.regions(),
+            regions,
             resources,
             work: view.work(),
             held: plan.as_ref().map(|plan| plan.held.clone()).unwrap_or_default(),

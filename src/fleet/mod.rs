@@ -32,12 +32,14 @@ mod drill;
 mod accept;
 mod declare;
 mod register;
+mod by_hand;
 pub mod guide;
 mod import;
 #[cfg(test)]
 mod tests;
 
 pub use accept::{Elsewhere, HeldElsewhere, LeftOut, accepting};
+pub use by_hand::{Made, OrderedCopy, Registered};
 pub use control::TakeOverOptions;
 pub use cut_off::{FenceOptions, Fenced, Fencing, LetIn};
 pub use declare::{Declaration, Declared, Ground, write_edited};
@@ -53,7 +55,7 @@ pub use options::{
     Allowed, Approved, Desired, OnLocked, PlanOptions, ReconcileOptions, Review, SavedOptions, Settings, Verdict, Watch,
 };
 pub use readmit::{ReadmitOptions, Readmitted};
-pub use registry::{topology_of, with_records_of};
+pub use registry::{KnownFleet, known_failovers, topology_of};
 pub use report::{
     ChangeOutcome, Counts, ExitClass, FileComparison, Planned, PointsAt, Rebuilt, ReplicaVerification, Restored, Round,
     RunReport, Side, Skipped, SyncReport, Verification,

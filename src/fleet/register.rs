@@ -16,8 +16,8 @@ use crate::config::edit::{Edit, PairEdit, RegionEdit, ResourceEdit};
 use crate::config::{Credentials, Loaded};
 use crate::execute::event::Outcome;
 use crate::host::{self, Host, HostDisk};
-use crate::model::topology::ResourceSpec;
-use crate::model::{Address, PairId, ResourceKey, ResourceType};
+use crate::model::topology::{PairSpec, ResourceSpec};
+use crate::model::{Address, PairId, RegionId, ResourceKey, ResourceType};
 use crate::state::StateFile;
 use crate::wire::region::{RegisterRegion, ReplicateVm, ReplicationConfig};
 
@@ -116,7 +116,7 @@ impl MultiRegionManager {
 
     /// Declares a region in the files, founds it where it is new, and tells every other region of it. One that is
     /// declared already becomes what is said here; the same again changes nothing. Without a `region_id` its location
-    /// is its id.
+    /// is its id. Of a fleet without files: [`register_region_as`](Self::register_region_as).
     ///
     /// # Errors
     /// What would make the topology invalid ([`FleetError::Topology`], nothing is written); whatever refuses or fails
@@ -139,14 +139,8 @@ impl MultiRegionManager {
     /// # }
     /// ```
     pub async fn register_region(&mut self, region: &RegisterRegion, watch: &Watch) -> Result<RegionState, FleetError> {
-        let RegisterRegion { region_id, name, location, api_endpoint, is_primary, capacity_vms } = region.clone();
-        let id = match region_id {
-            Some(id) => id,
-            None => location.parse().map_err(|error| FleetError::Unfit {
-                reason: format!("`{location}` is no id: {error}"),
-                help: Some("give a region_id".to_owned()),
-            })?,
-        };
+        let id = id_of(region)?;
+        let RegisterRegion { region_id: _, name, location, api_endpoint, is_primary, capacity_vms } = region.clone();
         let edit = Edit::Region(RegionEdit {
             id: id.clone(),
             name: Some(name),
@@ -176,28 +170,33 @@ impl MultiRegionManager {
     ///     sync_interval_seconds: 600,
     ///     ..ReplicationConfig::new(east, west, [ResourceType::Vm, ResourceType::State])
     /// };
-    /// manager.setup_replication(&config, &Watch::default()).await?;
+    /// let config = manager.setup_replication(&config, &Watch::default()).await?;
+    /// assert_eq!((config.sync_interval_seconds, config.batch_size, config.compression), (600, 100, true));
     /// let written = std::fs::read_to_string(dir.path().join("topology.toml"))?;
     /// assert!(written.contains("resource_types = [\"vm\", \"state\"]\nsync_interval = \"10m\"\n"), "{written}");
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn setup_replication(&mut self, config: &ReplicationConfig, watch: &Watch) -> Result<(), FleetError> {
-        let ReplicationConfig {
-            source_region_id,
-            target_region_id,
+    pub async fn setup_replication(
+        &mut self,
+        config: &ReplicationConfig,
+        watch: &Watch,
+    ) -> Result<ReplicationConfig, FleetError> {
+        let id = config.pair();
+        let PairSpec {
             resource_types,
-            sync_interval_seconds,
+            sync_interval,
             batch_size,
             priority,
             enabled,
             bidirectional,
             compression,
-        } = config.clone();
-        let id = PairId { source: source_region_id, target: target_region_id };
+            bandwidth_limit: _,
+            paused: _,
+        } = spec_of(config)?;
         let edit = Edit::Pair(PairEdit {
             resource_types: Some(resource_types),
-            sync_interval: Some(Duration::from_secs(sync_interval_seconds)),
+            sync_interval: Some(sync_interval),
             batch_size: Some(batch_size),
             priority: Some(priority),
             enabled: Some(enabled),
@@ -205,7 +204,53 @@ impl MultiRegionManager {
             compression: Some(compression),
             ..PairEdit::of(id.clone())
         });
-        self.declare(edit, Address::Replication(id), watch).await
+        self.declare(edit, Address::Replication(id.clone()), watch).await?;
+        Ok(ReplicationConfig::of(&id, self.declared_pair(&id)?))
+    }
+
+    /// Lets a pair's copies rest, in the files and at both of its ends: its replicas keep what they have and grow older,
+    /// and their status is `paused`. [`sync_resource`](Self::sync_resource) still copies, and failovers go on.
+    ///
+    /// # Errors
+    /// [`FleetError::UnknownPair`]; as [`register_region`](Self::register_region).
+    ///
+    /// # Examples
+    /// ```
+    #[doc = include_str!("example.txt")]
+    /// let pair = debvisor_region::model::PairId { source: "us-east-1".parse()?, target: "us-west-1".parse()? };
+    /// manager.pause_replication(&pair, &Watch::default()).await?;
+    /// let paused = manager.get_replication_status(&"web-1".parse()?).await?;
+    /// assert_eq!(paused.replicas[&"us-west-1".parse()?].status, SyncStatus::Paused);
+    /// manager.resume_replication(&pair, &Watch::default()).await?;
+    /// let again = manager.get_replication_status(&"web-1".parse()?).await?;
+    /// assert_eq!(again.replicas[&"us-west-1".parse()?].status, SyncStatus::InSync);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn pause_replication(&mut self, pair: &PairId, watch: &Watch) -> Result<(), FleetError> {
+        self.rest_replication(pair, true, watch).await
+    }
+
+    /// Lets a paused pair go on; its copies are due at once.
+    ///
+    /// # Errors
+    /// As [`pause_replication`](Self::pause_replication).
+    pub async fn resume_replication(&mut self, pair: &PairId, watch: &Watch) -> Result<(), FleetError> {
+        self.rest_replication(pair, false, watch).await
+    }
+
+    async fn rest_replication(&mut self, pair: &PairId, paused: bool, watch: &Watch) -> Result<(), FleetError> {
+        self.declared_pair(pair)?;
+        let edit = Edit::Pair(PairEdit { paused: Some(paused), ..PairEdit::of(pair.clone()) });
+        self.declare(edit, Address::Replication(pair.clone()), watch).await
+    }
+
+    fn declared_pair(&self, pair: &PairId) -> Result<&PairSpec, FleetError> {
+        let pairs = &self.desired.topology.pairs;
+        pairs.get(pair).ok_or_else(|| FleetError::UnknownPair {
+            pair: pair.to_string(),
+            known: pairs.keys().map(ToString::to_string).collect(),
+        })
     }
 
     /// Declares a virtual machine and the regions that keep copies of it, in the files and at these regions, and makes
@@ -262,6 +307,42 @@ impl MultiRegionManager {
             ExitClass::Partial | ExitClass::Failed | ExitClass::Interrupted => Err(undone(&report)),
         }
     }
+}
+
+/// The id of a region that is to be registered.
+pub(super) fn id_of(region: &RegisterRegion) -> Result<RegionId, FleetError> {
+    region.id().map_err(|error| FleetError::Argument {
+        field: "location",
+        reason: format!("it is no id, so give a region_id too: {error}"),
+    })
+}
+
+/// The attributes of a pair that is to be set up; it is not paused, and no bandwidth is kept from it.
+pub(super) fn spec_of(config: &ReplicationConfig) -> Result<PairSpec, FleetError> {
+    let wrong = |field, reason: &str| Err(FleetError::Argument { field, reason: reason.to_owned() });
+    if config.resource_types.is_empty() {
+        return wrong("resource_types", "a pair carries at least one type");
+    }
+    if config.sync_interval_seconds == 0 {
+        return wrong("sync_interval_seconds", "it is at least one second");
+    }
+    if config.batch_size == 0 {
+        return wrong("batch_size", "a request takes at least one resource");
+    }
+    if config.source_region_id == config.target_region_id {
+        return wrong("target_region_id", "a pair has two ends");
+    }
+    Ok(PairSpec {
+        resource_types: config.resource_types.clone(),
+        sync_interval: Duration::from_secs(config.sync_interval_seconds),
+        batch_size: config.batch_size,
+        priority: config.priority,
+        enabled: config.enabled,
+        bidirectional: config.bidirectional,
+        compression: config.compression,
+        bandwidth_limit: None,
+        paused: false,
+    })
 }
 
 /// Why what was declared was not carried out.

@@ -251,6 +251,9 @@ impl Road<'_> {
             | FleetError::Request(_)
             | FleetError::UnknownRegion { .. }
             | FleetError::UnknownResource { .. }
+            | FleetError::UnknownPair { .. }
+            | FleetError::Argument { .. }
+            | FleetError::Conflict { .. }
             | FleetError::Unfit { .. }
             | FleetError::TakeOver { .. }
             | FleetError::Io { .. }

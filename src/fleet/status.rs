@@ -54,6 +54,8 @@ pub struct RegionState {
     pub free_bytes: Option<ByteCount>,
     /// The oldest `verified_at` among the replicas that it keeps, as an age.
     pub replication_lag_seconds: Option<f64>,
+    /// Copies made there or found to be as their source, a minute, over the last hour; none where it does not answer.
+    pub resources_synced_per_minute: Option<f64>,
     /// Who may change roles there.
     pub controller: Option<Controller>,
     /// Free words.
@@ -75,12 +77,6 @@ fn percent(used: u32, capacity: u32) -> Option<f64> {
 
 fn count<T>(of: impl Iterator<Item = T>) -> u32 {
     u32::try_from(of.count()).unwrap_or(u32::MAX)
-}
-
-/// Copies in the last hour, as copies a minute.
-fn a_minute(in_the_last_hour: Option<u64>) -> Option<f64> {
-    let copies = in_the_last_hour?;
-    Some(f64::from(u32::try_from(copies).unwrap_or(u32::MAX)) / 60.0)
 }
 
 fn number(of: u64) -> u32 {
@@ -112,8 +108,7 @@ pub struct RegionStatistics {
     pub failover_success_percent: Option<f64>,
     /// How long the last of them took that led resources where they were to go.
     pub last_failover_duration_seconds: Option<f64>,
-    /// Copies made there or found to be as their source, a minute, over the last hour; none where whoever is asked does
-    /// not count them.
+    /// Copies made there or found to be as their source, a minute, over the last hour; none where it does not answer.
     pub resources_synced_per_minute: Option<f64>,
     /// How long its answer took, in milliseconds.
     pub latency_ms: Option<f64>,
@@ -128,8 +123,8 @@ pub struct RegionStatistics {
 }
 
 impl RegionStatistics {
-    /// The numbers of a region, of the failovers among `events` that it took part in, and of its copies in the last hour.
-    pub fn of(state: &RegionState, events: &[FailoverEvent], syncs: Option<u64>) -> Self {
+    /// The numbers of a region, and of the failovers among `events` that it took part in.
+    pub fn of(state: &RegionState, events: &[FailoverEvent]) -> Self {
         let takes_part =
             |event: &&FailoverEvent| [&event.from_region_id, &event.to_region_id].contains(&&state.region_id);
         let failovers = FailoverTally::of(events.iter().filter(takes_part));
@@ -145,7 +140,7 @@ impl RegionStatistics {
             failover_events: number(failovers.begun()),
             failover_success_percent: failovers.success_ratio().map(|ratio| ratio * 100.0),
             last_failover_duration_seconds: failovers.last_duration().map(|took| took.as_secs_f64()),
-            resources_synced_per_minute: a_minute(syncs),
+            resources_synced_per_minute: state.resources_synced_per_minute,
             latency_ms: state.latency_ms,
             bandwidth_mbps: state.bandwidth_mbps,
             replication_lag_seconds: state.replication_lag_seconds,
@@ -184,8 +179,7 @@ pub struct GlobalStatistics {
     pub replication_lag_seconds: Option<f64>,
     /// The longest time that a region's answer took, in milliseconds.
     pub latency_ms: Option<f64>,
-    /// Copies made or found to be as their source, a minute, over the last hour; none where whoever is asked does not
-    /// count them.
+    /// Copies made or found to be as their source, a minute, over the last hour; none where no region says.
     pub resources_synced_per_minute: Option<f64>,
     /// How many failovers are known; refused ones are none.
     pub failover_events_total: u32,
@@ -202,8 +196,8 @@ pub struct GlobalStatistics {
 }
 
 impl GlobalStatistics {
-    /// Sums up regions, the failovers that are known, and the copies of the last hour.
-    pub fn of(regions: &[RegionState], events: &[FailoverEvent], syncs: Option<u64>) -> Self {
+    /// Sums up regions, and the failovers that are known.
+    pub fn of(regions: &[RegionState], events: &[FailoverEvent]) -> Self {
         let failovers = FailoverTally::of(events);
         let with = |status| count(regions.iter().filter(|state| state.status == status));
         let answering = || regions.iter().filter_map(|state| Some((state.current_vms?, state.capacity_vms)));
@@ -224,7 +218,10 @@ impl GlobalStatistics {
             utilization_percent: percent(total_vms, capacity_vms),
             replication_lag_seconds: regions.iter().filter_map(|state| state.replication_lag_seconds).reduce(f64::max),
             latency_ms: regions.iter().filter_map(|state| state.latency_ms).reduce(f64::max),
-            resources_synced_per_minute: a_minute(syncs),
+            resources_synced_per_minute: regions
+                .iter()
+                .filter_map(|state| state.resources_synced_per_minute)
+                .reduce(|one, other| one + other),
             failover_events_total: number(failovers.begun()),
             failover_events_failed: number(failovers.failed),
             failover_events_refused: number(failovers.refused),

@@ -57,6 +57,7 @@ impl View<'_> {
             resources_replica: None,
             free_bytes: None,
             replication_lag_seconds: None,
+            resources_synced_per_minute: None,
             controller: None,
             labels: spec.labels.clone(),
             seen_by: self.sightings_of(id),
@@ -76,6 +77,7 @@ impl View<'_> {
                 state.resources_replica = Some(count(kept));
                 state.free_bytes = Some(snapshot.free);
                 state.replication_lag_seconds = oldest.map(|at| self.now.since(at).as_secs_f64());
+                state.resources_synced_per_minute = snapshot.copies_lately.map(|copies| copies as f64 / 60.0);
                 state.controller = snapshot.controller.clone();
                 let taken = snapshot.links.values().map(|rate| mbps(*rate));
                 state.bandwidth_mbps = state.bandwidth_mbps.or_else(|| taken.max_by(f64::total_cmp));

@@ -1,19 +1,23 @@
 //! The fleet as one region knows it: its registry stands for the files, what it saw of the others for their answers.
 //!
-//! Pure: the region's own records, what it knows from asking, and what others said of themselves go in; the same views
-//! as those of a topology come out.
+//! The region's own records, what it knows from asking, and what others said of themselves go in; the same views as
+//! those of a topology come out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::registry::topology_of;
+use futures_util::future::join_all;
+
+use super::registry::{learn_pairs, topology_of};
 use super::status::{RegionState, ReplicationStatus};
 use super::view::View;
-use crate::model::observed::{Observation, Observed, RegionStatus};
+use crate::live::RegionPort;
+use crate::model::observed::{Observation, Observed, RegionStatus, Unobserved};
 use crate::model::region::RegionSnapshot;
 use crate::model::sighting::{Evidence, Observer};
 use crate::model::topology::Topology;
-use crate::model::{RegionId, ResourceId, ResourceKey, Timestamp};
+use crate::model::{Clock, RegionId, ResourceId, ResourceKey, Timestamp};
 use crate::wire::region::{RegionHealth, RegionNumbers};
 
 /// One region's knowledge of the fleet.
@@ -60,9 +64,40 @@ impl Witness {
         self.topology.regions.keys()
     }
 
-    /// Adds what others answered.
-    pub fn learn(&mut self, answers: impl IntoIterator<Item = (RegionId, Observation)>) {
-        self.observed.regions.extend(answers);
+    /// What it says of itself besides.
+    pub fn says(&mut self, snapshot: RegionSnapshot) {
+        let answer = Observation::Answered { snapshot: Box::new(snapshot), latency: Duration::ZERO };
+        self.observed.regions.insert(self.own.clone(), answer);
+    }
+
+    /// Asks others of a resource, all at once. What they know of pairs that feed each other is learned, too.
+    pub async fn ask<P: RegionPort>(
+        &mut self,
+        others: impl IntoIterator<Item = (RegionId, Arc<P>)>,
+        resource: &ResourceKey,
+        clock: &dyn Clock,
+    ) {
+        let asked = others.into_iter().map(|(region, port)| async move {
+            let began = clock.since_boot();
+            let observation = match port.snapshot_of(resource).await {
+                Ok(snapshot) => Observation::Answered {
+                    snapshot: Box::new(snapshot),
+                    latency: clock.since_boot().saturating_sub(began),
+                },
+                Err(error) => Observation::Silent(Unobserved {
+                    status: RegionStatus::Unknown,
+                    reason: error.to_string(),
+                    help: error.help(),
+                }),
+            };
+            (region, observation)
+        });
+        for (region, observation) in join_all(asked).await {
+            if let Observation::Answered { snapshot, .. } = &observation {
+                learn_pairs(&mut self.topology, snapshot);
+            }
+            self.observed.regions.insert(region, observation);
+        }
     }
 
     /// Whether it is worth asking a region something now.
@@ -93,6 +128,7 @@ impl Witness {
                 resources_replica,
                 free_bytes,
                 replication_lag_seconds,
+                resources_synced_per_minute,
                 bandwidth_mbps,
             } = numbers;
             state.bandwidth_mbps = state.bandwidth_mbps.or(*bandwidth_mbps);
@@ -101,6 +137,7 @@ impl Witness {
             state.resources_replica = *resources_replica;
             state.free_bytes = *free_bytes;
             state.replication_lag_seconds = *replication_lag_seconds;
+            state.resources_synced_per_minute = *resources_synced_per_minute;
         }
         Some(state)
     }

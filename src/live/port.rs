@@ -20,7 +20,7 @@ pub use crate::model::region::PeerRecords;
 use crate::model::region::{Authority, Identity, Pause, RecordChange, RegionSnapshot, SyncOrder};
 use crate::model::running::Running;
 use crate::model::sighting::Probe;
-use crate::model::{ByteCount, Digest, RegionId, ResourceId, ResourceKey, units};
+use crate::model::{ByteCount, Digest, OperationId, RegionId, ResourceId, ResourceKey, units};
 use crate::replica::port::{Source, Target};
 use crate::replica::transfer::{Progress, SyncFailure, SyncOptions, SyncReport};
 use crate::wire::region::RegionHealth;
@@ -212,8 +212,8 @@ pub trait RegionPort: Source + Target + std::fmt::Debug {
     /// [`PortError::Unreachable`] where nothing can be said of the region.
     async fn snapshot(&self) -> Result<RegionSnapshot, PortError>;
 
-    /// The same of one resource alone: no other's files are looked at, and nothing is told of others, nor of pairs and
-    /// regions. A port may tell more.
+    /// The same of one resource alone: no other's files are looked at, and nothing is told of others, nor of regions. A
+    /// port may tell more.
     ///
     /// # Errors
     /// As [`RegionPort::snapshot`].
@@ -288,6 +288,15 @@ pub trait RegionPort: Source + Target + std::fmt::Debug {
     /// # Errors
     /// [`PortError::Conflict`] naming the first object that is not as expected; [`PortError::NotController`].
     async fn record(&self, authority: &Authority, changes: &[RecordChange]) -> Result<(), PortError>;
+
+    /// Writes records at a person's request, as [`record`](Self::record) does: they belong to nobody, and bind nobody.
+    ///
+    /// # Errors
+    /// [`PortError::NotController`] where roles or the registry would change and somebody controls them;
+    /// [`PortError::Conflict`].
+    async fn record_by_hand(&self, _operation: OperationId, _changes: &[RecordChange]) -> Result<(), PortError> {
+        Err(PortError::Refused { reason: format!("{} takes no orders by hand", self.region()), help: None })
+    }
 
     /// Reads every byte of the newest point of a resource that the region keeps copies of. Of a VM, where the region has a
     /// `drill_start`, it is copied to a place of its own, started under an id of its own, and seen to go on running for so

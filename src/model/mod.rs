@@ -20,8 +20,8 @@ pub mod work;
 
 pub use digest::Digest;
 pub use id::{
-    Address, AttemptOwner, Life, Lineage, OperationId, PairId, RegionId, ResourceId, ResourceKey, ResourceType, RunId,
-    Seat, StoreId,
+    Address, AttemptOwner, IdError, Life, Lineage, OperationId, PairId, RegionId, ResourceId, ResourceKey,
+    ResourceType, RunId, Seat, StoreId,
 };
 pub use time::{Clock, IdSource, Timestamp, World};
 pub use units::{BitRate, ByteCount};

@@ -265,6 +265,9 @@ pub struct RegionSnapshot {
     /// Copies that it tried last and that failed, as far as it remembers.
     #[serde(default)]
     pub failed_copies: BTreeMap<ResourceKey, FailedCopy>,
+    /// Copies made there or found to be as their source in the last hour; none: it does not count them.
+    #[serde(default)]
+    pub copies_lately: Option<u64>,
     /// That nothing fails over without a person, as long as this is kept.
     #[serde(default)]
     pub paused: Option<Pause>,
@@ -331,6 +334,7 @@ impl RegionSnapshot {
             links: BTreeMap::new(),
             work: Vec::new(),
             failed_copies: BTreeMap::new(),
+            copies_lately: None,
             paused: None,
         }
     }

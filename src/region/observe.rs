@@ -60,11 +60,12 @@ fn snapshot(
         let contents = contents(&places, &Records::default(), only)?;
         return Ok(RegionSnapshot { freezes, runner, ..RegionSnapshot::vacant(contents, free) });
     };
-    let (mut records, mut ledgers) = read(layout, &identity, Store::everything_listed)?;
+    let ((mut records, mut ledgers), copies) =
+        read(layout, &identity, |store| Ok((store.everything_listed()?, store.copies_lately(now)?)))?;
     // What cannot be said of these hides nothing else.
     let mut replaced = restore::counts(disk, layout).unwrap_or_default();
     if let Some(only) = only {
-        (records.regions, records.pairs) = Default::default();
+        records.regions.clear();
         records.resources.retain(|key, _| key == only);
         ledgers.retain(|key, _| key == only);
         replaced.retain(|key, _| key == only);
@@ -118,13 +119,14 @@ fn snapshot(
         links: BTreeMap::new(),
         work: Vec::new(),
         failed_copies: BTreeMap::new(),
+        copies_lately: Some(copies),
         paused,
     })
 }
 
 /// What the region has recorded, without a look at any file: resources' contents are left out, and what became of a
 /// replica's files since its newest point.
-pub(super) fn recorded(disk: &dyn Disk, layout: &Layout) -> Result<RegionSnapshot, PortError> {
+pub(super) fn recorded(disk: &dyn Disk, layout: &Layout, now: Timestamp) -> Result<RegionSnapshot, PortError> {
     let free = ByteCount(free_space(disk, layout.root()));
     let identity = identity::read(disk, layout).map_err(|error| {
         let help = error.help();
@@ -132,7 +134,8 @@ pub(super) fn recorded(disk: &dyn Disk, layout: &Layout) -> Result<RegionSnapsho
     })?;
     let vacant = RegionSnapshot::vacant(BTreeMap::new(), free);
     let Some(identity) = identity else { return Ok(vacant) };
-    let (records, ledgers) = read(layout, &identity, Store::everything)?;
+    let ((records, ledgers), copies) =
+        read(layout, &identity, |store| Ok((store.everything()?, store.copies_lately(now)?)))?;
     let kept = ledgers
         .into_iter()
         .filter(|(key, _)| records.resources.get(key).is_none_or(|kept| kept.record.role != Role::Holder));
@@ -152,19 +155,17 @@ pub(super) fn recorded(disk: &dyn Disk, layout: &Layout) -> Result<RegionSnapsho
         regions: records.regions,
         pairs: records.pairs,
         replicas: replicas.collect(),
+        copies_lately: Some(copies),
         resources: records.resources.into_iter().map(|(key, kept)| (key, kept.record)).collect(),
         ..vacant
     })
 }
 
-/// What a store has recorded.
-type Kept = (Records, BTreeMap<ResourceKey, Ledger>);
-
-fn read(
+fn read<T>(
     layout: &Layout,
     identity: &Identity,
-    how: impl FnOnce(&Store) -> Result<Kept, StoreError>,
-) -> Result<Kept, PortError> {
+    how: impl FnOnce(&Store) -> Result<T, StoreError>,
+) -> Result<T, PortError> {
     let path = layout.database();
     Store::open_reading(&path, identity).and_then(|store| how(&store)).map_err(|error| {
         let help = error.help();

@@ -98,17 +98,6 @@ fn former_name(change: &RecordChange) -> Option<ResourceKey> {
     record.former_id.as_ref().map(|former| ResourceKey::new(present.kind, former.clone()))
 }
 
-impl LocalRegion {
-    /// Writes records at a person's request, all or none: they belong to nobody, and bind nobody.
-    ///
-    /// # Errors
-    /// [`PortError::NotController`] where roles or the registry would change and somebody controls them;
-    /// [`PortError::Conflict`].
-    pub async fn record_by_hand(&self, operation: OperationId, changes: &[RecordChange]) -> Result<(), PortError> {
-        self.inner.record_by_hand(operation, changes).await
-    }
-}
-
 #[async_trait]
 impl RegionPort for LocalRegion {
     fn region(&self) -> &RegionId {
@@ -170,6 +159,10 @@ impl RegionPort for LocalRegion {
 
     async fn record(&self, authority: &Authority, changes: &[RecordChange]) -> Result<(), PortError> {
         self.inner.record(authority, changes).await
+    }
+
+    async fn record_by_hand(&self, operation: OperationId, changes: &[RecordChange]) -> Result<(), PortError> {
+        self.inner.record_by_hand(operation, changes).await
     }
 
     async fn points(&self, resource: &ResourceKey) -> Result<Vec<Point>, PortError> {

@@ -175,7 +175,8 @@ impl Inner {
             owners: rustix::process::geteuid().is_root(),
         };
         let place = self.places(&writing.config).replica(&order.resource, Some(&kept));
-        let catalog: Arc<dyn Catalog> = Arc::new(RegionCatalog::bound(Arc::clone(&writing.store), order.epoch));
+        let catalog: Arc<dyn Catalog> =
+            Arc::new(RegionCatalog::bound(Arc::clone(&writing.store), order.epoch, Arc::clone(&self.world.clock)));
         // Nobody goes on with it; what it received stays for the one that begins now.
         self.receivings.end(&mut open)?;
         let engine = &self.receivings.engine;
@@ -215,7 +216,7 @@ impl Inner {
     fn confirm_unchanged(&self, writing: &Writing, confirmed: &Confirmed) -> Result<Point, TransferError> {
         let Confirmed { order, sequence, verified_at } = confirmed;
         self.check_target(writing, order)?;
-        let catalog = RegionCatalog::bound(Arc::clone(&writing.store), order.epoch);
+        let catalog = RegionCatalog::bound(Arc::clone(&writing.store), order.epoch, Arc::clone(&self.world.clock));
         let newest = |catalog: &RegionCatalog| {
             let record = catalog.load(&order.resource)?;
             let newest = record.newest().filter(|newest| newest.point.sequence == *sequence);
@@ -227,7 +228,8 @@ impl Inner {
         newest(&catalog)?;
         // Another machine's clock may be ahead; what is to come has not been seen.
         let at = self.world.clock.now().min(*verified_at);
-        catalog.commit(&order.resource, &[CatalogChange::Verified { sequence: *sequence, at }])?;
+        let verified = CatalogChange::Verified { sequence: *sequence, at };
+        catalog.commit(&order.resource, &[verified, CatalogChange::Copied])?;
         newest(&catalog)
     }
 }

@@ -233,8 +233,11 @@ impl LocalRegion {
     /// Where the region's store cannot be read.
     pub async fn recorded(&self) -> Result<RegionSnapshot, PortError> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || observe::recorded(&*inner.disk, &inner.layout).map(|snapshot| inner.with_sightings(snapshot)))
-            .await
+        blocking(move || {
+            let recorded = observe::recorded(&*inner.disk, &inner.layout, inner.world.clock.now())?;
+            Ok(inner.with_sightings(recorded))
+        })
+        .await
     }
 
     /// What is known of the others now.

@@ -145,10 +145,11 @@ fn golden_region() {
     };
     let events = [event("completed", 41.0), event("completed", 45.3), event("aborted", 3.0), event("refused", 0.0)];
     let events: Vec<FailoverEvent> = serde_json::from_value(events.into_iter().collect()).unwrap();
-    let stats = RegionStatistics::of(&state, &events, Some(690));
+    state.resources_synced_per_minute = Some(11.5);
+    let stats = RegionStatistics::of(&state, &events);
     widths("region-stats", |look| regions::statistics(&stats, now, look));
     let gone: RegionState = serde_json::from_value(region("eu-west-1", "unreachable", false)).unwrap();
-    let all = GlobalStatistics::of(&[state, gone], &events, Some(1380));
+    let all = GlobalStatistics::of(&[state, gone], &events);
     assert_eq!((all.total_regions, all.healthy_regions, all.unreachable_regions), (2, 1, 1));
     assert_eq!((all.total_vms, all.capacity_vms, all.utilization_percent), (7, 2000, Some(0.35)));
     widths("global", |look| regions::global(&all, look));

@@ -281,6 +281,8 @@ pub enum CatalogChange {
         /// To when. An earlier time than the recorded one changes nothing.
         at: Timestamp,
     },
+    /// A copy was made, or found to be as its source.
+    Copied,
     /// Moves the counters.
     Counters {
         /// The number that the next point gets.

@@ -112,6 +112,7 @@ impl Receive {
                     CatalogChange::Point { record: Box::new(same), manifest: None },
                     CatalogChange::Receiving(None),
                     CatalogChange::Refusal(None),
+                    CatalogChange::Copied,
                 ],
             )?;
             drop(state);
@@ -419,6 +420,7 @@ impl Passage<'_> {
         changes.push(CatalogChange::Point { record: Box::new(record), manifest: Some(std::mem::take(&mut self.new)) });
         changes.push(CatalogChange::Receiving(None));
         changes.push(CatalogChange::Refusal(None));
+        changes.push(CatalogChange::Copied);
         Ok(self.catalog.commit(&self.place.resource, &changes)?)
     }
 }

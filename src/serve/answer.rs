@@ -33,7 +33,7 @@ pub(super) struct Failure {
 impl Failure {
     /// One of the server's own.
     pub(super) fn own(code: FaultCode, message: String) -> Self {
-        Self::of(Fault { code, detail: message, field: None })
+        Self::of(Fault { code, detail: message, field: None, help: None })
     }
 
     fn of(fault: Fault) -> Self {
@@ -48,12 +48,12 @@ impl Failure {
 
     /// What was asked makes no sense; `field` is where.
     pub(super) fn bad_request(field: &str, message: String) -> Self {
-        Self::of(Fault { code: FaultCode::BadRequest, detail: message, field: Some(field.to_owned()) })
+        Self::of(Fault { code: FaultCode::BadRequest, detail: message, field: Some(field.to_owned()), help: None })
     }
 
     /// What `field` names is not there.
     pub(super) fn not_found(field: &str, message: String) -> Self {
-        Self::of(Fault { code: FaultCode::NotFound, detail: message, field: Some(field.to_owned()) })
+        Self::of(Fault { code: FaultCode::NotFound, detail: message, field: Some(field.to_owned()), help: None })
     }
 
     /// Another than what is there under the same name.
@@ -103,6 +103,14 @@ impl Failure {
         self
     }
 
+    /// The same with what to do about it, where there is something.
+    pub(super) fn helped(self, help: Option<String>) -> Self {
+        match help {
+            Some(help) => self.with("help", help),
+            None => self,
+        }
+    }
+
     /// Whether it has this name, the server's own or an end's of the same name.
     pub(super) fn is(&self, code: FaultCode) -> bool {
         self.data.get("code").and_then(Value::as_str) == Some(code.as_str())
@@ -144,7 +152,8 @@ impl From<PortError> for Failure {
             | PortError::Role(_) => StatusCode::CONFLICT,
             PortError::NotFound(_) => StatusCode::NOT_FOUND,
         };
-        Self { status, message: error.to_string(), data: json!(error) }
+        let help = error.help();
+        Self { status, message: error.to_string(), data: json!(error) }.helped(help)
     }
 }
 

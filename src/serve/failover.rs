@@ -3,16 +3,13 @@
 //! The machine is the one of the command line: [`MultiRegionManager`]. What the regions have recorded stands for the
 //! files, this one's copy first, and a state of the region's own below its directory for the state file, with a
 //! lineage and a seat of its own: to change roles it has to be the controller, or to take the controller's place.
-//! Programs that the policy names run here only where the region's own configuration allows them.
 //!
 //! # Once
 //! The key of a request is the operation's name, which regions take once, for ever. A repeat finds the work while the
 //! server remembers it, and the state for ever: what has ended is told again, what is open is gone on with.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -20,26 +17,19 @@ use futures_util::future::join_all;
 use super::answer::Failure;
 use super::operation::Running;
 use super::router::App;
-use crate::config::Credentials;
 use crate::execute::event::{Event, EventSink};
 use crate::failover::{Gate as Judged, Outcome, Overrides, Proposal, Request};
 use crate::fleet::{
-    Desired, FailoverOptions, FailoverReport, FailoverReview, FleetError, Gate, MultiRegionManager, ResumeOptions,
-    Settings, Verdict, Watch, topology_of, with_records_of,
+    FailoverOptions, FailoverReport, FailoverReview, FleetError, Gate, MultiRegionManager, ResumeOptions, Verdict,
+    Watch, known_failovers,
 };
-use crate::host::HostDisk;
 use crate::live::{PortError, RegionPort};
 use crate::model::event::FailoverEvent;
 use crate::model::region::{Controller, RegionSnapshot};
-use crate::model::topology::Endpoint;
 use crate::model::{OperationId, RegionId};
 use crate::region::layout::Layout;
-use crate::state::StateError;
-use crate::wire::FaultCode;
+use crate::state::StateFile;
 use crate::wire::failover::{ExecuteFailover, FailedGate, FailedOver, FailoverFault, FailoverRefused, FieldOverride};
-
-/// How long another order of this region is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whoever asks for a failover here is asked nothing, and shown nothing before its end.
 struct Unasked {
@@ -82,46 +72,20 @@ struct Fleet {
 }
 
 impl App {
-    /// The registered regions, each by the port that this one reaches it by.
+    /// The registered regions, and what those have recorded that answer.
     async fn fleet(&self) -> Result<Fleet, Failure> {
         let own = self.region.recorded().await?;
-        let id = self.region.region();
         if own.identity.is_none() {
             let help = Some("register it first, or apply a topology that declares it".to_owned());
-            let reason = format!("{id} knows no region yet, not even itself");
+            let reason = format!("{} knows no region yet, not even itself", self.region.region());
             return Err(PortError::Refused { reason, help }.into());
         }
-        let mut ports: BTreeMap<RegionId, Arc<dyn RegionPort>> = BTreeMap::new();
-        for (region, record) in own.regions.iter().filter(|(region, _)| *region != id) {
-            if let Some(port) = self.neighbour(region, record) {
-                ports.insert(region.clone(), port);
-            }
-        }
-        let asked = ports.values().map(|port| async move { port.snapshot().await.ok() });
+        let ports = self.ports(&own);
+        let others = ports.iter().filter(|(region, _)| *region != self.region.region());
+        let asked = others.map(|(_, port)| async move { port.snapshot().await.ok() });
         let others: Vec<RegionSnapshot> = join_all(asked).await.into_iter().flatten().collect();
-        ports.insert(id.clone(), Arc::new(self.region.clone()));
         let is_controlled = others.iter().chain([&own]).any(|told| told.controller.is_some());
-
-        let mut topology = others.iter().fold(topology_of(id, &own), with_records_of);
-        // A directory is one of the machine of whoever declared it, and not of this one.
-        topology.endpoints.retain(|_, endpoint| matches!(endpoint, Endpoint::Http(_)));
-        topology.endpoints.entry(id.clone()).or_insert_with(|| Endpoint::Http(format!("region {id} itself")));
-        let layout = Layout::new(self.region.directory());
-        let settings = Settings {
-            state: layout.state(),
-            parallelism: Settings::DEFAULT_PARALLELISM,
-            lock_timeout: PATIENCE,
-            host: self.host.clone(),
-            disk: Arc::new(HostDisk),
-            guard: None,
-            exec_guard: self.region.exec_guard().map(<[String]>::to_vec),
-            allowed_hooks: Some(self.region.allowed_hooks().await?),
-            // Every port is at hand.
-            credentials: Arc::new(Credentials::default()),
-            command: "POST /api/v1/failover/execute".to_owned(),
-        };
-        let desired = Desired { topology, path: "the registry".to_owned(), base: PathBuf::from("/") };
-        let manager = MultiRegionManager::new(self.world.clone(), settings, desired).reaching(ports);
+        let manager = self.manager("failover/execute", own.clone(), others, ports).await?;
         Ok(Fleet { manager, own, is_controlled })
     }
 
@@ -212,30 +176,17 @@ impl App {
         }
     }
 
-    /// The failovers that this region knows, the newest first: of its own state, and of those that it took part in.
+    /// The failovers that this region knows, the newest first.
     pub(super) async fn failover_history(
         &self,
         region: Option<&RegionId>,
         limit: usize,
     ) -> Result<Vec<FailoverEvent>, Failure> {
-        let state = crate::state::StateFile::new(Layout::new(self.region.directory()).state());
-        let own = state.read().and_then(|reader| reader.map(|reader| reader.failovers(region, None)).transpose());
-        let own = own.map_err(|error| refusal(error.into(), None, None))?.unwrap_or_default();
-        let mut known: BTreeMap<OperationId, FailoverEvent> = BTreeMap::new();
-        let takes_part =
-            |event: &FailoverEvent| region.is_none_or(|id| [&event.from_region_id, &event.to_region_id].contains(&id));
-        let took_part = self.region.failovers().await?.into_iter().filter(takes_part);
-        // Whoever carried it out knows more of it, once it has ended.
-        for event in took_part.chain(own) {
-            match known.get(&event.operation) {
-                Some(other) if other.outcome.is_some() && event.outcome.is_none() => {}
-                Some(_) | None => drop(known.insert(event.operation, event)),
-            }
-        }
-        let mut events: Vec<FailoverEvent> = known.into_values().collect();
-        events.sort_by_key(|event| std::cmp::Reverse((event.timestamp, event.operation)));
-        events.truncate(limit);
-        Ok(events)
+        let state = StateFile::new(Layout::new(self.region.directory()).state());
+        let carried_out =
+            state.read().and_then(|reader| reader.map(|reader| reader.failovers(region, None)).transpose());
+        let carried_out = carried_out.map_err(|error| Failure::from(FleetError::from(error)))?.unwrap_or_default();
+        Ok(known_failovers(self.region.failovers().await?, carried_out, region, limit))
     }
 }
 
@@ -267,25 +218,19 @@ fn refusal(error: FleetError, proposal: Option<Proposal>, controller: Option<Con
             let detail = help.map_or_else(|| reason.clone(), |help| format!("{reason}; {help}"));
             refused(FailoverFault::Unfit, detail, Vec::new())
         }
-        FleetError::UnknownRegion { .. } | FleetError::UnknownResource { .. } => {
-            Failure::own(FaultCode::NotFound, message)
-        }
-        FleetError::State(StateError::Locked { .. }) | FleetError::Interrupted => Failure::busy(&message),
-        FleetError::Region { source, .. } => (*source).into(),
-        FleetError::TakeOver { source, .. } => match *source {
-            PortError::NotController { region, lineage, term, place } => {
-                PortError::NotController { region, lineage, term, place }.into()
-            }
-            PortError::Unreachable { status, reason: _, help } => {
-                PortError::Unreachable { status, reason: message, help }.into()
-            }
-            _ => PortError::Failed(message).into(),
-        },
-        FleetError::State(_)
+        error @ (FleetError::UnknownRegion { .. }
+        | FleetError::UnknownResource { .. }
+        | FleetError::UnknownPair { .. }
+        | FleetError::Argument { .. }
+        | FleetError::Conflict { .. }
+        | FleetError::Interrupted
+        | FleetError::Region { .. }
+        | FleetError::TakeOver { .. }
+        | FleetError::State(_)
         | FleetError::Journal(_)
         | FleetError::Topology(_)
         | FleetError::Request(_)
-        | FleetError::Io { .. } => PortError::Failed(message).into(),
+        | FleetError::Io { .. }) => error.into(),
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) enum Job {
     CloseReceiving,
     RegisterRegion,
     SetUpReplication,
+    PauseReplication,
+    ResumeReplication,
     ReplicateVm,
     Order,
     Failover,
@@ -39,6 +41,8 @@ impl Job {
             Self::CloseReceiving => "close_receiving",
             Self::RegisterRegion => "register_region",
             Self::SetUpReplication => "setup_replication",
+            Self::PauseReplication => "pause_replication",
+            Self::ResumeReplication => "resume_replication",
             Self::ReplicateVm => "replicate_vm",
             Self::Order => "order",
             Self::Failover => "failover",
@@ -59,7 +63,11 @@ impl Job {
             Self::Checkpoint | Self::Publish | Self::CloseReceiving => {
                 Some("what was received is being made durable and whole; stopped, it would only have to be done again")
             }
-            Self::RegisterRegion | Self::SetUpReplication | Self::ReplicateVm => {
+            Self::RegisterRegion
+            | Self::SetUpReplication
+            | Self::PauseReplication
+            | Self::ResumeReplication
+            | Self::ReplicateVm => {
                 Some("records are being written at several regions, which would differ if it stopped between two")
             }
             Self::Order => Some("what an order has begun is finished; another one may lead back"),
@@ -71,7 +79,11 @@ impl Job {
     /// own.
     pub(super) const fn is_taken_up_again(self) -> bool {
         match self {
-            Self::RegisterRegion | Self::SetUpReplication | Self::ReplicateVm => true,
+            Self::RegisterRegion
+            | Self::SetUpReplication
+            | Self::PauseReplication
+            | Self::ResumeReplication
+            | Self::ReplicateVm => true,
             Self::Sync
             | Self::SyncElsewhere
             | Self::Restore

@@ -13,7 +13,8 @@ use crate::config::resolve_endpoint;
 use crate::fleet::{RegionState, Witness};
 use crate::live::{HttpRegion, RegionPort};
 use crate::model::RegionId;
-use crate::model::region::RegionRecord;
+use crate::model::policy::HealthPolicy;
+use crate::model::region::{RegionRecord, RegionSnapshot};
 use crate::model::topology::Endpoint;
 use crate::wire::FaultCode;
 use crate::wire::region::RegionNumbers;
@@ -33,6 +34,13 @@ impl App {
             }
             Some(Endpoint::Directory(_)) | None => None,
         }
+    }
+
+    /// The port to a region that is not registered yet. It is waited for as this region's own policy says.
+    pub(super) fn newcomer(&self, region: &RegionId, origin: &str, own: &RegionSnapshot) -> Arc<HttpRegion> {
+        let policy = own.regions.get(self.region.region()).map(|record| record.spec.policy.health.timeout);
+        let timeout = policy.unwrap_or_else(|| HealthPolicy::default().timeout);
+        self.probes.region(&Sought { region, origin, timeout, connect: timeout })
     }
 
     /// What this region knows without asking.
@@ -59,6 +67,13 @@ impl App {
             witness.region(region, numbers.as_ref())
         });
         join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// One of them.
+    pub(super) async fn state_of(&self, region: &RegionId) -> Result<RegionState, Failure> {
+        let (witness, registry) = self.witness().await?;
+        let mut states = self.states(&witness, &registry, std::slice::from_ref(region)).await;
+        states.pop().ok_or_else(|| unknown_region(region))
     }
 
     /// What a region says of itself; none where it does not say.

@@ -12,7 +12,7 @@ pub(super) fn routes() -> Vec<Route> {
         get("/regions", call::fleet::list)
             .called(Tag::Regions, "list_regions", "The regions that this one knows").may([Port]),
         post("/regions", call::order::register)
-            .called(Tag::Regions, "register_region", "Registers a region, here and at every region that is registered")
+            .called(Tag::Regions, "register_region", "Registers a region, here and at every region that is registered: the controller alone may, where these have one")
             .long().may([Port, Own(Conflict), Own(NotFound)]),
         get("/regions/{id}", call::fleet::show)
             .called(Tag::Regions, "get_region", "A region as this one knows it; of itself, in its own words")
@@ -28,6 +28,12 @@ pub(super) fn routes() -> Vec<Route> {
         post("/replication/setup", call::order::set_up)
             .called(Tag::Replication, "setup_replication", "Records a pair at both of its ends")
             .long().may([Port, Own(Conflict), Own(NotFound)]),
+        post("/replication/pause", call::order::pause)
+            .called(Tag::Replication, "pause_replication", "Lets the copies of a pair rest that no topology declares: its replicas keep what they have, and are `paused`")
+            .long().may([Port, Own(NotFound)]),
+        post("/replication/resume", call::order::resume)
+            .called(Tag::Replication, "resume_replication", "Lets a paused pair's copies go on")
+            .long().may([Port, Own(NotFound)]),
         post("/replication/sync", call::order::sync)
             .called(Tag::Replication, "sync_resource", "Copies a resource now")
             .long().may([Port, Sync, Own(NotFound)]),
@@ -35,7 +41,7 @@ pub(super) fn routes() -> Vec<Route> {
             .called(Tag::Replication, "get_replication_status", "A resource and all of its replicas")
             .may([Port, Own(NotFound)]),
         post("/vms/replicate", call::order::replicate)
-            .called(Tag::Replication, "replicate_vm", "Records a VM where it is born and wherever copies are kept")
+            .called(Tag::Replication, "replicate_vm", "Records a VM where it is born and wherever copies are kept: the controller alone may, where these regions have one")
             .long().may([Port, Own(Conflict), Own(NotFound)]),
 
         post("/failover/execute", call::failover::execute)

@@ -125,20 +125,6 @@ impl StateReader {
         Ok(counted.into_iter().collect())
     }
 
-    /// The same of copies that ended at a moment or later.
-    ///
-    /// # Errors
-    /// [`StateError::Database`]
-    pub fn synced_since(&self, since: Timestamp) -> Result<BTreeMap<RegionId, u64>, StateError> {
-        let sql = "SELECT place.value, count(*) FROM runs JOIN actions ON actions.run = runs.position \
-                   JOIN json_each(actions.regions) AS place WHERE (runs.finished_at IS NULL OR runs.finished_at >= ?1) \
-                   AND actions.kind = 'sync' AND actions.outcome IN ('done', 'unchanged') AND actions.finished_at >= ?1 \
-                   GROUP BY place.value";
-        let counted =
-            self.rows(sql, [since.as_micros()], |row| Ok((column::parsed(row, 0)?, column::number(row, 1)?)))?;
-        Ok(counted.into_iter().collect())
-    }
-
     /// The run that began last.
     ///
     /// # Errors

@@ -193,6 +193,16 @@ impl StateReader {
         })
     }
 
+    /// When each region answered last, as far as what was observed of it is kept.
+    ///
+    /// # Errors
+    /// [`StateError::Database`]
+    pub fn last_answers(&self) -> Result<BTreeMap<RegionId, Timestamp>, StateError> {
+        let sql = "SELECT region, max(at) FROM health WHERE latency IS NOT NULL GROUP BY region";
+        let answers = self.rows(sql, [], |row| Ok((column::parsed(row, 0)?, column::time(row, 1)?)))?;
+        Ok(answers.into_iter().collect())
+    }
+
     /// Copies the whole state, as of one moment, into the new file `to`. The copy has the lineage, and no controller's
     /// place: that stays with this file.
     ///

@@ -109,6 +109,9 @@ pub struct Fault {
     /// Which part of the request is wrong: a field of its body by its path, a header, or a part of its path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+    /// What to do next, where there is something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
 }
 
 #[cfg(test)]

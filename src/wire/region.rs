@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::sighting::Evidence;
-use crate::model::{ByteCount, RegionId, ResourceId, ResourceType, Timestamp};
+use crate::model::topology::PairSpec;
+use crate::model::{ByteCount, IdError, PairId, RegionId, ResourceId, ResourceType, Timestamp};
 
 /// How a region looks from the one that was asked: `POST /regions/{id}/health`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +41,9 @@ pub struct RegionNumbers {
     pub free_bytes: Option<ByteCount>,
     /// The oldest `verified_at` among the replicas that it keeps, as an age.
     pub replication_lag_seconds: Option<f64>,
+    /// Copies made there or found to be as their source, a minute, over the last hour.
+    #[serde(default)]
+    pub resources_synced_per_minute: Option<f64>,
     /// How fast blocks came to it lately, in Mbit/s.
     #[serde(default)]
     pub bandwidth_mbps: Option<f64>,
@@ -79,6 +83,14 @@ impl RegisterRegion {
             capacity_vms: capacity(),
         }
     }
+
+    /// Its id: the one that is given, else its location.
+    ///
+    /// # Errors
+    /// Where none is given, and the location is no id.
+    pub fn id(&self) -> Result<RegionId, IdError> {
+        self.region_id.as_ref().map_or_else(|| self.location.parse(), |id| Ok(id.clone()))
+    }
 }
 
 const fn capacity() -> u32 {
@@ -102,6 +114,7 @@ pub struct ReplicationConfig {
     pub sync_interval_seconds: u64,
     /// Resources per request.
     #[serde(default = "batch")]
+    #[schemars(range(min = 1))]
     pub batch_size: u32,
     /// Lower goes first.
     #[serde(default = "priority")]
@@ -136,6 +149,53 @@ impl ReplicationConfig {
             compression: yes(),
         }
     }
+
+    /// As it is declared or recorded.
+    pub fn of(PairId { source, target }: &PairId, spec: &PairSpec) -> Self {
+        Self {
+            source_region_id: source.clone(),
+            target_region_id: target.clone(),
+            resource_types: spec.resource_types.clone(),
+            sync_interval_seconds: spec.sync_interval.as_secs(),
+            batch_size: spec.batch_size,
+            priority: spec.priority,
+            enabled: spec.enabled,
+            bidirectional: spec.bidirectional,
+            compression: spec.compression,
+        }
+    }
+
+    /// Which pair it is of.
+    pub fn pair(&self) -> PairId {
+        PairId { source: self.source_region_id.clone(), target: self.target_region_id.clone() }
+    }
+}
+
+/// A pair as it is recorded: what `POST /replication/setup`, `/replication/pause` and `/replication/resume` answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ReplicationPair {
+    /// What is copied, and how.
+    #[serde(flatten)]
+    pub config: ReplicationConfig,
+    /// Whether its copies rest: its replicas keep what they have, and their status is `paused`.
+    pub paused: bool,
+}
+
+impl ReplicationPair {
+    /// As it is declared or recorded.
+    pub fn of(pair: &PairId, spec: &PairSpec) -> Self {
+        Self { config: ReplicationConfig::of(pair, spec), paused: spec.paused }
+    }
+}
+
+/// Which pair: `POST /replication/pause` and `POST /replication/resume`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WhichPair {
+    /// Where copies come from.
+    pub source_region_id: RegionId,
+    /// Where they are kept.
+    pub target_region_id: RegionId,
 }
 
 const fn interval() -> u64 {

@@ -265,6 +265,20 @@ fn replication_of(guide: &mut Guide) {
     send(&guide.west, "POST", "replication/sync", &order).is(200);
     assert_has(&guide.ask("replication/vm-12345/status"), &json!({"replication_status": {"us-west-1": "in_sync"}}));
 
+    // A pair that rests says so, and keeps what it has.
+    let which = json!({"source_region_id": "us-east-1", "target_region_id": "us-west-1"});
+    let paused = send(&guide.west, "POST", "replication/pause", &which).is(200);
+    assert_has(&paused, &pair);
+    assert_eq!(paused["paused"], true);
+    assert_has(&guide.ask("replication/vm-12345/status"), &json!({"replication_status": {"us-west-1": "paused"}}));
+    send(&guide.west, "POST", "replication/resume", &which).is(200);
+    assert_has(&guide.ask("replication/vm-12345/status"), &json!({"replication_status": {"us-west-1": "in_sync"}}));
+
+    // Three copies within the hour; what was refused is none.
+    assert_has(&guide.ask("regions/us-west-1/stats"), &json!({"resources_synced_per_minute": 3.0 / 60.0}));
+    assert_has(&guide.ask("regions/us-east-1/stats"), &json!({"resources_synced_per_minute": 0.0}));
+    assert_has(&guide.ask("stats"), &json!({"resources_synced_per_minute": 3.0 / 60.0}));
+
     // It was measured while it came.
     let east = guide.ask("regions/us-east-1");
     positive(&east, "bandwidth_mbps");

@@ -4,13 +4,9 @@ use reqwest::Method;
 
 use super::answer::CallError;
 use super::client::{Ask, Body, Repeat};
-use super::operation::json;
 use super::region::HttpRegion;
 use crate::live::port::PortError;
-use crate::model::region::RecordChange;
-use crate::model::{OperationId, RegionId};
-use crate::wire::call::ByHand;
-use crate::wire::record::RecordChangeBody;
+use crate::model::RegionId;
 use crate::wire::region::{RegionHealth, RegionNumbers};
 
 impl HttpRegion {
@@ -24,17 +20,6 @@ impl HttpRegion {
             repeat: Repeat::Never,
             ..self.client.short(Method::GET, format!("regions/{}", self.client.region), Body::Nothing, "a region")
         };
-        self.question(&ask).await.map_err(CallError::into_port)
-    }
-
-    /// Writes records there at a person's request; see
-    /// [`LocalRegion::record_by_hand`](crate::region::LocalRegion::record_by_hand).
-    ///
-    /// # Errors
-    /// [`PortError`].
-    pub async fn record_by_hand(&self, operation: OperationId, changes: &[RecordChange]) -> Result<(), PortError> {
-        let body = ByHand { operation, changes: changes.iter().map(RecordChangeBody::from).collect() };
-        let ask = self.client.short(Method::POST, "records/by-hand", json(&body), "an answer");
         self.question(&ask).await.map_err(CallError::into_port)
     }
 

@@ -25,11 +25,11 @@ use crate::model::policy::HealthPolicy;
 use crate::model::region::{Authority, Identity, Pause, RecordChange, RegionSnapshot, SyncOrder};
 use crate::model::running::Running;
 use crate::model::sighting::Probe;
-use crate::model::{ByteCount, RegionId, ResourceKey, World};
+use crate::model::{ByteCount, OperationId, RegionId, ResourceKey, World};
 use crate::replica::port::{SessionId, TransferError};
 use crate::replica::transfer::{Progress, SyncFailure, SyncOptions, SyncReport};
 use crate::wire::Operation;
-use crate::wire::call::{Controlling, Drill, Fetch, Inquiry, Ordered, Pausing, Recording, Restore};
+use crate::wire::call::{ByHand, Controlling, Drill, Fetch, Inquiry, Ordered, Pausing, Recording, Restore};
 use crate::wire::record::RecordChangeBody;
 use crate::wire::region::RegionHealth;
 
@@ -213,6 +213,12 @@ impl RegionPort for HttpRegion {
     async fn record(&self, authority: &Authority, changes: &[RecordChange]) -> Result<(), PortError> {
         let changes = changes.iter().map(RecordChangeBody::from).collect();
         self.order("records", json(&Recording { authority: authority.clone(), changes }), ANSWER).await
+    }
+
+    async fn record_by_hand(&self, operation: OperationId, changes: &[RecordChange]) -> Result<(), PortError> {
+        let body = ByHand { operation, changes: changes.iter().map(RecordChangeBody::from).collect() };
+        let ask = self.client.short(Method::POST, "records/by-hand", json(&body), ANSWER);
+        self.question(&ask).await.map_err(CallError::into_port)
     }
 
     async fn points(&self, resource: &ResourceKey) -> Result<Vec<Point>, PortError> {

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use rusqlite::Transaction;
 
+use super::copies::count_copy;
 use super::error::StoreError;
 use super::open::Store;
 use super::read::{self, Of, signed};
-use crate::model::ResourceKey;
 use crate::model::region::Epoch;
+use crate::model::{Clock, ResourceKey};
 use crate::replica::catalog::{Catalog, CatalogChange, CatalogError, KeptManifest, PointRecord, ReplicaRecord};
 
 /// Entries of a manifest in one row.
@@ -21,7 +22,7 @@ const PART_ENTRIES: usize = 1000;
 #[derive(Debug, Clone)]
 pub struct RegionCatalog {
     store: Arc<Store>,
-    ordered: Option<Epoch>,
+    ordered: Option<(Epoch, Arc<dyn Clock>)>,
 }
 
 impl RegionCatalog {
@@ -30,9 +31,9 @@ impl RegionCatalog {
         Self { store, ordered: None }
     }
 
-    /// Bound to an order of epoch `ordered`.
-    pub const fn bound(store: Arc<Store>, ordered: Epoch) -> Self {
-        Self { store, ordered: Some(ordered) }
+    /// Bound to an order of epoch `ordered`, whose copies are counted.
+    pub const fn bound(store: Arc<Store>, ordered: Epoch, clock: Arc<dyn Clock>) -> Self {
+        Self { store, ordered: Some((ordered, clock)) }
     }
 }
 
@@ -55,14 +56,20 @@ impl Catalog for RegionCatalog {
     fn commit(&self, resource: &ResourceKey, changes: &[CatalogChange]) -> Result<(), CatalogError> {
         let mut stale = None;
         let done = self.store.write(|transaction, of| {
-            if let (Some(ordered), Some(kept)) = (self.ordered, read::resource(transaction, of, resource)?)
-                && kept.record.epoch > ordered
+            if let (Some((ordered, _)), Some(kept)) = (&self.ordered, read::resource(transaction, of, resource)?)
+                && kept.record.epoch > *ordered
             {
-                let recorded = kept.record.epoch;
+                let (ordered, recorded) = (*ordered, kept.record.epoch);
                 stale = Some(CatalogError::Stale { ordered, recorded });
                 return Err(StoreError::refused("stale", "plan again"));
             }
-            changes.iter().try_for_each(|change| apply(transaction, of, resource, change))
+            changes.iter().try_for_each(|change| apply(transaction, of, resource, change))?;
+            match &self.ordered {
+                Some((_, clock)) if changes.contains(&CatalogChange::Copied) => {
+                    count_copy(transaction, of, clock.now())
+                }
+                Some(_) | None => Ok(()),
+            }
         });
         match stale {
             Some(stale) => Err(stale),
@@ -124,6 +131,8 @@ pub(super) fn apply(
             }
             Ok(())
         }
+        // Counted where it is ordered.
+        CatalogChange::Copied => Ok(()),
         CatalogChange::Counters { next_sequence, next_file } => transaction
             .execute(
                 "INSERT INTO ledgers (resource, next_sequence, next_file) VALUES (?1, ?2, ?3)

@@ -11,6 +11,7 @@ mod read;
 mod record;
 mod rename;
 mod sighting;
+mod copies;
 mod catalog;
 mod book;
 mod history;

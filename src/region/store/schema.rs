@@ -4,7 +4,7 @@
 pub(super) const APPLICATION_ID: i32 = 0x6476_7267;
 
 /// What leads from each version to the next; those that were ever released never change.
-pub(super) const MIGRATIONS: [&str; 8] = [V1, V2, V3, V4, V5, V6, V7, V8];
+pub(super) const MIGRATIONS: [&str; 9] = [V1, V2, V3, V4, V5, V6, V7, V8, V9];
 
 /// Structured attributes are JSON, as the plan prints them; what is looked for or compared has a column. Times are
 /// microseconds since 1970.
@@ -172,4 +172,12 @@ CREATE TABLE unproven (
     region_id TEXT PRIMARY KEY,
     epoch INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+";
+
+/// How many copies were made in each of the last minutes, since 1970.
+const V9: &str = "
+CREATE TABLE copies (
+    minute INTEGER PRIMARY KEY,
+    made INTEGER NOT NULL
+) STRICT;
 ";

@@ -17,7 +17,7 @@ use crate::model::sighting::{Met, Sighting};
 use crate::model::topology::{PairSpec, RegionSpec, ResourceSpec, Spec};
 use crate::model::work::Link;
 use crate::model::{
-    Address, ByteCount, Lineage, OperationId, RegionId, ResourceKey, ResourceType, Seat, StoreId, Timestamp,
+    Address, ByteCount, Clock, Lineage, OperationId, RegionId, ResourceKey, ResourceType, Seat, StoreId, Timestamp,
 };
 use crate::replica::catalog::{
     Catalog, CatalogChange, CatalogError, KeptEntry, KeptManifest, Ledger, PointRecord, Standing,
@@ -401,7 +401,8 @@ fn the_ledger_is_kept_and_a_stale_order_writes_nothing() {
     };
     record(&store, &authority(1), &[living]).unwrap();
     let serial = store.records().unwrap().serial;
-    let bound = RegionCatalog::bound(Arc::clone(&store), Epoch(3));
+    let clock: Arc<dyn Clock> = crate::host::world().clock;
+    let bound = RegionCatalog::bound(Arc::clone(&store), Epoch(3), Arc::clone(&clock));
     let counters = CatalogChange::Counters { next_sequence: 2, next_file: 9 };
     bound.commit(&key, &[point(1), counters]).unwrap();
     let later = Timestamp::from_micros(20);
@@ -410,7 +411,7 @@ fn the_ledger_is_kept_and_a_stale_order_writes_nothing() {
     let found = bound.load(&key).unwrap();
     assert_eq!((found.next_sequence, found.next_file), (2, 9));
     assert_eq!(found.points[&1].point.verified_at, later, "it never goes back");
-    let stale = RegionCatalog::bound(Arc::clone(&store), Epoch(2));
+    let stale = RegionCatalog::bound(Arc::clone(&store), Epoch(2), clock);
     let error = stale.commit(&key, &[CatalogChange::RemovePoint { sequence: 1 }]).unwrap_err();
     assert!(matches!(error, CatalogError::Stale { ordered: Epoch(2), recorded: Epoch(3) }), "{error}");
     assert_eq!(bound.load(&key).unwrap(), found);
@@ -422,6 +423,57 @@ fn the_ledger_is_kept_and_a_stale_order_writes_nothing() {
         RecordChange { address: Address::Resource(key.clone()), expected: Some(print(&store, "vm.a")), record: None };
     record(&store, &authority(2), &[forget]).unwrap();
     assert_eq!(bound.load(&key).unwrap().next_sequence, 2);
+}
+
+/// A clock that is where it was set.
+#[derive(Debug)]
+struct Set(std::sync::atomic::AtomicI64);
+
+impl Set {
+    fn to_minute(&self, minute: i64) -> Timestamp {
+        self.0.store(minute * 60_000_000, std::sync::atomic::Ordering::SeqCst);
+        self.now()
+    }
+}
+
+impl Clock for Set {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(std::sync::atomic::Ordering::SeqCst))
+    }
+
+    fn since_boot(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+}
+
+#[test]
+fn copies_of_the_last_hour_are_counted_with_what_makes_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(dir.path()));
+    let key: ResourceKey = "vm.a".parse().unwrap();
+    let clock = Arc::new(Set(0.into()));
+    let bound = RegionCatalog::bound(Arc::clone(&store), Epoch(1), Arc::clone(&clock) as Arc<dyn Clock>);
+    let lately = |minute| store.copies_lately(clock.to_minute(minute)).unwrap();
+    assert_eq!(lately(1000), 0);
+    bound.commit(&key, &[point(1), CatalogChange::Copied]).unwrap();
+    bound.commit(&key, &[CatalogChange::Copied]).unwrap();
+    bound.commit(&key, &[CatalogChange::Refusal(None)]).unwrap();
+    assert_eq!(lately(1000), 2);
+    clock.to_minute(1030);
+    bound.commit(&key, &[CatalogChange::Copied]).unwrap();
+    assert_eq!([lately(1059), lately(1060), lately(1089), lately(1090)], [3, 1, 1, 0]);
+    // Nothing counts that was not made.
+    clock.to_minute(1030);
+    let nothing = CatalogChange::Verified { sequence: 9, at: clock.now() };
+    bound.commit(&key, &[CatalogChange::Copied, nothing]).unwrap_err();
+    RegionCatalog::own(Arc::clone(&store)).commit(&key, &[CatalogChange::Copied]).unwrap();
+    assert_eq!(lately(1030), 3);
+    // A clock that was ahead says nothing of the present.
+    clock.to_minute(9000);
+    bound.commit(&key, &[CatalogChange::Copied]).unwrap();
+    clock.to_minute(2000);
+    bound.commit(&key, &[CatalogChange::Copied]).unwrap();
+    assert_eq!([lately(2000), lately(9000)], [1, 0]);
 }
 
 /// A point with a number of its own, as far as its record tells.

@@ -119,6 +119,7 @@ impl Catalog for MemoryCatalog {
                     record.receiving = serde_json::from_str(&text).unwrap();
                 }
                 CatalogChange::Refusal(refusal) => record.refusal = refusal,
+                CatalogChange::Copied => {}
                 CatalogChange::Verified { sequence, at } => {
                     let point = &mut record.points.get_mut(&sequence).unwrap().point;
                     point.verified_at = point.verified_at.max(at);

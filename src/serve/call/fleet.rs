@@ -1,10 +1,8 @@
 //! Of the regions together, as this one knows them: the guide's questions.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
-use futures_util::future::join_all;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -16,7 +14,7 @@ use super::super::router::App;
 use super::ok;
 use crate::fleet::{GlobalStatistics, RegionState, RegionStatistics, ReplicationStatus};
 use crate::live::RegionPort;
-use crate::model::observed::{Observation, RegionStatus, Unobserved};
+use crate::model::observed::RegionStatus;
 use crate::model::region::RegionSnapshot;
 use crate::model::{RegionId, ResourceId};
 use crate::wire::FaultCode;
@@ -50,20 +48,20 @@ pub(in super::super) async fn show(
     State(app): State<Arc<App>>,
     Called(region): Called<RegionId>,
 ) -> Result<Reply<RegionState>, Failure> {
-    Ok(ok(&app, &one(&app, &region).await?))
+    Ok(ok(&app, &app.state_of(&region).await?))
 }
 
 pub(in super::super) async fn stats(
     State(app): State<Arc<App>>,
     Called(region): Called<RegionId>,
 ) -> Result<Reply<RegionStatistics>, Failure> {
-    let state = one(&app, &region).await?;
-    Ok(ok(&app, &RegionStatistics::of(&state, &app.failover_history(Some(&region), usize::MAX).await?, None)))
+    let state = app.state_of(&region).await?;
+    Ok(ok(&app, &RegionStatistics::of(&state, &app.failover_history(Some(&region), usize::MAX).await?)))
 }
 
 pub(in super::super) async fn global(State(app): State<Arc<App>>) -> Result<Reply<GlobalStatistics>, Failure> {
     let states = all(&app).await?;
-    Ok(ok(&app, &GlobalStatistics::of(&states, &app.failover_history(None, usize::MAX).await?, None)))
+    Ok(ok(&app, &GlobalStatistics::of(&states, &app.failover_history(None, usize::MAX).await?)))
 }
 
 /// Asks now.
@@ -86,12 +84,6 @@ async fn all(app: &App) -> Result<Vec<RegionState>, Failure> {
     Ok(app.states(&witness, &registry, &regions).await)
 }
 
-async fn one(app: &App, region: &RegionId) -> Result<RegionState, Failure> {
-    let (witness, registry) = app.witness().await?;
-    let mut states = app.states(&witness, &registry, std::slice::from_ref(region)).await;
-    states.pop().ok_or_else(|| unknown_region(region))
-}
-
 pub(in super::super) async fn replication(
     State(app): State<Arc<App>>,
     Called(resource): Called<ResourceId>,
@@ -105,29 +97,9 @@ pub(in super::super) async fn replication(
     let key = witness.resource(&resource).cloned().ok_or_else(unknown)?;
     let own = app.region.snapshot_of(&key).await?;
     let (work, failed_copies) = (app.operations.work(), app.operations.failed_copies());
-    let own = RegionSnapshot { work, failed_copies, ..own };
-    let own = Observation::Answered { snapshot: Box::new(own), latency: Duration::ZERO };
-    witness.learn([(app.region.region().clone(), own)]);
-    let (concerned, shared, key) = (witness.concerned(&key), &app, &key);
-    let asked = concerned.into_iter().filter_map(|region| {
-        let port = shared.neighbour(&region, registry.get(&region)?)?;
-        Some(async move {
-            let began = shared.world.clock.since_boot();
-            let observation = match port.snapshot_of(key).await {
-                Ok(snapshot) => Observation::Answered {
-                    snapshot: Box::new(snapshot),
-                    latency: shared.world.clock.since_boot().saturating_sub(began),
-                },
-                Err(error) => Observation::Silent(Unobserved {
-                    status: RegionStatus::Unknown,
-                    reason: error.to_string(),
-                    help: None,
-                }),
-            };
-            (region, observation)
-        })
-    });
-    let answers = join_all(asked).await;
-    witness.learn(answers);
-    Ok(ok(&app, &witness.replication(key).ok_or_else(unknown)?))
+    witness.says(RegionSnapshot { work, failed_copies, ..own });
+    let reached = |region: RegionId| Some((region.clone(), app.neighbour(&region, registry.get(&region)?)?));
+    let ports = witness.concerned(&key).into_iter().filter_map(reached);
+    witness.ask(ports, &key, &*app.world.clock).await;
+    Ok(ok(&app, &witness.replication(&key).ok_or_else(unknown)?))
 }

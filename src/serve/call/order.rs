@@ -13,11 +13,11 @@ use super::super::asked::Asked;
 use super::super::body::Json;
 use super::super::job::Job;
 use super::super::operation::Running;
-use super::super::order::{Made, Replicated, Synced};
+use super::super::order::{RegisteredRegion, Replicated, Synced};
 use super::super::router::App;
-use crate::fleet::RegionState;
+use crate::fleet::Made;
 use crate::live::RegionPort;
-use crate::wire::region::{RegisterRegion, ReplicateVm, ReplicationConfig, SyncResource};
+use crate::wire::region::{RegisterRegion, ReplicateVm, ReplicationConfig, ReplicationPair, SyncResource, WhichPair};
 
 /// Has the order carried out once for its key, and answers 201 where that made something.
 async fn make<B, T, F>(
@@ -50,7 +50,7 @@ pub(in super::super) async fn register(
     State(app): State<Arc<App>>,
     asked: Asked,
     body: Json<RegisterRegion>,
-) -> Result<Created<RegionState>, Failure> {
+) -> Result<Created<RegisteredRegion>, Failure> {
     make(
         app,
         asked,
@@ -65,7 +65,7 @@ pub(in super::super) async fn set_up(
     State(app): State<Arc<App>>,
     asked: Asked,
     body: Json<ReplicationConfig>,
-) -> Result<Created<ReplicationConfig>, Failure> {
+) -> Result<Created<ReplicationPair>, Failure> {
     make(
         app,
         asked,
@@ -74,6 +74,34 @@ pub(in super::super) async fn set_up(
         |app, body, running| async move { app.set_up(body, running.id).await },
     )
     .await
+}
+
+pub(in super::super) async fn pause(
+    State(app): State<Arc<App>>,
+    asked: Asked,
+    body: Json<WhichPair>,
+) -> Result<Begun<ReplicationPair>, Failure> {
+    rest(app, asked, body, true).await
+}
+
+pub(in super::super) async fn resume(
+    State(app): State<Arc<App>>,
+    asked: Asked,
+    body: Json<WhichPair>,
+) -> Result<Begun<ReplicationPair>, Failure> {
+    rest(app, asked, body, false).await
+}
+
+async fn rest(
+    app: Arc<App>,
+    asked: Asked,
+    Json { value, fingerprint }: Json<WhichPair>,
+    paused: bool,
+) -> Result<Begun<ReplicationPair>, Failure> {
+    let shared = Arc::clone(&app);
+    let job = if paused { Job::PauseReplication } else { Job::ResumeReplication };
+    let work = move |running: Arc<Running>| async move { shared.pause(value, paused, running.id).await };
+    asked.operation(&app, job, fingerprint, work).await
 }
 
 pub(in super::super) async fn replicate(

@@ -38,7 +38,7 @@ pub(in super::super) async fn health(State(app): State<Arc<App>>) -> Reply<Healt
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct Only {
-    /// Only of this resource: no other's files are looked at, and regions and pairs are left out.
+    /// Only of this resource: no other's files are looked at, and regions are left out.
     resource: Option<ResourceKey>,
 }
 

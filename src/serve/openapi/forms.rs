@@ -98,8 +98,8 @@ fn point(value: &mut Value, apart: &BTreeSet<String>) {
     }
 }
 
-/// The same form with the largest number that an integer's type has, since JSON knows no types of integers; and
-/// without the brackets of links into the source.
+/// The same form with the largest number that an integer's type has, since JSON knows no types of integers; without
+/// the brackets of links into the source, and without the rule that lists of a set's members repeat none.
 fn settled(mut form: Value) -> Value {
     settle(&mut form);
     form
@@ -108,6 +108,8 @@ fn settled(mut form: Value) -> Value {
 fn settle(form: &mut Value) {
     match form {
         Value::Object(object) => {
+            // What names something twice names it once.
+            object.remove("uniqueItems");
             if let Some(Value::String(about)) = object.get_mut("description") {
                 *about = about.replace("[`", "`").replace("`]", "`").replace('\n', " ");
             }

@@ -41,6 +41,16 @@ struct SyncError {
     notes: Vec<String>,
 }
 
+/// An error of a region, and what to do about it.
+#[derive(Serialize, JsonSchema)]
+struct RegionError {
+    #[serde(flatten)]
+    error: PortError,
+    /// What to do next, where there is something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<String>,
+}
+
 /// Status and code of each of the port's errors.
 const PORT: [(u16, &str); 8] = [
     (404, "not_found"),
@@ -118,7 +128,7 @@ impl Refusals {
                 .into_iter()
                 .map(|form| match form {
                     Form::Fault => forms.written::<Fault>(),
-                    Form::Port => forms.written::<PortError>(),
+                    Form::Port => forms.written::<RegionError>(),
                     Form::Transfer => forms.written::<TransferError>(),
                     Form::Sync => forms.written::<SyncError>(),
                     Form::Failover => forms.written::<FailoverRefused>(),

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Two regions registered by hand, and `web` held at `east` with a copy at `west`.
-async fn protected(lab: &Lab) -> (Served, Served) {
+pub(super) async fn protected(lab: &Lab) -> (Served, Served) {
     lab.write("east/resources/vm/web/web.xml", b"<domain/>");
     lab.write("east/resources/vm/web/disk.raw", &noise(200_000));
     let (east, west) = (lab.serve("east").await, lab.serve("west").await);
@@ -22,7 +22,7 @@ async fn protected(lab: &Lab) -> (Served, Served) {
     (east, west)
 }
 
-fn execute(from: &str, to: &str, more: &Value) -> Value {
+pub(super) fn execute(from: &str, to: &str, more: &Value) -> Value {
     let mut body = json!({ "from_region_id": from, "to_region_id": to });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body

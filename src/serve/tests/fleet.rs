@@ -105,7 +105,15 @@ async fn a_copy_shows_in_its_status_and_measures_the_link() {
     );
     assert_eq!(status["replicas"]["west"]["health"], "pending", "{status}");
     let fetch = crate::wire::call::Fetch { order: lab.order(), options: Default::default() };
+    let rate = async |path: &str| west.get(path).await.data()["resources_synced_per_minute"].as_f64();
+    assert_eq!((rate("regions/west/stats").await, rate("stats").await), (Some(0.0), Some(0.0)));
     west.post("syncs", &fetch).await.data();
+    // One copy within the hour; of the other region it says what that one says of itself.
+    assert_eq!((rate("regions/west/stats").await, rate("stats").await), (Some(1.0 / 60.0), Some(1.0 / 60.0)));
+    west.step("regions/east/health").await.data();
+    assert_eq!(rate("regions/east").await, Some(0.0));
+    east.step("regions/west/health").await.data();
+    assert_eq!(east.get("regions/west/stats").await.data()["resources_synced_per_minute"].as_f64(), Some(1.0 / 60.0));
     tokio::time::sleep(Duration::from_millis(50)).await;
     for served in [&east, &west] {
         let status = served.get("replication/web/status").await.data();

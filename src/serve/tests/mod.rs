@@ -3,6 +3,7 @@
 
 mod access;
 mod calls;
+mod controlled;
 mod description;
 mod fetches;
 mod failover;
@@ -10,6 +11,7 @@ mod fleet;
 mod hostile;
 mod limits;
 mod orders;
+mod paused;
 mod watch;
 mod work;
 

@@ -200,6 +200,7 @@ async fn a_region_that_has_a_controller_leaves_the_registry_to_it() {
     let told = east.post("regions", &registration("third", &third, false)).await;
     assert_eq!((told.status, told.code().as_str()), (StatusCode::CONFLICT, "not_controller"), "{told:?}");
     assert!(told.json()["message"].as_str().unwrap().contains("ops@host:/infra/state.db"), "{told:?}");
+    assert!(told.json()["data"]["help"].as_str().unwrap().contains("change it from ops@host:/infra/state.db"));
     for served in [&east, &west] {
         let regions = served.get("snapshot").await.data()["regions"].clone();
         assert!(regions["third"].is_null(), "nothing was written anywhere: {regions}");
