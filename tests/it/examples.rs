@@ -42,6 +42,50 @@ fn world() -> World {
     world
 }
 
+/// The tests that run or check an example's file, each by a piece of its name.
+const TRIED: [(&str, &str); 10] = [
+    ("cron/debvisor-region", "the_reconciling_service_and_the_cron_table_do_a_round"),
+    ("monitoring/debvisor-region.rules.yml", "rules_and_dashboard_ask_for_what_is_exported"),
+    ("monitoring/debvisor-region.rules.test.yml", "tests_of_the_rules_are_of_rules_that_are_there"),
+    ("monitoring/grafana-dashboard.json", "rules_and_dashboard_ask_for_what_is_exported"),
+    ("monitoring/prometheus.yml", "prometheus_is_led_to_rules_and_regions_that_are_there"),
+    ("pipelines/github-actions.yml", "github_comments_the_plan_and_carries_it_out_after_the_merge"),
+    ("pipelines/gitlab-ci.yml", "gitlab_comments_the_plan_and_carries_it_out_after_the_merge"),
+    ("systemd/debvisor-region-reconcile.", "systemd_takes_the_units"),
+    ("systemd/debvisor-region.service", "the_endpoints_service_says_when_it_answers_and_ends_when_it_is_told_to"),
+    ("three-regions/", "the_example_is_written_anew_from_its_regions"),
+];
+
+/// Every file below a directory, by its name there.
+fn files_below(root: &Path) -> Vec<String> {
+    let (mut found, mut open) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+            match entry.file_type().unwrap().is_dir() {
+                true => open.push(entry.path()),
+                false => found.push(entry.path().strip_prefix(root).unwrap().to_str().unwrap().to_owned()),
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_example_is_tried_by_a_test() {
+    let names = files_below(&repository().join("examples"));
+    let untried: Vec<&String> =
+        names.iter().filter(|name| !TRIED.iter().any(|(tried, _)| name.starts_with(tried))).collect();
+    assert!(untried.is_empty(), "no test tries {untried:?}");
+    let tests: String = files_below(&repository().join("tests/it"))
+        .iter()
+        .map(|name| fs::read_to_string(repository().join("tests/it").join(name)).unwrap())
+        .collect();
+    for (example, test) in TRIED {
+        assert!(names.iter().any(|name| name.starts_with(example)), "there is no {example}");
+        assert!(tests.contains(&format!("#[test]\nfn {test}()")), "{example}: there is no test {test}");
+    }
+}
+
 fn assert_replicated(world: &World) {
     let files = |region: &str| world.path(format!("regions/{region}/resources/vm/web-vm-1"));
     assert_same_tree(&files("us-east-1"), &files("eu-west-1"));

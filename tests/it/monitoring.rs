@@ -196,6 +196,32 @@ fn rules_and_dashboard_ask_for_what_is_exported() {
 }
 
 #[test]
+fn prometheus_is_led_to_rules_and_regions_that_are_there() {
+    let settings: Value = serde_yaml::from_str(&example("prometheus.yml")).unwrap();
+    for rules in settings["rule_files"].as_array().unwrap() {
+        assert!(example(rules.as_str().unwrap()).contains("groups:"), "{rules}");
+    }
+    // Of each job only what Prometheus knows, and places without a scheme or a path, which it would refuse.
+    let mut places = Vec::new();
+    for job in settings["scrape_configs"].as_array().unwrap() {
+        let known = ["job_name", "scheme", "static_configs"];
+        assert!(job.as_object().unwrap().keys().all(|key| known.contains(&key.as_str())), "{job:#}");
+        for target in job["static_configs"][0]["targets"].as_array().unwrap() {
+            let (host, port) = target.as_str().unwrap().rsplit_once(':').unwrap();
+            assert!(!host.contains('/') && port.parse::<u16>().is_ok(), "{target}");
+            places.push(host.to_owned());
+        }
+    }
+    // The regions are those of the example that people begin with.
+    let topology =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/three-regions/topology.toml")).unwrap();
+    for region in ["us-east-1", "us-west-1", "eu-west-1"] {
+        assert!(topology.contains(&format!("[regions.{region}]")), "{region}");
+        assert!(places.contains(&format!("api.{region}.internal")), "{region}: {places:?}");
+    }
+}
+
+#[test]
 fn tests_of_the_rules_are_of_rules_that_are_there() {
     let rules = example("debvisor-region.rules.yml");
     let tests: Value = serde_yaml::from_str(&example("debvisor-region.rules.test.yml")).unwrap();
