@@ -47,7 +47,7 @@ def main():
             with Fleet(program, home / f"vms-{vms}", options.regions, vms) as fleet:
                 in_sync(fleet, options, results)
         if options.many:
-            with Fleet(program, home / f"regions-{options.many}", options.many, options.many) as fleet:
+            with Fleet(program, home / f"regions-{options.many}-{options.many_vms}", options.many, options.many_vms) as fleet:
                 many_regions(fleet, options, results)
         for objects in options.terraform:
             terraform(home, objects, options, results)
@@ -64,7 +64,8 @@ def arguments():
     add = parser.add_argument
     add("--vms", type=numbers, default=[1_000, 10_000, 50_000], metavar="N,…", help="VMs of each fleet; empty: none")
     add("--regions", type=int, default=10, help="regions that those VMs are in")
-    add("--many", type=int, default=100, metavar="N", help="regions of the fleet for health and `global`; 0: none")
+    add("--many", type=int, default=100, metavar="N", help="regions of the fleet for `region list` and `global`; 0: none")
+    add("--many-vms", type=int, default=10_000, metavar="N", help="VMs that those regions hold together")
     add("--terraform", type=numbers, default=[1_000, 10_000], metavar="N,…", help="objects of a Terraform plan")
     add("--rounds", type=int, default=7, help="runs of each command")
     add("--program", help="measure this one and build nothing")
@@ -228,11 +229,14 @@ def many_regions(fleet, options, results):
         fleet.run("apply", "--auto-approve", "-q")
         fleet.settled()
     first = fleet.regions[0]
-    cases = [("global", ["global"]), ("region list", ["region", "list"]), ("plan", ["plan"]), ("status", ["status"]),
+    cases = [("region list", ["region", "list"]), ("global", ["global"]), ("plan", ["plan"]), ("status", ["status"]),
              ("region health-check of one", ["region", "health-check", first])]
     for name, command in cases:
         rounds = [fleet.run(*command) for _ in range(options.rounds)]
-        results.command(f"{len(fleet.regions)} live regions that probe each other every 5 s", "regions", len(fleet.regions), name, rounds, fleet.peak())
+        results.command(
+            f"{len(fleet.regions)} live regions that probe each other every 5 s, {fleet.vms} VMs with two replicas each",
+            "regions", len(fleet.regions), name, rounds, fleet.peak(),
+        )
     before = fleet.busy()
     time.sleep(10)
     results.note(f"{len(fleet.regions)} servers that only probe each other take {(fleet.busy() - before) / 10 * 100:.0f} % of one processor together.")
