@@ -157,7 +157,7 @@ fn shape(mut command: clap::Command) -> clap::Command {
     let more = command.get_long_about().map(ToString::to_string);
     let more = more.and_then(|text| text.split_once("\n\n").map(|(_, more)| more.to_owned()));
     let help = Arg::new("help").short('h').long("help").action(ArgAction::HelpShort);
-    let help = help.help("Print help").help_heading("Options");
+    let help = help.help("Print help").help_heading(None::<&str>);
     if let Some(more) = more {
         // An empty one would still leave its empty lines.
         command = command.before_help(more);

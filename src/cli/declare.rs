@@ -21,6 +21,7 @@ use crate::fleet::{self, Declared, Ground};
 use crate::model::Address;
 use crate::render::edited::{EditDocument, diffs};
 use crate::render::run::{self, RunView};
+use crate::state::{HistoryFilter, StateFile};
 
 /// What becomes of an edit.
 #[derive(Debug, Clone, Default, Args)]
@@ -96,6 +97,10 @@ pub(super) async fn declare(
         session.printer.result(&diffs(&files, session.printer.output_look()));
     }
     let mut document = EditDocument::of(&files);
+    if files.is_empty() && declaration.gone && !was_known(session, &loaded.path, &declaration.concerns)? {
+        let help = "Nothing was changed: neither the files nor the history of this state know it.".to_owned();
+        return Err(CliError::Unfit { message: already, help: Some(help) });
+    }
     if files.is_empty() {
         session.say(&format!("{already}; nothing is changed in the files"));
     }
@@ -135,6 +140,19 @@ pub(super) async fn declare(
     session.print(&document, |look| run::run(&report, look))?;
     finish::tell(session, &error::of_run(&report, session.loaded().as_deref()));
     Ok(report.class.into())
+}
+
+/// Whether anything of this was ever applied from here. Where there is no state yet, nobody knows.
+fn was_known(session: &Session, topology: &Path, concerns: &[Address]) -> Result<bool, CliError> {
+    let Some(state) = StateFile::new(session.state_beside(topology)).read()? else { return Ok(true) };
+    let managed = state.managed()?;
+    for address in concerns {
+        let filter = HistoryFilter { limit: Some(1), address: Some(address.clone()), ..HistoryFilter::default() };
+        if managed.iter().any(|object| object.address == *address) || !state.history(&filter)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(concerns.is_empty())
 }
 
 /// The files that were written, in words.

@@ -145,7 +145,7 @@ impl CliError {
                 vec![Report::new("usage", message).with_help("`--help` shows what the command takes.")]
             }
             Self::Unfit { message, help } => {
-                vec![Report { help: help.clone(), ..Report::new("unfit", message) }]
+                vec![Report { help: help.as_deref().map(sentence), ..Report::new("unfit", message) }]
             }
             Self::NotApproved { detail, help } => vec![Report::new("not_approved", detail).with_help(help)],
             Self::Interrupted => vec![Report::new("interrupted", "interrupted; nothing was changed")],
@@ -361,7 +361,7 @@ fn stopped(report: &RunReport, loaded: Option<&Loaded>) -> Vec<Report> {
     let blocked = report.plan.blocked.iter().map(|blocked| {
         let Blocked { address, region_id, reason, detail } = blocked;
         let place = region_id.as_ref().map(|region| format!(" at {region}")).unwrap_or_default();
-        let message = format!("{address}{place} is blocked ({}): {detail}", reason.as_str());
+        let message = format!("{address}{place} is blocked ({}): {detail}", reason.words());
         at(Report { warning: true, ..Report::new("blocked", message) }, loaded, address, "asked for here")
     });
     let waiting = report.plan.unobserved.iter().flat_map(|region| {

@@ -145,7 +145,8 @@ impl Session {
         Ok(credentials)
     }
 
-    fn state_beside(&self, topology: &Path) -> PathBuf {
+    /// The state of the topology at this place.
+    pub(super) fn state_beside(&self, topology: &Path) -> PathBuf {
         self.globals.state.clone().unwrap_or_else(|| StateFile::default_path(topology, topology.is_dir()))
     }
 

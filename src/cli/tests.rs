@@ -69,8 +69,8 @@ fn golden_help_of_every_command() {
     all.sort();
     for (path, help) in &all {
         golden::check(&format!("help/{}.txt", path.replace(' ', "-")), help);
-        let is_group = help.contains("<COMMAND>");
-        assert!(is_group || help.contains("Examples:"), "{path} shows no example");
+        assert!(help.contains("Examples:\n  debvisor-region"), "{path} shows no example");
+        assert!(help.matches("\nOptions:\n").count() <= 1, "{path} has its options in two places");
         let examples: Vec<&str> = help.split("Examples:").skip(1).flat_map(str::lines).skip(1).collect();
         let wrapped =
             examples.iter().take_while(|line| !line.is_empty()).find(|line| !line.starts_with("  debvisor-region"));
@@ -134,7 +134,7 @@ fn a_first_topology_is_valid_laid_out_and_never_overwritten() {
     assert_eq!(run(&["fmt", "--check", file]).0, code(0));
     let (exit, _, error) = run(&["init", file]);
     assert_eq!(exit, code(1));
-    assert!(error.contains("Nothing is overwritten"), "{error}");
+    assert!(error.contains("nothing is overwritten"), "{error}");
 
     let untidy = std::fs::read_to_string(file).unwrap().replace("schema_version = 1", "schema_version=1");
     std::fs::write(file, &untidy).unwrap();
@@ -175,7 +175,23 @@ fn scripts_schemas_and_manuals_are_printed() {
     assert!(output.contains(".TH debvisor-region"), "{output}");
     let dir = tempfile::TempDir::new().unwrap();
     assert_eq!(run(&["man", dir.path().to_str().unwrap()]).0, code(0));
-    assert!(dir.path().join("debvisor-region-replication-sync.1").exists());
+    let scripts = ["bash", "zsh", "fish"].map(|shell| run(&["completions", shell]).1);
+    let mut root = Cli::shaped();
+    root.build();
+    let mut open = vec![root];
+    let mut pages = 0;
+    while let Some(command) = open.pop() {
+        let path = command.get_bin_name().unwrap_or_default().to_owned();
+        let page = std::fs::read_to_string(dir.path().join(format!("{}.1", path.replace(' ', "-")))).unwrap();
+        assert!(page.contains("Examples:"), "{path}: its page has no example");
+        for script in &scripts {
+            assert!(script.contains(command.get_name()), "{path} is not completed");
+            assert!(!script.contains("-guard"), "what nobody types is not offered");
+        }
+        pages += 1;
+        open.extend(command.get_subcommands().filter(|inner| !inner.is_hide_set()).cloned());
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), pages);
 }
 
 /// The words of an example as a shell would hand them over: up to a comment, a pipe or a redirection, and what is

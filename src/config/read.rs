@@ -16,6 +16,7 @@ use super::document::{
     FailoverDoc, HealthDoc, HooksDoc, MovedDoc, PairDoc, ProtectionDoc, RegionDoc, ResourceDoc, RetentionDoc,
     TopologyDoc,
 };
+use super::nearest::nearest;
 use super::problem::Problem;
 use super::range::Pattern;
 use super::reader::{At, Fields};
@@ -360,7 +361,13 @@ fn failover(mut table: Fields<'_, '_>) -> FailoverDoc {
         strategy: table.parsed("strategy", "manual", |text| {
             let known = [Strategy::Automatic, Strategy::Manual, Strategy::Graceful, Strategy::Cascading];
             let strategy = known.into_iter().find(|strategy| strategy.as_str() == text);
-            strategy.ok_or_else(|| format!("`{text}` is not a strategy: automatic, manual, graceful or cascading"))
+            strategy.ok_or_else(|| {
+                let names = known.map(|strategy| strategy.as_str());
+                let begun = names.into_iter().find(|name| text.len() > 2 && name.starts_with(text));
+                let meant = begun.or_else(|| nearest(text, names)).map(|name| format!("; did you mean `{name}`?"));
+                let known = "automatic, manual, graceful or cascading";
+                format!("`{text}` is not a strategy: {known}{}", meant.unwrap_or_default())
+            })
         }),
         candidates: table
             .list("candidates", "us-west-1", str::parse::<RegionId>)

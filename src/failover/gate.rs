@@ -147,7 +147,7 @@ pub(super) fn gone_price(region: &RegionId) -> String {
     format!("if {region} lives and starts one of these, two copies run and one's writes are lost")
 }
 
-/// An age for people: whole seconds.
+/// An age for people: whole seconds, none of them left out: a bound is no bound where it is rounded down.
 pub(super) fn age(age: Duration) -> String {
     units::format_duration(Duration::from_secs(age.as_secs()))
 }

@@ -295,7 +295,7 @@ impl Suspicion<'_> {
 
     /// What somebody's evidence comes to by itself.
     fn word(&self, evidence: &Evidence) -> (Word, String) {
-        let age = |age: Duration| units::format_duration(Duration::from_secs(age.as_secs()));
+        let age = |age: Duration| units::brief(Duration::from_secs(age.as_secs()));
         if evidence.is_silence(self.health) {
             let lasted = evidence.silent_for.map(age).unwrap_or_default();
             return (Word::Silence, format!("silent for {lasted} over {} probes", evidence.failures));

@@ -6,6 +6,7 @@ use super::claim::Claim;
 use super::facts::{Asker, Facts, FenceHook, Request};
 use super::gate::{Gate, GateKind, age, gone_option, gone_price};
 use super::proposal::OldSide;
+use crate::model::units::grouped;
 use crate::model::{RegionId, ResourceKey, ResourceType};
 
 /// One failover's case.
@@ -280,7 +281,8 @@ impl Whole<'_> {
         let there =
             claims.iter().filter(|(key, claim)| key.kind == ResourceType::Vm && claim.region == *self.to).count();
         let would = there + coming;
-        let figure = format!("{} would hold {would} VMs, and is declared for {declared}", self.to);
+        let [vms, room] = [u64::try_from(would).unwrap_or(u64::MAX), declared.into()].map(grouped);
+        let figure = format!("{} would hold {vms} VMs, and is declared for {room}", self.to);
         if u64::try_from(would).is_ok_and(|would| would <= u64::from(declared)) {
             return Some(Gate::met(GateKind::Capacity, figure));
         }

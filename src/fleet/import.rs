@@ -35,7 +35,8 @@ impl MultiRegionManager {
         for text in endpoints {
             let id = RegionId::new("unknown").expect("letters are an id");
             let endpoint = resolve(text, base)?;
-            let unfit = |reason: String| FleetError::Unfit { reason, help: None };
+            let help = "name a region's directory as `file:DIR`, or its origin, such as `http://127.0.0.1:5000`";
+            let unfit = |reason: String| FleetError::Unfit { reason, help: Some(help.to_owned()) };
             let told = self.open(&id, &endpoint).snapshot().await.map_err(|error| unfit(format!("{text}: {error}")))?;
             let Some(identity) = told.identity.clone() else {
                 return Err(unfit(format!("{text}: no region is there")));

@@ -517,7 +517,7 @@ impl MultiRegionManager {
         if self.desired.topology.regions.contains_key(region) { Ok(()) } else { Err(self.unknown_region(region)) }
     }
 
-    fn unknown_region(&self, region: &RegionId) -> FleetError {
+    pub(super) fn unknown_region(&self, region: &RegionId) -> FleetError {
         let known = self.desired.topology.regions.keys().map(ToString::to_string).collect();
         FleetError::UnknownRegion { id: region.to_string(), known }
     }
@@ -592,7 +592,7 @@ pub(super) fn there_are(listed: &[(RegionId, Vec<Point>)], silent: &[String]) ->
     let known = match known.as_slice() {
         [] if silent.is_empty() => "no region keeps a point of it; `apply` makes the first ones".to_owned(),
         [] => "no region that answers keeps a point of it".to_owned(),
-        known => format!("there are {}", known.join("; ")),
+        known => format!("known: {}", known.join("; ")),
     };
     std::iter::once(known).chain(silent.iter().cloned()).collect::<Vec<_>>().join("; ")
 }

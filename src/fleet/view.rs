@@ -217,7 +217,7 @@ impl View<'_> {
             return (ReplicaHealth::Damaged, Some(damage.clone()));
         }
         if let Some(refusal) = &replica.refusal {
-            return (ReplicaHealth::Blocked, Some(format!("{}: {}", refusal.reason.as_str(), refusal.detail)));
+            return (ReplicaHealth::Blocked, Some(format!("{}: {}", refusal.reason.words(), refusal.detail)));
         }
         if lag.is_some_and(|lag| lag > promise) {
             let silent = source.is_none().then(|| format!("{holder}, which holds it, does not answer"));
@@ -297,7 +297,7 @@ impl View<'_> {
                 kind: TroubleKind::CutOff,
                 address: Address::Region(region.clone()),
                 region_id: Some(region.clone()),
-                reason: format!("{what} by {by}, at {at}{reason}; it starts nothing by itself"),
+                reason: format!("{what} by {by}, at {}{reason}; it starts nothing by itself", at.for_people()),
                 help: Some(format!("`failover unfence {region}` {help}")),
             }
         })
@@ -337,7 +337,8 @@ impl View<'_> {
                 region_id: Some(region.clone()),
                 reason: format!(
                     "runs there since {} at the latest, though that region does not hold it: {}",
-                    foreign.since, foreign.reason
+                    foreign.since.for_people(),
+                    foreign.reason
                 ),
                 help: Some("stop it there by hand; `vm where` tells whether it runs elsewhere too".to_owned()),
             });
@@ -353,7 +354,7 @@ impl View<'_> {
                 region_id: Some(region.clone()),
                 reason: format!(
                     "may still be frozen or snapshotted, since {}: its writers may stand still",
-                    held.since
+                    held.since.for_people()
                 ),
                 help: Some(by_hand),
             });
@@ -438,7 +439,7 @@ impl View<'_> {
                 kind: TroubleKind::Blocked,
                 address: blocked.address.clone(),
                 region_id: blocked.region_id.clone(),
-                reason: format!("{}: {}", blocked.reason.as_str(), blocked.detail),
+                reason: format!("{}: {}", blocked.reason.words(), blocked.detail),
                 help: help.map(str::to_owned),
             });
         }
@@ -497,7 +498,7 @@ fn says(observer: &RegionId, seen: &Evidence) -> String {
 
 /// An age to the second: more says nothing here.
 fn text_of(age: Duration) -> String {
-    units::format_duration(Duration::from_secs(age.as_secs()))
+    units::brief(Duration::from_secs(age.as_secs()))
 }
 
 /// How many changes a plan has that are no copies.

@@ -87,7 +87,7 @@ pub(super) fn no_answer(
 
 /// The request was not sent in time, or hardly: its name was being looked up. That says nothing of the region.
 pub(super) fn nameless(origin: &str, waited: Duration) -> PortError {
-    let waited = units::format_duration(waited);
+    let waited = units::brief(waited);
     unknown(format!("the name in {origin} does not resolve within {waited}"), Some(CHECK_NAME))
 }
 
@@ -100,9 +100,7 @@ pub(super) fn late(origin: &str, deadline: Duration) -> PortError {
 pub(super) fn slow(origin: &str, came: usize, window: Duration, quiet: Option<Duration>) -> PortError {
     unreachable(match quiet {
         Some(quiet) => {
-            // Whole seconds, where there are any.
-            let quiet = if quiet.as_secs() > 0 { Duration::from_secs(quiet.as_secs()) } else { quiet };
-            let quiet = units::format_duration(quiet);
+            let quiet = units::brief(quiet);
             format!("{origin} stopped in the middle of its answer: nothing came for {quiet}")
         }
         None => format!("{origin} answers too slowly: {came} bytes in {}", units::format_duration(window)),

@@ -196,6 +196,11 @@ impl BlockReason {
             Self::NotController => "not_controller",
         }
     }
+
+    /// The same for people.
+    pub fn words(self) -> String {
+        self.as_str().replace('_', " ")
+    }
 }
 
 /// The last refusal of a sync at a replica; kept until a sync succeeds.

@@ -301,7 +301,7 @@ impl Pause {
     pub fn words(&self) -> String {
         let Self { by, at, reason } = self;
         let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        format!("by {by}, since {at}{reason}")
+        format!("by {by}, since {}{reason}", at.for_people())
     }
 }
 

@@ -56,6 +56,15 @@ impl fmt::Display for Timestamp {
     }
 }
 
+impl Timestamp {
+    /// The moment for people, to the second: `2026-11-22 12:00:05Z`.
+    pub fn for_people(self) -> String {
+        let text = self.to_string();
+        let whole = text.split(['.', 'Z']).next().unwrap_or_default();
+        format!("{}Z", whole.replace('T', " "))
+    }
+}
+
 impl fmt::Debug for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

@@ -215,6 +215,38 @@ pub fn format_duration(duration: Duration) -> String {
     units.iter().filter(|(_, number)| *number > 0).map(|(unit, number)| format!("{number}{unit}")).collect()
 }
 
+/// A duration for a glance, in the form that files take: two units at most, `850ms`, `1.5s`, `12s`, `3m5s`, `2h10m`, `3d`.
+pub fn brief(duration: Duration) -> String {
+    let two = |large: u64, unit: char, small: u64, smaller: char| {
+        if small == 0 { format!("{large}{unit}") } else { format!("{large}{unit}{small}{smaller}") }
+    };
+    let seconds = duration.as_secs();
+    match seconds {
+        0 => format!("{}ms", duration.as_millis()),
+        1..10 => match duration.as_millis() / 100 % 10 {
+            0 => format!("{seconds}s"),
+            tenths => format!("{seconds}.{tenths}s"),
+        },
+        10..60 => format!("{seconds}s"),
+        60..3600 => two(seconds / 60, 'm', seconds % 60, 's'),
+        3600..86_400 => two(seconds / 3600, 'h', seconds % 3600 / 60, 'm'),
+        _ => two(seconds / 86_400, 'd', seconds % 86_400 / 3600, 'h'),
+    }
+}
+
+/// A number for people: `12,345`.
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
 /// The form of a duration as [`format_duration`] writes it, for schemas.
 pub enum DurationText {}
 
@@ -306,6 +338,25 @@ mod tests {
         for bad in ["0 %", "101 %", "50", "a %"] {
             assert!(bad.parse::<Percent>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn figures_are_for_a_glance() {
+        for (ms, text) in [
+            (0, "0ms"),
+            (5, "5ms"),
+            (1500, "1.5s"),
+            (5000, "5s"),
+            (59_000, "59s"),
+            (61_000, "1m1s"),
+            (900_000, "15m"),
+            (7_800_000, "2h10m"),
+            (183_600_000, "2d3h"),
+        ] {
+            assert_eq!(brief(Duration::from_millis(ms)), text);
+            assert!(text.contains('.') || parse_duration(text).is_ok(), "{text} is of another form than files have");
+        }
+        assert_eq!([grouped(7), grouped(1000), grouped(12_345_678)], ["7", "1,000", "12,345,678"]);
     }
 
     #[test]

@@ -34,7 +34,7 @@ use crate::live::port::{ContentCheck, Drilled, FileCheck, FileVerdict, PointSele
 use crate::model::point::{Point, PointState};
 use crate::model::region::{Epoch, Role};
 use crate::model::running::RunState;
-use crate::model::units::format_duration;
+use crate::model::units::brief;
 use crate::model::{ResourceId, ResourceKey, ResourceType};
 
 /// Between two looks at a machine that is to go on running.
@@ -235,7 +235,7 @@ impl Inner {
                 RunState::Running if ended.is_cancelled() => Some("the drill was ended".to_owned()),
                 RunState::Running if ran >= watched => return (Some(ran), None),
                 RunState::Running => None,
-                RunState::Stopped => Some(format!("it started, and had stopped after {}", format_duration(ran))),
+                RunState::Stopped => Some(format!("it started, and had stopped after {}", brief(ran))),
                 RunState::Unknown(why) => Some(why),
                 RunState::NoRunner => Some("the region has no runner".to_owned()),
             };

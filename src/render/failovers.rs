@@ -1,7 +1,7 @@
 //! Failovers that were, are, and how one ended.
 
 use super::moment::moment;
-use super::paint::Tone;
+use super::paint::{Glyph, Tone};
 use super::table::{Cell, Column, Table};
 use super::terminal::Look;
 use super::text::{brief, count};
@@ -37,9 +37,9 @@ pub fn history(events: &[FailoverEvent], look: &Look) -> String {
         Column::name("Outcome"),
         Column::number("Moved"),
         Column::number("Took").optional(2),
-        Column::name("Strategy").optional(3),
-        Column::name("By").optional(4),
-        Column::text("Why").optional(1),
+        Column::name("Strategy").below(3),
+        Column::name("By").below(4),
+        Column::text("Why").below(1),
     ]);
     for event in events {
         let (word, tone) = outcome(event);
@@ -81,7 +81,12 @@ pub fn back(back: &Back, look: &Look) -> String {
     let Back { reports, left_out, held_back, error: _ } = back;
     let mut out: String = reports.iter().map(|one| report(one, look)).collect();
     for one in held_back {
-        out.push_str(&look.wrapped(2, &format!("{} -> {} did not go: {}", one.from, one.to, one.reason)));
+        out.push_str(
+            &look.wrapped(
+                2,
+                &format!("{} {} {} did not go: {}", one.from, look.glyph(Glyph::Arrow), one.to, one.reason),
+            ),
+        );
     }
     for one in left_out {
         out.push_str(&look.wrapped(2, &format!("{} stays where it is: {}", one.resource, one.reason)));
@@ -99,9 +104,10 @@ pub fn ended(event: &FailoverEvent, look: &Look) -> String {
         None => String::new(),
     };
     let head = format!(
-        "{} {} -> {}: {moved} in {}{loss}",
+        "{} {} {} {}: {moved} in {}{loss}",
         look.paint(tone, word),
         event.from_region_id,
+        look.glyph(Glyph::Arrow),
         event.to_region_id,
         brief(event.duration_seconds.0),
     );
@@ -162,10 +168,10 @@ pub fn pending(pending: &[PendingOperation], look: &Look) -> String {
         Column::name("From"),
         Column::name("To"),
         Column::name("Leads"),
-        Column::number("Attempt").optional(2),
+        Column::number("Attempt").below(2),
         Column::number("Resources"),
         Column::number("Promoted"),
-        Column::text("Open at").optional(1),
+        Column::text("Open at").below(1),
     ]);
     for open in pending {
         let leads = match open.bid.direction {

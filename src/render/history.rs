@@ -1,8 +1,10 @@
 //! What was done, by whom, when, and how it ended.
 
+use std::collections::BTreeSet;
+
 use super::moment::moment;
 use super::paint::Tone;
-use super::table::{Cell, Column, Table};
+use super::table::{Cell, Column, Table, said};
 use super::terminal::Look;
 use super::text::{brief, grouped};
 use crate::state::{ActionOutcome, ActionRecord, HistoryEntry, RunOutcome, RunRecord};
@@ -42,7 +44,7 @@ pub fn history(entries: &[HistoryEntry], actions: bool, look: &Look) -> String {
         entries.iter().for_each(|entry| table.row(run(&entry.run)));
         return table.render(look);
     }
-    let mut out = String::new();
+    let (mut out, mut left_out) = (String::new(), BTreeSet::new());
     for entry in entries {
         if !out.is_empty() {
             out.push('\n');
@@ -53,7 +55,9 @@ pub fn history(entries: &[HistoryEntry], actions: bool, look: &Look) -> String {
         out.push_str(&format!("{when}  {}\n", look.paint(tone, word)));
         out.push_str(&look.wrapped(2, bare(command)));
         let topology = topology.as_ref().map_or_else(String::new, |digest| format!(", topology {}", digest.short()));
-        let facts = format!("run {run} by {who}, pid {pid}{topology}");
+        // A failover is carried on by whoever resumes it.
+        let process = if *pid == 0 { String::new() } else { format!(", pid {pid}") };
+        let facts = format!("run {run} by {who}{process}{topology}");
         for line in look.wrapped(2, &facts).lines() {
             out.push_str(&format!("  {}\n", look.paint(Tone::Faint, line.trim_start())));
         }
@@ -61,9 +65,10 @@ pub fn history(entries: &[HistoryEntry], actions: bool, look: &Look) -> String {
             out.push_str(&look.wrapped(2, message));
         }
         if !entry.actions.is_empty() {
-            out.push_str(&self::actions(&entry.actions, look));
+            out.push_str(&self::actions(&entry.actions, look, &mut left_out));
         }
     }
+    out.push_str(&said(&left_out, 2, look));
     out
 }
 
@@ -74,7 +79,7 @@ fn runs() -> Table {
         Column::number("Actions").optional(2),
         Column::number("Moved").optional(1),
         Column::number("Took").optional(3),
-        Column::name("By").optional(4),
+        Column::name("By").below(4),
         Column::text("Command"),
     ])
 }
@@ -93,11 +98,11 @@ fn run(run: &RunRecord) -> [Cell; 7] {
     ]
 }
 
-fn actions(actions: &[ActionRecord], look: &Look) -> String {
+fn actions(actions: &[ActionRecord], look: &Look, left_out: &mut BTreeSet<&'static str>) -> String {
     let mut table = Table::new([
         Column::name("Action"),
         Column::name("Object"),
-        Column::name("Where"),
+        Column::text("Where"),
         Column::name("Outcome"),
         Column::number("Moved").optional(1),
         Column::number("Took").optional(2),
@@ -116,7 +121,7 @@ fn actions(actions: &[ActionRecord], look: &Look) -> String {
             Cell::from(action.message.clone().unwrap_or_default()),
         ]);
     }
-    table.render(look)
+    table.render_part(look, left_out)
 }
 
 /// The command line without the program's own name, which all of them begin with.

@@ -46,8 +46,7 @@ pub fn memory(memory: &Memory, look: &Look) -> String {
     let title = count(objects.len(), "managed object", "managed objects");
     out.push_str(&format!("\n{}\n", look.paint(Tone::Strong, &title)));
     let mut table =
-        Table::new([Column::name("Object"), Column::text("Recorded at"), Column::name("Applied").optional(1)])
-            .indented(2);
+        Table::new([Column::name("Object"), Column::text("Recorded at"), Column::name("Applied").below(1)]).indented(2);
     for object in objects {
         let regions = object.regions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         table.row([Cell::from(object.address.to_string()), Cell::from(regions), Cell::from(moment(object.applied_at))]);
@@ -61,8 +60,8 @@ pub fn memory(memory: &Memory, look: &Look) -> String {
         let mut table = Table::new([
             Column::name("Region"),
             Column::name("Store"),
-            Column::name("Met").optional(1),
-            Column::text("At").optional(2),
+            Column::name("Met").below(1),
+            Column::text("At").below(2),
         ])
         .indented(2);
         for KnownStore { region_id, store, origin, met_at } in stores {

@@ -7,12 +7,10 @@ use crate::model::Timestamp;
 
 /// `2026-11-22 12:00:05Z`.
 pub(super) fn moment(at: Timestamp) -> String {
-    let text = at.to_string();
-    let whole = text.split(['.', 'Z']).next().unwrap_or_default();
-    format!("{}Z", whole.replace('T', " "))
+    at.for_people()
 }
 
-/// `3m 05s ago`, `now` within the second.
+/// `3m5s ago`, `now` within the second.
 pub(super) fn ago(at: Timestamp, now: Timestamp) -> String {
     match now.since(at) {
         age if age < Duration::from_secs(1) => "now".to_owned(),
@@ -30,6 +28,6 @@ mod tests {
         assert_eq!(moment(at), "2026-11-22 12:00:05Z");
         assert_eq!(moment("2026-11-22T12:00:05Z".parse().unwrap()), "2026-11-22 12:00:05Z");
         assert_eq!(ago(at, at), "now");
-        assert_eq!(ago(at, at.plus(Duration::from_secs(3725))), "1h 02m ago");
+        assert_eq!(ago(at, at.plus(Duration::from_secs(3725))), "1h2m ago");
     }
 }

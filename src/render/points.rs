@@ -35,12 +35,12 @@ pub fn points(regions: &[PointsAt], now: Timestamp, look: &Look) -> String {
         let mut table = Table::new([
             Column::number("Point"),
             Column::name("Read at"),
-            Column::name("Verified").optional(1),
+            Column::name("Verified").below(1),
             Column::name("Kind"),
             Column::number("Size"),
-            Column::number("Files").optional(3),
-            Column::name("From").optional(2),
-            Column::name("Hash").optional(4),
+            Column::number("Files").below(3),
+            Column::name("From").below(2),
+            Column::name("Hash").below(4),
             Column::name("State"),
         ])
         .indented(2);

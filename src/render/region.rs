@@ -25,10 +25,6 @@ fn title(look: &Look, id: &RegionId, status: RegionStatus, more: &str) -> String
     format!("{} {status}{}\n", look.paint(Tone::Strong, id.as_str()), look.clean(more))
 }
 
-fn milliseconds(ms: f64) -> String {
-    format!("{ms:.1} ms")
-}
-
 fn lag(seconds: f64) -> String {
     text::brief(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
@@ -74,7 +70,7 @@ pub fn region(state: &RegionState, now: Timestamp, look: &Look) -> String {
             ("name", (name != region_id.as_str()).then(|| name.clone())),
             ("location", (location != region_id.as_str()).then(|| location.clone())),
             ("endpoint", Some(api_endpoint.clone())),
-            ("latency", latency_ms.map(milliseconds)),
+            ("latency", latency_ms.map(text::latency)),
             ("last seen", last_heartbeat.map(|at| moment::ago(at, now))),
             ("bandwidth", bandwidth_mbps.map(|mbps| format!("{mbps:.1} Mbit/s"))),
             ("VMs", used.or_else(|| Some(format!("room for {}", grouped((*capacity_vms).into()))))),
@@ -93,7 +89,7 @@ pub fn region(state: &RegionState, now: Timestamp, look: &Look) -> String {
 
 /// Whether a region is there, and who sees it how.
 pub fn health(state: &RegionState, look: &Look) -> String {
-    let latency = state.latency_ms.map_or_else(String::new, |ms| format!(", {}", milliseconds(ms)));
+    let latency = state.latency_ms.map_or_else(String::new, |ms| format!(", {}", text::latency(ms)));
     let mut out = title(look, &state.region_id, state.status, &latency);
     out.push_str(&reason(look, state));
     out.push_str(&views(&state.seen_by, look));
@@ -108,10 +104,10 @@ fn views(seen_by: &std::collections::BTreeMap<RegionId, Evidence>, look: &Look) 
     let mut table = Table::new([
         Column::name("Seen by"),
         Column::name("As"),
-        Column::number("Latency").optional(3),
+        Column::number("Latency").below(3),
         Column::number("Last seen"),
-        Column::number("Silent").optional(1),
-        Column::number("Failures").optional(2),
+        Column::number("Silent").below(1),
+        Column::number("Failures").below(2),
         Column::text("Last failure"),
     ])
     .indented(2);
@@ -122,7 +118,7 @@ fn views(seen_by: &std::collections::BTreeMap<RegionId, Evidence>, look: &Look) 
         table.row([
             Cell::from(observer.as_str()),
             Cell::toned(region_tone(*status), shown),
-            Cell::from(latency.map_or_else(String::new, |latency| milliseconds(latency.as_secs_f64() * 1e3))),
+            Cell::from(latency.map_or_else(String::new, |latency| text::latency(latency.as_secs_f64() * 1e3))),
             Cell::from(last_seen.map_or_else(|| "never".to_owned(), |age| format!("{} ago", text::brief(age)))),
             Cell::from(age(silent_for)),
             Cell::from(if *failures == 0 { String::new() } else { grouped((*failures).into()) }),
@@ -171,7 +167,7 @@ pub fn statistics(stats: &RegionStatistics, now: Timestamp, look: &Look) -> Stri
         ("holds", number(resources_primary)),
         ("keeps copies of", number(resources_replica)),
         ("oldest copy", replication_lag_seconds.map(lag)),
-        ("latency", latency_ms.map(milliseconds)),
+        ("latency", latency_ms.map(text::latency)),
         ("bandwidth", bandwidth_mbps.map(|mbps| format!("{mbps:.1} Mbit/s"))),
         ("room left", free_bytes.map(|free| free.to_string())),
         ("last seen", last_heartbeat.map(|at| moment::ago(at, now))),
@@ -239,7 +235,7 @@ pub fn global(stats: &GlobalStatistics, look: &Look) -> String {
             ("VMs", Some(format!("{} of {}", counted(*total_vms), number(*capacity_vms)))),
             ("utilization", utilization_percent.filter(|_| all_answer).map(percent)),
             ("oldest copy", replication_lag_seconds.map(lag)),
-            ("latency", latency_ms.map(|ms| format!("{} at most", milliseconds(ms)))),
+            ("latency", latency_ms.map(|ms| format!("{} at most", text::latency(ms)))),
             ("copies", resources_synced_per_minute.map(a_minute)),
             ("failovers", Some(failovers)),
             ("succeeded", failover_success_percent.map(percent)),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::moment;
 use super::paint::{Glyph, Tone};
-use super::plan::counts;
+use super::plan::{self, counts};
 use super::report::{self, Report};
 use super::table::{Cell, Column, Table};
 use super::terminal::Look;
@@ -49,10 +49,15 @@ pub fn status(report: &StatusReport, look: &Look, every: bool) -> String {
     let synced: usize = resources.iter().map(in_sync).sum();
     let verdict = if regions.is_empty() {
         look.paint(Tone::Strong, "No region is declared")
+    } else if troubles.is_empty() && !state.exists {
+        look.paint(Tone::Strong, "Nothing was applied from here yet")
     } else if troubles.is_empty() {
         look.paint(Tone::Good, "All is well")
     } else {
-        look.paint(Tone::Bad, &count(troubles.len(), "thing needs attention", "things need attention"))
+        look.paint(
+            Tone::Bad,
+            &count(grouped_troubles(troubles).len(), "thing needs attention", "things need attention"),
+        )
     };
     out.push_str(&format!("{verdict}\n"));
     let dot = look.glyph(Glyph::Dot);
@@ -71,7 +76,7 @@ pub fn status(report: &StatusReport, look: &Look, every: bool) -> String {
     let memory = if state.exists {
         format!("state serial {}, {}", state.serial, count(state.objects as usize, "object", "objects"))
     } else {
-        "no state file yet: nothing was applied from here".to_owned()
+        "no state file yet: `debvisor-region plan` shows what `apply` would do".to_owned()
     };
     faint(&mut out, look, &memory);
     if let Some(LastRun { command, who, at: began, outcome }) = last_run {
@@ -123,6 +128,10 @@ pub fn status(report: &StatusReport, look: &Look, every: bool) -> String {
     if !held.is_empty() || !waiting.is_empty() {
         heading(&mut out, look, "Held and waiting");
         out.push_str(&asides_table(held, waiting, every, look));
+        if !held.is_empty() {
+            let next = "`failover accept` has the files say who holds what, `failover back` brings it home";
+            faint(&mut out, look, next);
+        }
     }
     out
 }
@@ -169,8 +178,8 @@ fn work(work: &[RegionWork], look: &Look) -> String {
         Column::name("At"),
         Column::name("What"),
         Column::name("Resource"),
-        Column::name("From").optional(2),
-        Column::number("Done").optional(1),
+        Column::name("From").below(2),
+        Column::number("Done").below(1),
         Column::number("For"),
     ])
     .indented(2);
@@ -193,18 +202,19 @@ fn work(work: &[RegionWork], look: &Look) -> String {
     table.render(look)
 }
 
-/// What stays as it is for now, and why.
+/// What stays as it is for now, and why; what is said of many alike is said once.
 fn asides_table(held: &[Held], waiting: &[Waiting], every: bool, look: &Look) -> String {
     const SHOWN: usize = 20;
-    let all = held.len() + waiting.len();
-    let shown = if every { all } else { all.min(SHOWN) };
-    let held = held.iter().map(|held| (held.address.to_string(), "held", held.reason.clone()));
+    let held = held.iter().map(|held| (held.address.to_string(), ("held", plan::held(held))));
     let waiting = waiting
         .iter()
-        .map(|waiting| (waiting.address.to_string(), "waiting", format!("no files at {} yet", waiting.region_id)));
-    let mut table =
-        Table::new([Column::name("Object"), Column::name("Is"), Column::text("Because").optional(1)]).indented(2);
-    for (address, word, reason) in held.chain(waiting).take(shown) {
+        .map(|waiting| (waiting.address.to_string(), ("waiting", format!("no files at {} yet", waiting.region_id))));
+    let entries: Vec<(String, (&str, String))> = held.chain(waiting).collect();
+    let entries = if every { entries } else { plan::rows::gather(entries) };
+    let all = entries.len();
+    let shown = if every { all } else { all.min(SHOWN) };
+    let mut table = Table::new([Column::name("Object"), Column::name("Is"), Column::text("Because")]).indented(2);
+    for (address, (word, reason)) in entries.into_iter().take(shown) {
         table.row([Cell::from(address), Cell::from(word), Cell::from(reason)]);
     }
     let mut out = table.render(look);
@@ -224,10 +234,8 @@ fn faint(out: &mut String, look: &Look, text: &str) {
     }
 }
 
-/// What is wrong, the worst first; what is wrong with several objects alike is said once.
-fn troubles(troubles: &[Trouble], look: &Look, every: bool) -> String {
-    const SHOWN: usize = 20;
-    const NAMES: usize = 6;
+/// What is wrong, each thing with the objects that it is wrong with.
+fn grouped_troubles(troubles: &[Trouble]) -> Vec<(&Trouble, Vec<String>)> {
     let mut groups: Vec<(&Trouble, Vec<String>)> = Vec::new();
     for trouble in troubles {
         let Trouble { kind, address, region_id, reason, help } = trouble;
@@ -241,6 +249,14 @@ fn troubles(troubles: &[Trouble], look: &Look, every: bool) -> String {
             None => groups.push((trouble, vec![name])),
         }
     }
+    groups
+}
+
+/// What is wrong, the worst first; what is wrong with several objects alike is said once.
+fn troubles(troubles: &[Trouble], look: &Look, every: bool) -> String {
+    const SHOWN: usize = 20;
+    const NAMES: usize = 6;
+    let groups = grouped_troubles(troubles);
     let mut out = String::new();
     let all = groups.len();
     let shown = if every { all } else { all.min(SHOWN) };
@@ -299,7 +315,7 @@ pub fn regions(regions: &[RegionState], look: &Look) -> String {
         table.row([
             Cell::from(name),
             Cell::toned(region_tone(region.status), region.status.as_str()),
-            Cell::from(region.latency_ms.map_or_else(String::new, |ms| format!("{ms:.1} ms"))),
+            Cell::from(region.latency_ms.map_or_else(String::new, text::latency)),
             Cell::from(region.current_vms.map_or_else(String::new, |vms| {
                 format!("{} of {}", grouped(vms.into()), grouped(region.capacity_vms.into()))
             })),
@@ -335,13 +351,13 @@ fn key(resource: &ReplicationStatus) -> ResourceKey {
 fn replica_table(rows: &[(&ReplicationStatus, &RegionId, &ReplicaState)], details: bool, look: &Look) -> String {
     let mut table = Table::new([
         Column::name("Resource"),
-        Column::name("Held by").optional(2),
+        Column::name("Held by").below(2),
         Column::name("Replica at"),
         Column::name("Status"),
         Column::number("Lag"),
         Column::number("Promised").optional(1),
         Column::number("Points").optional(3),
-        Column::text("Detail").optional(4),
+        Column::text("Detail").below(4),
     ])
     .indented(2);
     for (resource, region, replica) in rows {

@@ -1,11 +1,14 @@
 //! Tables that fit: laid out by comfy-table in columns of widths that are decided here.
 //!
-//! A table that is too wide first wraps its running text, then leaves out what it can do without, then becomes one
-//! block per row. Names and numbers are never broken, and without a width nothing is wrapped or left out.
+//! A table that is too wide first wraps its running text, then moves columns to a second line of each row or leaves out
+//! what it can do without, and says so, then becomes one block per row. Names and numbers are never broken, and without a
+//! width nothing is wrapped, moved or left out.
+
+use std::collections::BTreeSet;
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table as Layout, TableStyle, Width};
 
-use super::paint::Tone;
+use super::paint::{Glyph, Tone};
 use super::terminal::Look;
 use super::text;
 
@@ -14,9 +17,9 @@ use super::text;
 pub(super) enum Give {
     /// It does not: names, states.
     Never,
-    /// It is wrapped: running text.
-    Wrap,
-    /// It is left out; the highest first.
+    /// It goes to a line below its row; the highest first.
+    Below(u8),
+    /// It is left out, which is said; the highest first.
     Drop(u8),
 }
 
@@ -26,19 +29,26 @@ pub(super) struct Column {
     title: &'static str,
     give: Give,
     right: bool,
+    /// Whether it is running text, which is wrapped before anything gives way.
+    wraps: bool,
 }
 
 impl Column {
     pub(super) const fn name(title: &'static str) -> Self {
-        Self { title, give: Give::Never, right: false }
+        Self { title, give: Give::Never, right: false, wraps: false }
     }
 
     pub(super) const fn text(title: &'static str) -> Self {
-        Self { title, give: Give::Wrap, right: false }
+        Self { title, give: Give::Never, right: false, wraps: true }
     }
 
     pub(super) const fn number(title: &'static str) -> Self {
-        Self { title, give: Give::Never, right: true }
+        Self { title, give: Give::Never, right: true, wraps: false }
+    }
+
+    /// Can stand on a line below its row; columns of a higher rank go first.
+    pub(super) const fn below(self, rank: u8) -> Self {
+        Self { give: Give::Below(rank), ..self }
     }
 
     /// Can be done without; columns of a higher rank go first.
@@ -77,6 +87,8 @@ pub(super) struct Table {
 
 /// Spaces between two columns.
 const GAP: usize = 2;
+/// How much further in than its row a line below it stands.
+const BELOW: usize = 4;
 /// Running text is not squeezed below this.
 const TEXT_MIN: usize = 24;
 
@@ -105,68 +117,101 @@ impl Table {
 
     /// The table as lines, each ending in a line break.
     pub(super) fn render(&self, look: &Look) -> String {
+        let mut left_out = BTreeSet::new();
+        let lines = self.render_part(look, &mut left_out);
+        format!("{lines}{}", said(&left_out, self.indent, look))
+    }
+
+    /// The same as one of several, of which together is said what was left out.
+    pub(super) fn render_part(&self, look: &Look, left_out: &mut BTreeSet<&'static str>) -> String {
         let rows: Vec<Vec<Cell>> = self
             .rows
             .iter()
             .map(|row| row.iter().map(|cell| Cell { text: look.clean(&cell.text), tone: cell.tone }).collect())
             .collect();
         match self.fit(&rows, look) {
-            Some(kept) => self.lay_out(&rows, &kept, look),
+            Some(fitted) => {
+                left_out.extend(fitted.left_out.iter().map(|at| self.columns[*at].title));
+                self.lay_out(&rows, &fitted, look)
+            }
             None => self.stack(&rows, look),
         }
     }
 
-    /// The columns that stay, each with its width; none where even they don't fit.
-    fn fit(&self, rows: &[Vec<Cell>], look: &Look) -> Option<Vec<(usize, usize)>> {
+    /// What becomes of the columns; none where even those that must stay don't fit.
+    fn fit(&self, rows: &[Vec<Cell>], look: &Look) -> Option<Fitted> {
         let natural = |at: usize| {
             let title = if self.titled { text::width(self.columns[at].title) } else { 0 };
             rows.iter().map(|row| text::width(&row[at].text)).max().unwrap_or(0).max(title)
         };
         // A column without content says nothing; it is left out, titles and all.
         let filled = |at: &usize| rows.is_empty() || rows.iter().any(|row| !row[*at].text.is_empty());
-        let mut kept: Vec<(usize, usize)> =
-            (0..self.columns.len()).filter(filled).map(|at| (at, natural(at))).collect();
-        let Some(room) = look.width else { return Some(kept) };
+        let kept = (0..self.columns.len()).filter(filled).map(|at| (at, natural(at))).collect();
+        let mut fitted = Fitted { kept, ..Fitted::default() };
+        let Some(room) = look.width else { return Some(fitted) };
         let room = room.saturating_sub(self.indent);
         loop {
             let taken = |kept: &[(usize, usize)]| {
                 kept.iter().map(|(_, wide)| wide).sum::<usize>() + GAP * kept.len().saturating_sub(1)
             };
-            if taken(&kept) <= room {
-                return Some(kept);
+            if taken(&fitted.kept) <= room {
+                return Some(fitted);
             }
-            let mut squeezed = kept.clone();
+            let mut squeezed = fitted.kept.clone();
             while taken(&squeezed) > room {
                 let widest = squeezed
                     .iter_mut()
-                    .filter(|(at, wide)| self.columns[*at].give == Give::Wrap && *wide > TEXT_MIN)
+                    .filter(|(at, wide)| self.columns[*at].wraps && *wide > TEXT_MIN)
                     .max_by_key(|(_, wide)| *wide);
                 let Some((_, wide)) = widest else { break };
                 *wide -= 1;
             }
             if taken(&squeezed) <= room {
-                return Some(squeezed);
+                return Some(Fitted { kept: squeezed, ..fitted });
             }
             let rank = |at: usize| match self.columns[at].give {
-                Give::Drop(rank) => Some(rank),
-                Give::Never | Give::Wrap => None,
+                Give::Below(rank) | Give::Drop(rank) => Some(rank),
+                Give::Never => None,
             };
-            let (_, expendable) =
-                kept.iter().enumerate().filter_map(|(place, (at, _))| rank(*at).map(|rank| (rank, place))).max()?;
-            kept.remove(expendable);
+            let places = fitted.kept.iter().enumerate();
+            let (_, expendable) = places.filter_map(|(place, (at, _))| rank(*at).map(|rank| (rank, place))).max()?;
+            let (at, _) = fitted.kept.remove(expendable);
+            match self.columns[at].give {
+                Give::Below(_) => fitted.below.push(at),
+                Give::Drop(_) | Give::Never => fitted.left_out.push(at),
+            }
+            fitted.below.sort_unstable();
         }
     }
 
-    fn lay_out(&self, rows: &[Vec<Cell>], kept: &[(usize, usize)], look: &Look) -> String {
-        let mut layout = Layout::new();
-        layout.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Disabled);
-        let marked = |cell: &Cell| mark(cell.tone, &cell.text);
+    fn lay_out(&self, rows: &[Vec<Cell>], fitted: &Fitted, look: &Look) -> String {
+        let Fitted { kept, below, left_out: _ } = fitted;
+        let mut out = String::new();
         if self.titled {
-            layout.set_header(kept.iter().map(|(at, _)| mark(Tone::Faint, &look.clean(self.columns[*at].title))));
+            let titles = kept.iter().map(|(at, _)| mark(Tone::Faint, &look.clean(self.columns[*at].title)));
+            self.line(titles.collect(), kept, look, &mut out);
         }
         for row in rows {
-            layout.add_row(kept.iter().map(|(at, _)| marked(&row[*at])));
+            let cells = kept.iter().map(|(at, _)| mark(row[*at].tone, &row[*at].text));
+            self.line(cells.collect(), kept, look, &mut out);
+            let facts = below.iter().filter(|at| !row[**at].text.is_empty());
+            let facts: Vec<String> =
+                facts.map(|at| format!("{} {}", self.columns[*at].title.to_lowercase(), row[*at].text)).collect();
+            let indent = self.indent + BELOW;
+            for line in text::wrap(&facts.join(&format!(" {} ", look.glyph(Glyph::Dot))), look.room(indent)) {
+                if !line.is_empty() {
+                    out.push_str(&format!("{}{}\n", " ".repeat(indent), look.paint(Tone::Faint, &line)));
+                }
+            }
         }
+        out
+    }
+
+    /// One row in these columns, wrapped where it must be.
+    fn line(&self, cells: Vec<String>, kept: &[(usize, usize)], look: &Look, out: &mut String) {
+        let mut layout = Layout::new();
+        layout.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Disabled);
+        layout.add_row(cells);
         for (place, (at, wide)) in kept.iter().enumerate() {
             let Some(column) = layout.column_mut(place) else { continue };
             let last = place + 1 == kept.len();
@@ -179,11 +224,10 @@ impl Table {
             }
         }
         let pad = " ".repeat(self.indent);
-        layout.lines().fold(String::new(), |mut out, line| {
+        for line in layout.lines() {
             out.push_str(format!("{pad}{}", unmark(look, &line)).trim_end());
             out.push('\n');
-            out
-        })
+        }
     }
 
     /// One block per row: its first cell, then the others, each with its title.
@@ -218,6 +262,29 @@ impl Table {
         }
         out
     }
+}
+
+/// What becomes of each column that has content.
+#[derive(Debug, Default)]
+struct Fitted {
+    /// Those that stay, each with its width.
+    kept: Vec<(usize, usize)>,
+    /// Those that go below each row.
+    below: Vec<usize>,
+    /// Those that are left out.
+    left_out: Vec<usize>,
+}
+
+/// The line that says what tables left out; nothing where they left out nothing.
+pub(super) fn said(left_out: &BTreeSet<&'static str>, indent: usize, look: &Look) -> String {
+    if left_out.is_empty() {
+        return String::new();
+    }
+    let titles = left_out.iter().copied().collect::<Vec<_>>().join(", ");
+    let text = format!("not shown: {titles}; a wider window and --format json have more");
+    let pad = " ".repeat(indent);
+    let lines = text::wrap(&text, look.room(indent));
+    lines.into_iter().map(|line| format!("{pad}{}\n", look.paint(Tone::Faint, &line))).collect()
 }
 
 /// A tone's beginning, as a character without width that cleaned text cannot hold: comfy-table measures plain text,
@@ -307,7 +374,9 @@ a-region-with-a-long-name  unreachable           no route to host
             }
         }
         assert!(sample().render(&look(Some(80))).contains("Latency"));
-        assert!(!sample().render(&look(Some(66))).contains("Latency"));
+        let narrow = sample().render(&look(Some(66)));
+        assert!(!narrow.lines().next().unwrap().contains("Latency"), "{narrow}");
+        assert!(narrow.ends_with("not shown: Latency; a wider window and --format json have more\n"), "{narrow}");
         let expected = "\
 us-east-1
   Status   healthy
@@ -319,6 +388,23 @@ a-region-with-a-long-name
   Detail   no route to host
 ";
         assert_eq!(sample().render(&look(Some(40))), expected);
+    }
+
+    #[test]
+    fn what_somebody_needs_goes_below_its_row() {
+        let mut table = Table::new([Column::name("Began"), Column::name("By").below(2), Column::text("Why").below(1)]);
+        table.row(["12:00:05", "ops@gate", "the power is to be cut, and nobody knows for how long"].map(Cell::from));
+        table.row(["12:00:06", "ops@gate", ""].map(Cell::from));
+        let expected = "\
+Began     Why
+12:00:05  the power is to be cut, and
+          nobody knows for how long
+    by ops@gate
+12:00:06
+    by ops@gate
+";
+        assert_eq!(table.render(&look(Some(40))), expected);
+        assert!(table.render(&look(Some(100))).starts_with("Began     By        Why\n"));
     }
 
     #[test]

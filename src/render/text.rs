@@ -8,6 +8,7 @@ use std::time::Duration;
 use unicode_width::UnicodeWidthStr;
 
 use super::terminal::Look;
+pub use crate::model::units::{brief, grouped};
 
 /// Columns that `text` takes; it holds no escape sequences.
 pub(super) fn width(text: &str) -> usize {
@@ -45,6 +46,11 @@ impl Look {
         clean
     }
 
+    /// The columns that are left after so many.
+    pub(super) fn room(&self, indent: usize) -> usize {
+        self.width.unwrap_or(usize::MAX).saturating_sub(indent).max(16)
+    }
+
     /// `text`, cleaned and wrapped at the prose width; every line begins with `indent` spaces.
     pub fn wrapped(&self, indent: usize, text: &str) -> String {
         let pad = " ".repeat(indent);
@@ -80,34 +86,10 @@ pub fn count(n: usize, one: &str, many: &str) -> String {
     format!("{} {}", grouped(n as u64), if n == 1 { one } else { many })
 }
 
-/// `12,345`.
-pub fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// A duration for a glance: two units at most, `850ms`, `12s`, `3m 05s`, `2h 10m`, `3d`.
-pub fn brief(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0 => format!("{}ms", duration.as_millis()),
-        1..10 => format!("{:.1}s", duration.as_secs_f64()),
-        10..60 => format!("{seconds}s"),
-        60..3600 => two(seconds / 60, 'm', seconds % 60, 's'),
-        3600..86_400 => two(seconds / 3600, 'h', seconds % 3600 / 60, 'm'),
-        _ => two(seconds / 86_400, 'd', seconds % 86_400 / 3600, 'h'),
-    }
-}
-
-fn two(large: u64, unit: char, small: u64, smaller: char) -> String {
-    if small == 0 { format!("{large}{unit}") } else { format!("{large}{unit} {small:02}{smaller}") }
+/// How long an answer took: `1.9ms`, `138ms`, `1.5s`.
+pub(super) fn latency(ms: f64) -> String {
+    // As figures have it where milliseconds have no tenths worth reading.
+    if ms < 9.95 { format!("{ms:.1}ms") } else { brief(Duration::from_secs_f64((ms / 1000.0).clamp(0.0, 1e9))) }
 }
 
 #[cfg(test)]
@@ -134,9 +116,9 @@ mod tests {
         assert_eq!(count(1, "region", "regions"), "1 region");
         assert_eq!(count(12_345, "region", "regions"), "12,345 regions");
         for (ms, text) in
-            [(5, "5ms"), (1500, "1.5s"), (59_000, "59s"), (61_000, "1m 01s"), (900_000, "15m"), (7_800_000, "2h 10m")]
+            [(0.04, "0.0ms"), (1.93, "1.9ms"), (138.2, "138ms"), (1500.0, "1.5s"), (f64::INFINITY, "11574d1h")]
         {
-            assert_eq!(brief(Duration::from_millis(ms)), text);
+            assert_eq!(latency(ms), text);
         }
     }
 }

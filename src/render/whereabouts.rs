@@ -39,9 +39,9 @@ pub fn whereabouts(found: &Whereabouts, look: &Look, every: bool) -> String {
         Column::name("VM"),
         Column::name("Is"),
         Column::name("Held by"),
-        Column::number("Epoch").optional(2),
+        Column::number("Epoch").below(2),
         Column::name("Runs at"),
-        Column::text("Not known at").optional(1),
+        Column::text("Not known at").below(1),
     ])
     .indented(2);
     for machine in machines.iter().filter(shown) {
@@ -100,17 +100,22 @@ fn wrong(machines: &[MachineWhere], look: &Look) -> String {
 
 /// Why nothing is known of what runs at some regions, or of some machines.
 fn untold(machines: &[MachineWhere], regions: &[RunnerAt], look: &Look) -> String {
-    let mut lines = Vec::new();
+    let (mut lines, mut without) = (Vec::new(), Vec::new());
     for RunnerAt { region_id, runner, reason, help } in regions {
         match (runner, reason) {
             (Some(true), _) => {}
-            (Some(false), _) => lines.push(format!("{region_id} has no runner: what runs there is not known")),
+            (Some(false), _) => without.push(region_id.as_str()),
             (None, reason) => {
                 let reason = reason.as_deref().unwrap_or("no answer");
                 let help = help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
                 lines.push(format!("{region_id} does not answer, and may be running anything: {reason}{help}"));
             }
         }
+    }
+    match without[..] {
+        [] => {}
+        [region] => lines.push(format!("{region} has no runner: what runs there is not known")),
+        _ => lines.push(format!("{} have no runner: what runs there is not known", without.join(", "))),
     }
     let mut alike: BTreeMap<(&RegionId, &str), Vec<&str>> = BTreeMap::new();
     for machine in machines {

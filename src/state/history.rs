@@ -1,6 +1,6 @@
 //! Asking the history: what was done, by whom, when, and how it ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{OptionalExtension, Row};
 
@@ -8,7 +8,9 @@ use super::column;
 use super::error::StateError;
 use super::reader::StateReader;
 use super::record::{ActionOutcome, ActionRecord, HistoryEntry, RunOutcome, RunRecord};
-use crate::model::{Address, ByteCount, RegionId, RunId, Timestamp};
+use crate::model::event::{FailoverEvent, FailoverOutcome};
+use crate::model::{Address, ByteCount, RegionId, ResourceKey, RunId, Timestamp};
+use crate::plan::document::{Action, Kind};
 
 /// Which part of the history. Nothing set: all of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +36,21 @@ impl HistoryFilter {
     fn takes(&self, run: &RunRecord) -> bool {
         self.outcome.is_none_or(|outcome| run.outcome == outcome)
             && self.command.as_deref().is_none_or(|command| has_words(&run.command, command))
+    }
+
+    /// A failover as far as it is asked for, with those of its actions that are.
+    fn of_failover(&self, mut entry: HistoryEntry) -> Option<HistoryEntry> {
+        let HistoryEntry { run, actions } = &mut entry;
+        actions.retain(|action| {
+            self.address.as_ref().is_none_or(|address| action.address == *address)
+                && self.region.as_ref().is_none_or(|region| action.regions.contains(region))
+        });
+        let asked = (self.address.is_none() && self.region.is_none()) || !actions.is_empty();
+        let takes = asked
+            && self.run.is_none_or(|asked| run.run == asked)
+            && self.since.is_none_or(|since| run.started_at >= since)
+            && self.takes(run);
+        takes.then_some(entry)
     }
 }
 
@@ -83,6 +100,12 @@ impl StateReader {
         }
         drop(rows);
         drop(statement);
+        // A failover is no run: the regions keep its journal, and several programs may carry it on.
+        let moved = self.failovers(None, None)?.into_iter().map(moved);
+        let moved = moved.filter_map(|entry| filter.of_failover(entry));
+        entries.extend(moved);
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.run.started_at));
+        entries.truncate(filter.limit.unwrap_or(usize::MAX));
         moment.finish().map_err(|error| self.of(error))?;
         Ok(entries)
     }
@@ -175,6 +198,58 @@ impl StateReader {
         let sql = format!("SELECT {ACTION} FROM actions WHERE run = ?1 AND {MATCHING_ACTION} ORDER BY position");
         self.rows(&sql, (run, address, region), |row| read_action(row, without_end))
     }
+}
+
+/// A failover in the form of a run: its name is the operation's, and each resource that was to arrive is an action.
+fn moved(event: FailoverEvent) -> HistoryEntry {
+    let fences = event.is_fence();
+    let FailoverEvent { from_region_id: from, to_region_id: to, operation, timestamp, duration_seconds, .. } = &event;
+    let command = match (fences, event.automatic) {
+        (true, _) => format!("debvisor-region failover fence {from}"),
+        (false, true) => format!("failover {from} {to}, by the policy"),
+        (false, false) => format!("debvisor-region failover execute {from} {to}"),
+    };
+    let outcome = match event.outcome {
+        None => RunOutcome::Running,
+        Some(FailoverOutcome::Completed) if event.success => RunOutcome::Done,
+        Some(FailoverOutcome::Completed) => RunOutcome::Partial,
+        Some(FailoverOutcome::Aborted | FailoverOutcome::Withdrawn) => RunOutcome::Failed,
+        Some(FailoverOutcome::Refused) => RunOutcome::Refused,
+    };
+    let ended = event.outcome.map(|_| timestamp.plus(duration_seconds.0));
+    let places: BTreeSet<RegionId> = [from, to].into_iter().cloned().collect();
+    let action = |key: &ResourceKey, outcome: ActionOutcome, message: Option<String>| ActionRecord {
+        id: format!("failover:{key}:{to}"),
+        address: Address::Resource(key.clone()),
+        kind: Kind::Failover,
+        action: Action::Failover,
+        regions: places.clone(),
+        started_at: Some(*timestamp),
+        finished_at: ended,
+        duration: ended.map(|_| duration_seconds.0),
+        outcome,
+        bytes: ByteCount(0),
+        message,
+    };
+    let arrived = event.resources.iter().map(|key| action(key, ActionOutcome::Done, None));
+    let failed = event.failed.iter().map(|(key, why)| action(key, ActionOutcome::Failed, Some(why.clone())));
+    let actions: Vec<ActionRecord> = arrived.chain(failed).collect();
+    let run = RunRecord {
+        run: RunId(operation.0),
+        command,
+        who: event.by.clone(),
+        host: event.by.split_once('@').map_or_else(String::new, |(_, host)| host.to_owned()),
+        pid: 0,
+        started_at: *timestamp,
+        finished_at: ended,
+        topology: None,
+        outcome,
+        exit_code: None,
+        message: event.reason.clone().or_else(|| event.notes.first().cloned()),
+        action_count: u32::try_from(actions.len()).unwrap_or(u32::MAX),
+        bytes: ByteCount(0),
+    };
+    HistoryEntry { run, actions }
 }
 
 fn read_action(row: &Row<'_>, without_end: ActionOutcome) -> rusqlite::Result<ActionRecord> {

@@ -126,7 +126,7 @@ pub struct RunRecord {
     pub who: String,
     /// On which machine.
     pub host: String,
-    /// In which process.
+    /// In which process; 0 of a failover, which several may carry on.
     pub pid: u32,
     /// When it began.
     pub started_at: Timestamp,

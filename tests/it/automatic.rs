@@ -160,7 +160,7 @@ fn a_dead_region_is_found_out_and_left_without_a_person() {
     fleet.regions[0].kill();
     let round = fleet.round();
     assert_eq!(round.code, 3, "copies to a wait for it\n{}\n{}", round.stdout, round.stderr);
-    round.says(&["completed", "a -> b", "2 resources", "evidence of b: vote"]);
+    round.says(&["completed", "a → b", "2 resources", "evidence of b: vote"]);
     fleet.assert_all_run_at("b");
     let [event] = fleet.events().try_into().unwrap();
     assert_eq!(
@@ -201,7 +201,7 @@ fn what_the_policy_moved_goes_home_when_it_can_stay_there() {
     fleet.round().exits(0);
     fleet.assert_all_run_at("b");
     fleet.run(&["failover", "unpause"]).exits(0);
-    fleet.round().exits(0).says(&["completed", "b -> a"]);
+    fleet.round().exits(0).says(&["completed", "b → a"]);
     fleet.assert_all_run_at("a");
     assert_eq!(fleet.world.read("a/resources/vm/web-1/disk.raw"), "the disk at bbbbb\n".repeat(9000).as_bytes());
     let [home, _] = fleet.events().try_into().unwrap();
@@ -285,7 +285,7 @@ fn a_pause_binds_until_it_is_taken_back() {
     fleet.assert_nothing_moved();
     fleet.run(&["failover", "unpause"]).exits(3).says(&["as far as b, c know", "a still keeps a pause"]);
     let round = fleet.round();
-    round.says(&["completed", "a -> b"]);
+    round.says(&["completed", "a → b"]);
     fleet.assert_all_run_at("b");
     // It comes back with its pause.
     fleet.again(0);

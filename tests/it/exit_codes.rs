@@ -72,7 +72,7 @@ fn what_stops_a_run_is_told() {
     world.run(["replication", "sync", "web", "a", "b"]).exits(1).says(&reason);
     fs::rename(world.path("b"), world.path("away")).unwrap();
     world.write("a/resources/vm/web/disk.raw", vec![6u8; 100_000]);
-    world.run(["reconcile"]).exits(3).says(&["deferred", "vm.web", "unobserved"]);
+    world.run(["reconcile"]).exits(3).says(&["deferred", "vm.web", "until b answers"]);
     let lines = world.run(["apply", "--auto-approve", "--format", "json"]).exits(3).json_lines();
     let [.., deferred, summary] = lines.as_slice() else { panic!("{lines:?}") };
     assert_eq!((&deferred["type"], &deferred["address"]), (&"deferred".into(), &"vm.web".into()));

@@ -51,7 +51,7 @@ fn comes_back(world: &World, endpoint: &str) -> String {
         (state["serial"].clone(), state["objects"].clone(), state["topologies"][0]["digest"].clone())
     };
     let before = managed(world);
-    world.run(["import", endpoint]).exits(1).says(&["Nothing is overwritten"]);
+    world.run(["import", endpoint]).exits(1).says(&["nothing is overwritten"]);
     std::fs::rename(world.path("topology.toml"), world.path("lost.toml")).unwrap();
     let dry = world.run(["import", endpoint, "--dry-run"]).exits(0);
     assert!(!world.path("topology.toml").exists());

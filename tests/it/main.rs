@@ -20,6 +20,7 @@ mod terminal;
 mod authority;
 mod pty;
 mod watched;
+mod newcomer;
 mod automatic;
 mod doubts;
 mod bad_input;

@@ -89,7 +89,7 @@ fn labels_of<'a>(expression: &str, exported: &'a Exported) -> BTreeSet<&'a str> 
 fn exported() -> Exported {
     let mut fleet = Fleet::new(1, AUTOMATIC);
     fleet.regions[0].kill();
-    fleet.round().says(&["completed", "a -> b"]);
+    fleet.round().says(&["completed", "a → b"]);
     fleet.again(0);
     let mut exported = Exported::new();
     let told = fleet.run(&["reconcile", "--metrics-file", "metrics.prom"]);

@@ -156,6 +156,7 @@ impl World {
             .env_remove("DEBVISOR_REGION_TOPOLOGY")
             .env_remove("NO_COLOR")
             .env_remove("COLUMNS")
+            .env("LC_ALL", "C.UTF-8")
             .stdin(Stdio::null());
         command
     }

@@ -19,10 +19,21 @@ pub(crate) struct Completions {
     shell: Shell,
 }
 
+/// The commands that people type: not those that the program starts itself with.
+fn offered() -> clap::Command {
+    let root = Cli::command();
+    clap::Command::new("debvisor-region")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(root.get_about().cloned().unwrap_or_default())
+        .disable_help_subcommand(true)
+        .args(root.get_arguments().cloned())
+        .subcommands(root.get_subcommands().filter(|command| !command.is_hide_set()).cloned())
+}
+
 impl Completions {
     pub(super) fn run(self, session: &Session) -> Result<Exit, CliError> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "debvisor-region", &mut script);
+        clap_complete::generate(self.shell, &mut offered(), "debvisor-region", &mut script);
         session.printer.result(&String::from_utf8_lossy(&script));
         Ok(Exit::Done)
     }

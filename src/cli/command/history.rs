@@ -15,7 +15,7 @@ use crate::state::{HistoryFilter, RunOutcome};
 
 /// Show what was done, by whom, when, and how it ended
 ///
-/// The newest run first; refusals and interruptions too. Needs no valid topology and no region: only the state file.
+/// The newest run first; failovers, refusals and interruptions too. Needs no valid topology and no region: only the state file.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   debvisor-region history

@@ -35,8 +35,12 @@ impl Import {
         let Self { endpoints, dry_run } = self;
         let path: PathBuf = session.globals.topology.clone().unwrap_or_else(|| Path::new("topology.toml").to_owned());
         if !dry_run && std::fs::symlink_metadata(&path).is_ok() {
-            let source = std::io::ErrorKind::AlreadyExists.into();
-            return Err(CliError::File { action: "write", path, source });
+            return Err(CliError::Unfit {
+                message: format!("{} is there already, and nothing is overwritten", path.display()),
+                help: Some(
+                    "`--dry-run` prints what would be written; `--topology FILE` writes it elsewhere.".to_owned(),
+                ),
+            });
         }
         let nothing = begun(&path, "schema_version = 1\n")?;
         let imported = session.fleet_of(&nothing)?.import(&endpoints).await?;

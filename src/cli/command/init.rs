@@ -1,7 +1,7 @@
 //! `init`: the first topology.
 
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -40,7 +40,16 @@ impl Init {
         if let Some(parent) = file.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             std::fs::create_dir_all(parent).map_err(failed)?;
         }
-        let mut made = OpenOptions::new().write(true).create_new(true).open(&file).map_err(failed)?;
+        let made = OpenOptions::new().write(true).create_new(true).open(&file);
+        let mut made = made.map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => CliError::Unfit {
+                message: format!("{} is there already, and nothing is overwritten", file.display()),
+                help: Some(
+                    "`debvisor-region validate` checks it; `init FILE` writes a first one elsewhere.".to_owned(),
+                ),
+            },
+            _ => failed(error),
+        })?;
         made.write_all(STARTER.as_bytes()).and_then(|()| made.sync_all()).map_err(failed)?;
         let written = Begun { written: file.display().to_string() };
         session.print(&written, |look| format!("wrote {}\n", look.clean(&written.written)))?;

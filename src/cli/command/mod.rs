@@ -58,22 +58,51 @@ pub(crate) enum Command {
     Apply(apply::Apply),
     Reconcile(reconcile::Reconcile),
     /// Declare regions, look at them and their health
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  debvisor-region region list
+  debvisor-region region add us-west-1 \"US West 1\" https://west.example:5000
+  debvisor-region region health-check us-west-1"
+    )]
     Region(region::Region),
     /// Declare what is copied where, look at replicas and their recovery points
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  debvisor-region replication setup us-east-1 us-west-1 vm --interval 300
+  debvisor-region replication list
+  debvisor-region replication points web-vm-1"
+    )]
     Replication(replication::Replication),
     /// Declare virtual machines, list them, restore one
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  debvisor-region vm replicate web-vm-1 us-east-1 us-west-1
+  debvisor-region vm list
+  debvisor-region vm where web-vm-1"
+    )]
     Vm(vm::Vm),
     /// Move what a region holds to another region, and look at such moves
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  debvisor-region failover execute us-east-1 us-west-1 --dry-run
+  debvisor-region failover drill
+  debvisor-region failover history"
+    )]
     Failover(failover::Failover),
     Graph(graph::Graph),
     Global(global::Global),
     History(history::History),
     /// Look at the state file, back it up, make it anew
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  debvisor-region state show
+  debvisor-region state backup state-of-today.db"
+    )]
     State(state::State),
     Serve(serve::Serve),
     Completions(completions::Completions),

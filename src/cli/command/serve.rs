@@ -107,6 +107,7 @@ impl Serve {
             exec_guard: exec_guard(),
             config: options.config.clone(),
         };
+        let founds = !options.data_dir.exists();
         let region = LocalRegion::new(options.region.clone(), options.data_dir.clone(), opening);
         let drain = CancellationToken::new();
         let server = Server::bind(&options, region, session.world.clone(), drain.clone()).await.map_err(failed)?;
@@ -115,6 +116,13 @@ impl Serve {
         }
         if let Some(amiss) = server.amiss() {
             session.printer.error(&format!("WARNING: {amiss}"));
+        }
+        if founds {
+            let (id, dir) = (&options.region, options.data_dir.display());
+            session.printer.error(&format!(
+                "WARNING: {dir} was not there: region {id} begins in it now, and holds nothing. If it should hold \
+                 something, end this, and look at --data-dir and at what is mounted"
+            ));
         }
         let origin = server.origin().to_owned();
         let running = tokio::spawn(server.run());

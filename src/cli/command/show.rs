@@ -1,5 +1,6 @@
 //! `show`: a saved plan.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -32,10 +33,15 @@ impl Show {
 
 /// Reads a saved plan.
 pub(super) fn read(path: &Path) -> Result<Plan, CliError> {
-    let text = std::fs::read_to_string(path).map_err(|source| CliError::File {
-        action: "read the plan",
-        path: path.to_owned(),
-        source,
+    let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
+        ErrorKind::NotFound => CliError::Unfit {
+            message: format!("there is no saved plan {}", path.display()),
+            help: Some(format!(
+                "`plan --out {}` saves one; `apply` without a file plans by itself, and asks.",
+                path.display()
+            )),
+        },
+        _ => CliError::File { action: "read the plan", path: path.to_owned(), source },
     })?;
     saved::read(&text).map_err(|source| CliError::SavedPlan { path: path.to_owned(), source })
 }

@@ -29,7 +29,7 @@ use crate::render::{Screen, document};
   debvisor-region                    # the same
   debvisor-region status --verbose   # every replica, however many are in sync
   debvisor-region status --watch
-  debvisor-region status --watch --interval 1m >> status.log
+  debvisor-region status --watch --interval 1m > status.log
   debvisor-region status --format json")]
 pub(crate) struct Status {
     /// Show it again and again, until Ctrl-C

@@ -98,7 +98,11 @@ impl Writer<'_> {
         let policy = &self.topology.policy.failover;
         let mut facts = vec![
             format!("{from} is reached at {}.", self.reached(from)),
-            format!("{to} is reached at {}, and may hold {} VMs.", self.reached(to), self.capacity()),
+            format!(
+                "{to} is reached at {}, and may hold {} VMs.",
+                self.reached(to),
+                units::grouped(self.capacity().into())
+            ),
         ];
         facts.extend(self.others().into_iter().map(|other| format!("{other} is reached at {}.", self.reached(other))));
         if let Some(promise) = self.promise() {

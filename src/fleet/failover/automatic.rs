@@ -140,7 +140,7 @@ impl MultiRegionManager {
         watch: &Watch,
     ) {
         let heard = pending.heard_seconds.map_or(Duration::ZERO, |Seconds(age)| Duration::from_secs(age.as_secs()));
-        let ago = units::format_duration(heard);
+        let ago = units::brief(heard);
         let detail = if orphaned && paused {
             format!("nobody has carried it on for {ago}, and failovers are paused: `failover resume {operation}`")
         } else if orphaned && waits {

@@ -94,11 +94,12 @@ impl MultiRegionManager {
         if self.have_hear(&known.sight).await {
             known = self.know_whether_down(&options.request, options.explain, watch).await?;
         }
+        // Nobody is sent to the controller with a name that there is not.
+        let mut proposal = self.proposal(&known, &options.request)?;
         if !options.take_over {
             self.speaker(&known.sight)?;
             self.end_events(&known.sight).await?;
         }
-        let mut proposal = self.proposal(&known, &options.request)?;
         match proposal.outcome {
             Proposed::Nothing => {
                 return Ok(FailoverReport {

@@ -7,7 +7,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::pull::expect_here;
 use crate::execute::hook::Hooks;
-use crate::failover::{Asker, Facts, FenceHook, Proposal, Request, Verdict, Wish, propose};
+use crate::failover::{Asker, Facts, FenceHook, Proposal, Request, Unfit, Verdict, Wish, propose};
 use crate::fleet::error::FleetError;
 use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::options::Watch;
@@ -177,7 +177,31 @@ impl MultiRegionManager {
             paused: &paused,
             now: self.world.clock.now(),
         };
-        propose(request, &facts).map_err(|unfit| FleetError::Unfit { reason: unfit.to_string(), help: None })
+        propose(request, &facts).map_err(|unfit| self.unfit(unfit, &known.sight))
+    }
+
+    /// What was asked for makes no sense: why, and what would.
+    fn unfit(&self, unfit: Unfit, sight: &Sight) -> FleetError {
+        let reason = unfit.to_string();
+        let help = match unfit {
+            Unfit::UnknownRegion(region) => return self.unknown_region(&region),
+            Unfit::UnknownResource(id) => {
+                let recorded = sight.observed.regions.keys().filter_map(|region| sight.observed.snapshot(region));
+                let known: BTreeSet<String> =
+                    recorded.flat_map(|told| told.resources.keys()).map(|key| key.id.to_string()).collect();
+                return FleetError::UnknownResource { id: id.to_string(), known: known.into_iter().collect() };
+            }
+            Unfit::SameRegion(_) => "name the region that is left, then the one that takes over".to_owned(),
+            Unfit::NobodyAnswered(_) => "`status` says what each of them answered".to_owned(),
+            Unfit::HeldElsewhere { resource, holder, from: _ } => {
+                format!("to move it from there: `failover execute {holder} TO --vm {}`", resource.id)
+            }
+            Unfit::PointOfOne => "`replication points ID` names the points of one".to_owned(),
+            Unfit::GracefulPoint => "leave out --point, or add `--strategy manual`".to_owned(),
+            Unfit::NotByItself(_) => "`failover execute FROM TO` moves what it holds, once a person asks".to_owned(),
+            Unfit::NoTarget(_) => "name one: `failover execute FROM TO` says what its gates find".to_owned(),
+        };
+        FleetError::Unfit { reason, help: Some(help) }
     }
 
     /// The same, once nothing is pulled any more: what is older than a point that another region has is refused.

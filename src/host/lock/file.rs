@@ -28,7 +28,8 @@ pub struct Holder {
 
 impl std::fmt::Display for Holder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} (process {}) since {}, running `{}`", self.who, self.pid, self.since, self.command)
+        let Self { who, pid, command, since } = self;
+        write!(f, "{who} (process {pid}) since {}, running `{command}`", since.for_people())
     }
 }
 

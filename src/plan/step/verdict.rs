@@ -83,9 +83,12 @@ fn need(case: &Case<'_>, newest: Option<&NewestPoint>) -> Option<(Action, String
         return Some((Action::Sync, reason));
     }
     if newest.source_stamp != stamp {
-        return Some((Action::Sync, format!("changed since point {sequence} of {}", newest.point.read_at)));
+        return Some((
+            Action::Sync,
+            format!("changed since point {sequence} of {}", newest.point.read_at.for_people()),
+        ));
     }
-    case.due.map(|_| (Action::Sync, format!("due: last verified at {verified_at}")))
+    case.due.map(|_| (Action::Sync, format!("due: last verified at {}", verified_at.for_people())))
 }
 
 fn obstacle(case: &Case<'_>, newest: Option<&NewestPoint>) -> Option<(BlockReason, String)> {

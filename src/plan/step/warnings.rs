@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::units::grouped;
 use crate::model::{Address, RegionId, ResourceType};
 use crate::plan::document::Warning;
 use crate::plan::draft::Draft;
@@ -53,7 +54,7 @@ fn cut_off(draft: &mut Draft<'_>) {
 fn still_held(draft: &mut Draft<'_>) {
     for (region, snapshot) in draft.view.sight.seen() {
         for (key, held) in &snapshot.still_held {
-            let since = held.since;
+            let since = held.since.for_people();
             let message = format!(
                 "may still be frozen or snapshotted at {region}, since {since}: `status` says how to let it go"
             );
@@ -75,7 +76,10 @@ fn over_capacity(draft: &mut Draft<'_>) {
     for (id, spec) in &view.input.topology.regions {
         let held = machines.get(id).copied().unwrap_or(0);
         if held > spec.capacity_vms {
-            let message = format!("holds {held} VMs, more than its capacity_vms of {}", spec.capacity_vms);
+            let message = {
+                let [held, room] = [held, spec.capacity_vms].map(|vms| grouped(vms.into()));
+                format!("holds {held} VMs, more than its capacity_vms of {room}")
+            };
             draft.warnings.push(Warning { address: Some(Address::Region(id.clone())), message });
         }
     }

@@ -389,7 +389,7 @@ WITH known AS (
     FROM points
 ), newest AS (
     SELECT resource, max(iif(copies, sequence, NULL)) AS shown, max(iif(copies AND whole, sequence, NULL)) AS complete,
-        coalesce(sum(copies), 0) AS points, coalesce(sum(aside), 0) AS aside, max(iif(understood, NULL, sequence)) AS strange
+        coalesce(sum(copies AND whole), 0) AS points, coalesce(sum(aside), 0) AS aside, max(iif(understood, NULL, sequence)) AS strange
     FROM known GROUP BY resource
 )
 SELECT newest.resource, newest.shown, shown.record, newest.complete, complete.record, newest.points, newest.aside,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::feed::View;
-use crate::execute::event::{Event, Outcome, Stage};
+use crate::execute::event::{DeferReason, Event, Outcome, Stage};
 use crate::model::{Address, ByteCount, RegionId, Timestamp};
 use crate::plan::document::Kind;
 use crate::render::failovers;
@@ -138,12 +138,15 @@ pub(super) fn stopped(event: &Event, tells: Tells, look: &Look) -> Option<String
     if tells == Tells::WhatHappens {
         return None;
     }
-    let (glyph, word, address, region, reason, detail) = match event {
+    let (glyph, word, address, place, reason, detail) = match event {
         Event::Blocked { at: _, address, region_id, reason, detail } => {
-            (Glyph::Stop, "blocked", address, region_id.as_ref(), reason.as_str(), detail)
+            let place = region_id.as_ref().map(|region| format!(" {} {region}", look.glyph(Glyph::Arrow)));
+            (Glyph::Stop, "blocked", address, place.unwrap_or_default(), reason.words(), detail)
         }
-        Event::Deferred { at: _, address, region_id, reason, detail } => {
-            (Glyph::Bullet, "deferred", address, Some(region_id), reason.as_str(), detail)
+        // The region that it waits for may be its source, so no arrow leads there.
+        Event::Deferred { at: _, address, region_id, reason: DeferReason::Unobserved, detail } => {
+            let reason = format!("until {region_id} answers");
+            (Glyph::Bullet, "deferred", address, String::new(), reason, detail)
         }
         Event::ActionStarted { .. }
         | Event::Progress { .. }
@@ -154,9 +157,8 @@ pub(super) fn stopped(event: &Event, tells: Tells, look: &Look) -> Option<String
         | Event::Summary { .. } => return None,
     };
     let sign = look.paint(Tone::Warn, &text::padded(look.glyph(glyph), if look.unicode { 1 } else { 2 }));
-    let place = region.map(|region| format!(" {} {region}", look.glyph(Glyph::Arrow))).unwrap_or_default();
     let name = text::padded(&format!("{address}{place}"), NAME);
-    let line = format!("  {sign} {word:<8} {name} {}", look.paint(Tone::Warn, reason));
+    let line = format!("  {sign} {word:<8} {name} {}", look.paint(Tone::Warn, &reason));
     Some(line + "\n" + &told(detail, look))
 }
 
@@ -195,20 +197,16 @@ fn told(message: &str, look: &Look) -> String {
     }
 }
 
+/// What a person asked for of one copy, which no plan does: a plan's own ids have no verb.
+fn by_hand(id: &str) -> Option<&str> {
+    let (verb, _) = id.split_once(':')?;
+    matches!(verb, "discard" | "restore").then_some(verb)
+}
+
 /// The line of an action that ended; none for any other event.
 pub(super) fn finished(event: &Event, look: &Look) -> Option<String> {
-    let Event::ActionFinished {
-        at: _,
-        id: _,
-        address,
-        kind,
-        action,
-        regions,
-        outcome: ended,
-        bytes,
-        duration,
-        message,
-    } = event
+    let Event::ActionFinished { at: _, id, address, kind, action, regions, outcome: ended, bytes, duration, message } =
+        event
     else {
         return None;
     };
@@ -216,11 +214,12 @@ pub(super) fn finished(event: &Event, look: &Look) -> Option<String> {
     let sign = look.paint(tone, &text::padded(look.glyph(glyph), if look.unicode { 1 } else { 2 }));
     let name = text::padded(&name(address, *kind, regions, look), NAME);
     let mut facts: Vec<String> = word.map(str::to_owned).into_iter().collect();
-    if *kind == Kind::Sync && (*ended == Outcome::Done || bytes.0 > 0) {
+    if *kind == Kind::Sync && by_hand(id).is_none() && (*ended == Outcome::Done || bytes.0 > 0) {
         facts.push(format!("{bytes} in {}", text::brief(*duration)));
     }
     let facts = look.paint(if *ended == Outcome::Done { Tone::Faint } else { tone }, &facts.join(", "));
-    let mut line = format!("  {sign} {:<6} {name} {facts}", action.as_str()).trim_end().to_owned();
+    let word = by_hand(id).unwrap_or(action.as_str());
+    let mut line = format!("  {sign} {word:<6} {name} {facts}").trim_end().to_owned();
     // Why something failed or was blocked is told at the end of the run, with the line that asked for it.
     let told = matches!(ended, Outcome::Failed | Outcome::Blocked | Outcome::Interrupted);
     if let Some(message) = message.as_ref().filter(|_| !told) {

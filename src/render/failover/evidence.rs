@@ -21,7 +21,7 @@ pub fn evidence(verdict: &Verdict, look: &Look) -> String {
         Column::name("Who"),
         Column::name("Says"),
         Column::number("Last seen"),
-        Column::number("Sees").optional(1),
+        Column::number("Sees").below(1),
         Column::text("Because"),
     ])
     .indented(2);

@@ -214,7 +214,7 @@ impl Page<'_> {
             Column::name("Resource"),
             Column::name("From point"),
             Column::number("Old"),
-            Column::name("Kind").optional(1),
+            Column::name("Kind").below(1),
             Column::number("Loses"),
         ])
         .indented(2);

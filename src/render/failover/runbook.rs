@@ -6,6 +6,9 @@ use crate::render::plan::rows;
 use crate::render::terminal::Look;
 use crate::render::text::wrap;
 
+/// The columns of a page that is printed.
+const PAPER: usize = 80;
+
 /// The whole of it.
 pub fn runbook(runbook: &Runbook, look: &Look) -> String {
     let Runbook { from, to, topology, facts, moves, stays, chapters } = runbook;
@@ -61,7 +64,7 @@ impl Page<'_> {
     }
 
     fn wrapped(&mut self, first: &str, rest: &str, text: &str) {
-        let room = self.look.prose_width().saturating_sub(rest.len()).max(16);
+        let room = self.look.width.unwrap_or(PAPER).clamp(20, 100).saturating_sub(rest.len()).max(16);
         for (at, line) in wrap(&self.look.clean(text), room).iter().enumerate() {
             self.text.push_str(if at == 0 { first } else { rest });
             self.line(line);

@@ -14,4 +14,4 @@ mod tests;
 
 pub use markdown::{LIMIT as MARKDOWN_LIMIT, markdown};
 pub use people::people;
-pub use words::{counts, verdict};
+pub use words::{counts, held, verdict};

@@ -275,11 +275,11 @@ impl Page<'_> {
             return;
         }
         self.heading(words::HELD.title, held.len(), Tone::Warn, words::HELD.note);
-        let entries = held.iter().map(|Held { address, declared, holder, reason }| {
-            let place = format!("at {} since epoch {}, declared at {declared}", holder.region, holder.epoch);
-            (address.to_string(), vec![place, reason.clone()])
-        });
-        self.rows(Glyph::Same, Tone::Warn, entries.collect());
+        let entries = held.iter().map(|held| (held.address.to_string(), vec![words::held(held)]));
+        let entries: Vec<_> = entries.collect();
+        // What a failover moved, it moved alike.
+        let entries = if self.every { entries } else { rows::gather(entries) };
+        self.rows(Glyph::Same, Tone::Warn, entries);
     }
 
     fn blocked(&mut self, blocked: &[Blocked]) {
@@ -289,7 +289,7 @@ impl Page<'_> {
         self.heading(words::BLOCKED.title, blocked.len(), Tone::Warn, words::BLOCKED.note);
         let entries = blocked.iter().map(|Blocked { address, region_id, reason, detail }| {
             let place = region_id.as_ref().map_or_else(String::new, |region| format!(" at {region}"));
-            (address.to_string(), (place, reason.as_str(), detail.clone()))
+            (address.to_string(), (place, reason.words(), detail.clone()))
         });
         let entries: Vec<_> = entries.collect();
         let entries = if self.every || entries.len() <= GATHER_ABOVE { entries } else { rows::gather(entries) };

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::model::Address;
-use crate::plan::document::{Action, Mode, Plan, Summary, UnobservedRegion};
+use crate::model::region::Epoch;
+use crate::plan::document::{Action, Held, Mode, Plan, Summary, UnobservedRegion};
 use crate::render::text::{count, grouped};
 
 /// `12 to create, 3 to sync`; empty where there is nothing.
@@ -56,6 +57,14 @@ pub(super) fn and_above(list: String, above: usize) -> String {
         (true, above) => format!("{} named above", grouped(above as u64)),
         (false, above) => format!("{list}, and {} named above", grouped(above as u64)),
     }
+}
+
+/// Where something is held, and what the files say instead.
+pub fn held(held: &Held) -> String {
+    let Held { address: _, declared, holder, reason: _ } = held;
+    let (region, epoch) = (&holder.region, holder.epoch);
+    let how = if epoch > Epoch::BIRTH { format!("since epoch {epoch}") } else { "where it was born".to_owned() };
+    format!("held by {region} {how}; the files say {declared}")
 }
 
 /// The plan in one sentence.

@@ -87,7 +87,7 @@ fn the_second_is_told_who_the_first_is() {
         matches!(&error, StateError::Locked { holder: Some(told), .. } if **told == holder("apply --auto-approve"))
     );
     let text = error.to_string();
-    for part in ["ana@desk", "process 7", "2026-01-31T12:00:00Z", "`apply --auto-approve`", StateFile::NAME] {
+    for part in ["ana@desk", "process 7", "2026-01-31 12:00:00Z", "`apply --auto-approve`", StateFile::NAME] {
         assert!(text.contains(part), "{text}");
     }
     assert!(matches!(file.occupancy().unwrap(), Occupancy::Held(Some(_))));

@@ -7,7 +7,7 @@ use clap::Args;
 use super::super::super::error::CliError;
 use super::super::super::exit::Exit;
 use super::super::super::session::Session;
-use super::execute::Reviewer;
+use super::execute::{Reviewer, would_end};
 use super::given::Given;
 use crate::fleet::{Back as Home, BackOptions, FleetError};
 use crate::model::RegionId;
@@ -58,7 +58,12 @@ impl Back {
                     proposals.iter().map(|proposal| failover::proposal(proposal, look, false)).collect();
                 if told.is_empty() { failovers::HOME.to_owned() } else { told.join("\n") }
             })?;
-            return Ok(if Home::is_refused(&proposals) { Exit::Refused } else { Exit::Done });
+            let partly = proposals.iter().any(|proposal| would_end(proposal.outcome) != Exit::Done);
+            return Ok(match (Home::is_refused(&proposals), partly) {
+                (true, _) => Exit::Refused,
+                (false, true) => Exit::Partial,
+                (false, false) => Exit::Done,
+            });
         }
         let mut reviewer = Reviewer::new(session, force, false);
         let back = fleet.bring_back(&options, &mut reviewer, &watch).await;

@@ -43,11 +43,11 @@ impl Drill {
         let Self { from, vm, to, watched } = self;
         let fleet = session.fleet()?;
         let (watch, feed) = session.watch_for_people();
-        let options = DrillOptions { from, only: vm.into_iter().collect(), to, watched };
+        let options = DrillOptions { from, only: vm.into_iter().collect(), to: to.clone(), watched };
         let report = fleet.drill(&options, &watch).await;
         feed.end();
         let report = report?;
-        session.print(&report, |look| drill::report(&report, look))?;
+        session.print(&report, |look| drill::report(&report, to.as_ref(), look))?;
         Ok(report.class().into())
     }
 }

@@ -53,7 +53,8 @@ pub(crate) struct Execute {
     /// Do not ask; every gate is still judged
     #[arg(long)]
     force: bool,
-    /// Show what would be done, and change nothing
+    /// Show what would be done, and change nothing; the exit code is that of doing it: 3 where some of it would stay, 5
+    /// where all of it would
     #[arg(long)]
     dry_run: bool,
     /// Show what each judgement rests on: whether the source is down, who saw it when
@@ -96,6 +97,15 @@ fn wish(text: String) -> Wish {
     text.parse().map_or_else(|_| Wish::One(selector(Some(text))), Wish::AsOf)
 }
 
+/// How it would end, if it were done now and all went well.
+pub(super) const fn would_end(outcome: Outcome) -> Exit {
+    match outcome {
+        Outcome::Nothing | Outcome::Goes => Exit::Done,
+        Outcome::Partly => Exit::Partial,
+        Outcome::Refused => Exit::Refused,
+    }
+}
+
 impl Execute {
     pub(super) async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
         let Self { from, to, strategy, vm, point, reason, force, dry_run, explain, take_over, given } = self;
@@ -113,7 +123,7 @@ impl Execute {
             feed.end();
             let proposal = proposal?;
             session.print(&proposal, |look| failover::proposal(&proposal, look, explain))?;
-            return Ok(if proposal.outcome == Outcome::Refused { Exit::Refused } else { Exit::Done });
+            return Ok(would_end(proposal.outcome));
         }
         let mut reviewer = Reviewer::new(session, force, explain);
         let (watch, feed) = session.watch_for_people();
@@ -142,6 +152,15 @@ impl Reviewer {
         Self { session: Arc::clone(session), force, explain, declined: None, past: None }
     }
 
+    fn show(&self, proposal: &Proposal) {
+        let session = &self.session;
+        if session.for_people() && !session.globals.quiet {
+            let text = failover::proposal(proposal, session.printer.output_look(), self.explain);
+            session.printer.result(&text);
+            session.printer.result("\n");
+        }
+    }
+
     /// The error of a failover that nobody confirmed says how to; that of a refused one, the whole command that passes.
     pub(super) fn explain_refusal(self, error: FleetError) -> CliError {
         match (error, self.declined, self.past) {
@@ -166,15 +185,12 @@ impl Reviewer {
 impl FailoverReview for Reviewer {
     fn refused(&mut self, proposal: &Proposal) {
         self.past = failover::past(proposal);
+        self.show(proposal);
     }
 
     async fn review(&mut self, proposal: &Proposal) -> Verdict {
         let session = &self.session;
-        if session.for_people() && !session.globals.quiet {
-            let text = failover::proposal(proposal, session.printer.output_look(), self.explain);
-            session.printer.result(&text);
-            session.printer.result("\n");
-        }
+        self.show(proposal);
         if self.force {
             return Verdict::Proceed;
         }

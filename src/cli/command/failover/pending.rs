@@ -60,7 +60,7 @@ pub(crate) struct Abort {
 #[derive(Debug, Args)]
 struct One {
     /// The operation [default: the only one that is open]
-    #[arg(value_name = "OPERATION")]
+    #[arg(value_name = "OPERATION", value_parser = operation)]
     operation: Option<OperationId>,
     /// Take the controller's place first
     #[arg(long)]
@@ -68,6 +68,12 @@ struct One {
     /// What is known.
     #[command(flatten)]
     known: Known,
+}
+
+/// An operation by its id, or by the name that the history has for it.
+fn operation(text: &str) -> Result<OperationId, String> {
+    let id = text.strip_prefix("evt-").unwrap_or(text);
+    id.parse().map_err(|_| "it is no operation's id; `failover status` lists those that are open".to_owned())
 }
 
 impl Resume {
