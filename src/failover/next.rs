@@ -308,10 +308,10 @@ impl Progress {
         if !self.has_accepted(from) || held.is_empty() {
             return None;
         }
-        let unproven = self.unproven(&held);
-        Some(match unproven.is_empty() {
+        let unwatched = self.unwatched(&held);
+        Some(match unwatched.is_empty() {
             true => Next::Do(vec![Step::Demote(from.clone(), held)]),
-            false => Next::Stuck(Impasse::Unwatched(from.clone(), unproven)),
+            false => Next::Stuck(Impasse::Unwatched(from.clone(), unwatched)),
         })
     }
 

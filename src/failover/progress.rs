@@ -78,7 +78,7 @@ pub struct Progress {
     /// Resources that the source has given up.
     pub given_up: BTreeSet<ResourceKey>,
     /// Resources that the source does not hold, and whose machines its runner saw stopped, or need not: see
-    /// [`Progress::unproven`].
+    /// [`Progress::unwatched`].
     pub demoted: BTreeSet<ResourceKey>,
     /// Resources that were promoted at the region that the attempt leads to.
     pub promoted: BTreeSet<ResourceKey>,
@@ -240,8 +240,8 @@ impl Progress {
             (Step::Run(hook), Report::Ran(ended)) => self.hook_ended(hook, ended)?,
             (Step::Demote(region, keys), Report::Did(answer)) => match answer {
                 Answer::Done(stopped) => {
-                    let unproven = self.unproven(keys);
-                    let passes = |key: &&ResourceKey| self.is_unwatched(region, key) && !unproven.contains(*key);
+                    let unwatched = self.unwatched(keys);
+                    let passes = |key: &&ResourceKey| self.is_unwatched(region, key) && !unwatched.contains(*key);
                     let (given_up, loose): (BTreeSet<&ResourceKey>, BTreeSet<&ResourceKey>) =
                         keys.difference(&stopped).partition(passes);
                     let loose: BTreeSet<ResourceKey> = loose.into_iter().cloned().collect();
@@ -453,10 +453,10 @@ impl Progress {
 
     /// Of these, machines that the source cannot prove stopped though it takes part: nothing there could stop them or
     /// see them stopped, while the target would start them. A proof of an earlier time is none: it answers now.
-    pub(super) fn unproven(&self, keys: &BTreeSet<ResourceKey>) -> BTreeSet<ResourceKey> {
+    pub(super) fn unwatched(&self, keys: &BTreeSet<ResourceKey>) -> BTreeSet<ResourceKey> {
         let (from, to) = (&self.bid.failover.from, &self.bid.to);
-        let unproven = |key: &&ResourceKey| self.is_unwatched(from, key) && !self.is_unwatched(to, key);
-        if self.vouched { BTreeSet::new() } else { keys.iter().filter(unproven).cloned().collect() }
+        let unwatched = |key: &&ResourceKey| self.is_unwatched(from, key) && !self.is_unwatched(to, key);
+        if self.vouched { BTreeSet::new() } else { keys.iter().filter(unwatched).cloned().collect() }
     }
 
     /// Takes an operator's word that a region is stopped.

@@ -37,7 +37,7 @@ impl Book {
         for key in keys.difference(placed).filter(|key| open.promoted.contains_key(*key)) {
             parts.extend(open.replaced.remove(key).map(|part| (key.clone(), part)));
         }
-        parts.iter().for_each(|(key, _)| drop(open.promoted.remove(key)));
+        open.promoted.retain(|key, _| !parts.iter().any(|(taken, _)| taken == key));
         let taken = parts.iter().map(|(key, _)| key.clone()).collect();
         self.parts.extend(parts);
         taken

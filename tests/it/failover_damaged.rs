@@ -82,8 +82,7 @@ fn a_point_that_is_damaged_starts_nothing_and_its_source_runs_again() {
     let damaged = numbers[0][1];
     damage(&fleet, 1, damaged);
     let execute = ["failover", "execute", "a", "b", "--vm", "web-1", "--force", "--point", &damaged.to_string()];
-    let failed = world.run(execute).exits(1);
-    failed.says(&["vm.web-1", &format!("disk.raw of point {damaged}"), "aborted"]);
+    let failed = world.run(execute).exits(1).says(&["vm.web-1", &format!("disk.raw of point {damaged}"), "aborted"]);
     world.run(["failover", "status"]).exits(0).says(&["no operation is open"]);
     runs_at(&fleet, "a", "a");
     assert!(!fleet.machines.ran("web-1", "b"), "nothing ran from it");
@@ -104,8 +103,7 @@ fn the_others_of_a_dead_region_arrive_and_what_is_damaged_goes_elsewhere() {
     fleet.regions[0].kill();
     (1..=2).for_each(|n| fleet.machines.stop(&format!("web-{n}"), "a"));
     let execute = ["failover", "execute", "a", "b", "--force", "--fenced", "it's unplugged", "--point", &moment];
-    let partly = fleet.world.run(execute).exits(3);
-    partly.says(&["partly", "vm.web-1", "disk.raw of point"]);
+    let partly = fleet.world.run(execute).exits(3).says(&["partly", "vm.web-1", "disk.raw of point"]);
     runs_at(&fleet, "", "b");
     assert_eq!(disk(&fleet, "b", 2), "a second state\n".repeat(9000));
     fleet.world.run(["failover", "status"]).exits(0).says(&["no operation is open"]);
@@ -114,8 +112,7 @@ fn the_others_of_a_dead_region_arrive_and_what_is_damaged_goes_elsewhere() {
     runs_at(&fleet, "c", "b");
     assert_eq!(disk(&fleet, "c", 1), "a third state!\n".repeat(9000));
     // The old one comes back, starts nothing, and keeps copies of both.
-    let a = fleet.regions.remove(0).again(&fleet.world);
-    fleet.regions.insert(0, a);
+    fleet.regions[0].again(&fleet.world);
     fleet.world.apply();
     runs_at(&fleet, "c", "b");
     assert_eq!(disk(&fleet, "a", 1), "a third state!\n".repeat(9000));
@@ -135,8 +132,7 @@ fn a_dead_regions_only_copy_is_left_where_it_was() {
     fleet.world.run(["failover", "status"]).exits(0).says(&["no operation is open"]);
     runs_at(&fleet, "", "");
     // Nobody else holds it: back again, it may start it.
-    let a = fleet.regions.remove(0).again(&fleet.world);
-    fleet.regions.insert(0, a);
+    fleet.regions[0].again(&fleet.world);
     fleet.machines.start("web-1", "a", 1);
     fleet.machines.start("web-2", "a", 1);
     fleet.world.apply();
@@ -149,8 +145,7 @@ fn what_a_runner_does_not_start_comes_back_by_the_printed_command() {
     let world = &fleet.world;
     fleet.machines.shut("b");
     world.write("a/resources/vm/web-1/disk.raw", "written last\n".repeat(9000));
-    let partly = world.run(["failover", "execute", "a", "b", "--force"]).exits(3);
-    partly.says(&["vm.web-1", "b is fenced"]);
+    let partly = world.run(["failover", "execute", "a", "b", "--force"]).exits(3).says(&["vm.web-1", "b is fenced"]);
     runs_at(&fleet, "", "");
     world.run(["failover", "status"]).exits(0).says(&["no operation is open"]);
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::conduct::words;
 use super::crew::Team;
+use super::judgement::Asked;
 use crate::execute::failover::{Drive, End};
 use crate::failover::{Ending, Progress};
 use crate::fleet::error::FleetError;
@@ -113,7 +114,7 @@ fn earlier(points: &[Point], asked: Option<&PromotedPoint>) -> Option<u64> {
 
 /// What was said of the regions the first time, to be said again.
 fn given(team: &Team<'_>) -> String {
-    let Some(request) = &team.request else { return String::new() };
+    let (Asked::Anew(request, _) | Asked::GoneOn(request, _)) = &team.asked;
     let mut given = String::new();
     if let Some(words) = &request.overrides.fenced {
         given.push_str(&format!(" --fenced {}", quoted(words)));
