@@ -17,7 +17,7 @@ use crate::support::World;
 pub(crate) fn steps(world: &World) -> Vec<String> {
     let read_only = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let state = rusqlite::Connection::open_with_flags(world.path("debvisor-region.state.db"), read_only).unwrap();
-    let mut rows = state.prepare("SELECT step FROM failover_steps ORDER BY position").unwrap();
+    let Ok(mut rows) = state.prepare("SELECT step FROM failover_steps ORDER BY position") else { return Vec::new() };
     let found = rows.query_map([], |row| row.get(0)).unwrap().collect::<Result<Vec<String>, _>>();
     // Where it is being written, it is asked again.
     found.unwrap_or_default()
