@@ -250,11 +250,16 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::host::lock::Holder;
+    use crate::model::{Lineage, Timestamp};
 
     #[test]
     fn nobody_begins_while_what_others_left_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateFile::new(dir.path().join("state.db"));
+        let who = Holder { who: "ana@desk".into(), pid: 7, command: "apply".into(), since: Timestamp::from_micros(0) };
+        let host = crate::host::Host::current();
+        drop(state.lock(&who).unwrap().open(&crate::host::world(), &host, Lineage(uuid::Uuid::nil())).unwrap());
         let (log, mut others) = (state.failover_log().unwrap(), Vec::new());
         let root = dir.path().join("state.db.pulled");
         for n in 0..5000 {
