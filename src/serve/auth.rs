@@ -168,7 +168,10 @@ pub(super) fn expect_private(what: &'static str, path: &Path) -> Result<Metadata
         return Err(refuse("it is no ordinary small file", "name a text file".to_owned()));
     }
     if stat.mode() & 0o007 != 0 {
-        return Err(refuse("others on this machine can read it", format!("chmod 600 {}", path.display())));
+        return Err(refuse(
+            "others on this machine can read it",
+            format!("make it its owner's alone: `chmod 600 {}`", path.display()),
+        ));
     }
     Ok(stat)
 }
@@ -242,7 +245,7 @@ mod tests {
         assert!(Access::new(Some(&path), false).unwrap_err().to_string().contains("no token"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let error = Access::new(Some(&path), false).unwrap_err();
-        assert!(error.help().unwrap().starts_with("chmod 600 "), "{error}");
+        assert!(error.help().unwrap().contains("`chmod 600 "), "{error}");
     }
 
     #[test]

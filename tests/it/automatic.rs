@@ -201,6 +201,8 @@ fn what_the_policy_moved_goes_home_when_it_can_stay_there() {
     fleet.round().exits(0);
     fleet.assert_all_run_at("b");
     fleet.run(&["failover", "unpause"]).exits(0);
+    // The cooldown of a second is over.
+    thread::sleep(Duration::from_millis(1100));
     fleet.round().exits(0).says(&["completed", "b → a"]);
     fleet.assert_all_run_at("a");
     assert_eq!(fleet.world.read("a/resources/vm/web-1/disk.raw"), "the disk at bbbbb\n".repeat(9000).as_bytes());

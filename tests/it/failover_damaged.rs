@@ -14,7 +14,7 @@ use crate::support::program;
 fn written_thrice() -> (Fleet, [Vec<u64>; 2], String) {
     let fleet = Fleet::new(2, "");
     let world = &fleet.world;
-    for what in ["a second state\n", "a third state!\n"] {
+    for what in ["a second state...\n", "a third state!!!!\n"] {
         for n in 1..=2 {
             world.write(format!("a/resources/vm/web-{n}/disk.raw"), what.repeat(9000));
         }
@@ -105,17 +105,17 @@ fn the_others_of_a_dead_region_arrive_and_what_is_damaged_goes_elsewhere() {
     let execute = ["failover", "execute", "a", "b", "--force", "--fenced", "it's unplugged", "--point", &moment];
     let partly = fleet.world.run(execute).exits(3).says(&["partly", "vm.web-1", "disk.raw of point"]);
     runs_at(&fleet, "", "b");
-    assert_eq!(disk(&fleet, "b", 2), "a second state\n".repeat(9000));
+    assert_eq!(disk(&fleet, "b", 2), "a second state...\n".repeat(9000));
     fleet.world.run(["failover", "status"]).exits(0).says(&["no operation is open"]);
 
     run_printed(&fleet, &partly.stdout, ("a", "c"), "web-1");
     runs_at(&fleet, "c", "b");
-    assert_eq!(disk(&fleet, "c", 1), "a third state!\n".repeat(9000));
+    assert_eq!(disk(&fleet, "c", 1), "a third state!!!!\n".repeat(9000));
     // The old one comes back, starts nothing, and keeps copies of both.
     fleet.regions[0].again(&fleet.world);
     fleet.world.apply();
     runs_at(&fleet, "c", "b");
-    assert_eq!(disk(&fleet, "a", 1), "a third state!\n".repeat(9000));
+    assert_eq!(disk(&fleet, "a", 1), "a third state!!!!\n".repeat(9000));
 }
 
 #[test]
@@ -144,14 +144,14 @@ fn what_a_runner_does_not_start_comes_back_by_the_printed_command() {
     let fleet = Fleet::new(2, "");
     let world = &fleet.world;
     fleet.machines.shut("b");
-    world.write("a/resources/vm/web-1/disk.raw", "written last\n".repeat(9000));
+    world.write("a/resources/vm/web-1/disk.raw", "written last.....\n".repeat(9000));
     let partly = world.run(["failover", "execute", "a", "b", "--force"]).exits(3).says(&["vm.web-1", "b is fenced"]);
     runs_at(&fleet, "", "");
     world.run(["failover", "status"]).exits(0).says(&["no operation is open"]);
 
     run_printed(&fleet, &partly.stdout, ("b", "a"), "web-1");
     runs_at(&fleet, "a", "a");
-    assert_eq!(disk(&fleet, "a", 1), "written last\n".repeat(9000));
+    assert_eq!(disk(&fleet, "a", 1), "written last.....\n".repeat(9000));
     world.apply();
     runs_at(&fleet, "a", "a");
 }
@@ -162,7 +162,7 @@ fn a_runner_that_does_not_know_is_met_before_anything_is_stopped() {
     fleet.machines.says("web-1", "b", "I forgot");
     fleet.machines.says("web-2", "b", "I forgot");
     fleet.world.run(["failover", "execute", "a", "b", "--force"]).exits(5).says(&[
-        "withdrawn",
+        "taken back before it changed anything",
         "vm.web-1",
         "runs at b, or may",
     ]);

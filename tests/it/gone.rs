@@ -242,7 +242,7 @@ fn regions_that_were_declared_gone_hold_nothing_back() {
     fleet.run(&one).exits(0);
     thread::sleep(Duration::from_millis(1100));
     let round = fleet.round();
-    round.says(&["completed", "b -> a"]);
+    round.says(&["completed", "b → a"]);
     fleet.assert_all_run_at("a");
     fleet.run(&["state", "rebuild", "--state", "second.db"]).exits(3);
     fleet.run(&["failover", "take-over", "--state", "second.db"]).exits(0);

@@ -31,6 +31,10 @@ fn serve_with(world: &World, args: &[&str], change: impl FnOnce(&mut std::proces
     let mut command = world.command(["serve"]);
     command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
     change(&mut command);
+    // A directory that is not there is warned of.
+    for pair in args.windows(2).filter(|pair| pair[0] == "--data-dir") {
+        fs::create_dir_all(world.path(pair[1])).unwrap();
+    }
     let mut child = command.spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();

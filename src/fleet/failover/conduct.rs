@@ -369,6 +369,11 @@ impl MultiRegionManager {
                 return Err(FleetError::Interrupted);
             }
             if let Some((key, why)) = failed.into_iter().next() {
+                let now = self.look().await?;
+                if let Some(open) = now.observed.answering().find_map(|(_, seen)| seen.resources.get(&key)?.operation) {
+                    let detail = format!("operation {open} was opened on {key} meanwhile");
+                    return Err(FleetError::refused("open_operation", detail, "`failover status` shows it"));
+                }
                 return Err(FleetError::Unfit {
                     reason: format!("{key} cannot be brought to {} while it runs: {why}", proposal.to),
                     help: Some("nothing was changed; mend that, or take less with --vm".to_owned()),
