@@ -78,7 +78,7 @@ pub struct Progress {
     /// Resources that the source has given up.
     pub given_up: BTreeSet<ResourceKey>,
     /// Resources that the source does not hold, and whose machines its runner saw stopped, or need not: see
-    /// [`Progress::unwatched`].
+    /// `Progress::unwatched`.
     pub demoted: BTreeSet<ResourceKey>,
     /// Resources that were promoted at the region that the attempt leads to.
     pub promoted: BTreeSet<ResourceKey>,
