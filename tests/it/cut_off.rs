@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::failover::{Fleet, steps};
-use crate::support::Answer;
+use crate::support::{Answer, kill_once};
 
 impl Fleet {
     /// Names a fence hook in the policy: `script` is a shell's, after what tells of the call.
@@ -171,20 +171,9 @@ fn a_fence_whose_program_is_killed_holds_or_is_made_again() {
         let before = steps(&fleet.world);
         let mut command = fleet.world.command(["failover", "fence", "a", "--force", "--accept-collateral"]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let ended = loop {
-            if steps(&fleet.world) >= before + step {
-                break false;
-            }
-            if child.try_wait().unwrap().is_some() {
-                break true;
-            }
-            thread::sleep(Duration::from_millis(1));
-        };
-        if ended {
+        if !kill_once(&mut child, || steps(&fleet.world) >= before + step) {
             break;
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
         killed += 1;
         // Whatever is left: it can be made again, and let in again.
         fleet.fence(&["--accept-collateral"]).exits(0);

@@ -13,7 +13,7 @@ use crate::automatic::{AUTOMATIC, Fleet as Automatic};
 use crate::failover::{Fleet, term};
 use crate::failover_rest::get;
 use crate::machines::{Machines, running};
-use crate::support::{World, assert_same_tree};
+use crate::support::{World, assert_same_tree, kill_once};
 
 /// Three regions in directories, and machines that are held at `a` with copies at `b` and `c`.
 fn directories(vms: usize) -> (World, Machines) {
@@ -111,20 +111,9 @@ fn a_readmission_that_is_killed_at_any_step_is_done_again() {
         let before = actions(&world);
         let mut command = world.command(["region", "readmit", "a"]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let ended = loop {
-            if actions(&world) >= before + step {
-                break false;
-            }
-            if child.try_wait().unwrap().is_some() {
-                break true;
-            }
-            thread::sleep(Duration::from_millis(1));
-        };
-        if ended {
+        if !kill_once(&mut child, || actions(&world) >= before + step) {
             break;
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
         killed += 1;
         world.run(["region", "readmit", "a"]).exits(0);
         world.apply();

@@ -5,7 +5,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -254,4 +256,17 @@ fn listing(root: &Path) -> Vec<(PathBuf, String)> {
 /// The bytes that a file really occupies.
 pub(crate) fn allocated(path: &Path) -> u64 {
     fs::metadata(path).unwrap().blocks() * 512
+}
+
+/// Kills a program as soon as it is there, and says that it did; false: it had ended before.
+pub(crate) fn kill_once(child: &mut Child, is_there: impl Fn() -> bool) -> bool {
+    while !is_there() {
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    true
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::roles::{Regions, attempt, authority, bid, id, ids, key, keys};
+use super::roles::{Regions, attempt, authority, bid, id, ids, key, keys, left_half_done};
 use crate::failover::{Ending, FRESH, Impasse, Next, Order, Progress, Recourse, Refusal, Step};
 use crate::model::failover::{Direction, Hook, Note, Proof};
 use crate::model::region::Role;
@@ -88,16 +88,6 @@ fn where_nothing_was_changed_all_is_taken_back() {
     progress.retreat();
     assert_eq!(regions.drive(&mut progress), Next::Ended(Ending::Withdrawn));
     holds(&regions, "a");
-}
-
-/// The source has given up, and the orderer dies.
-fn left_half_done(regions: &mut Regions) {
-    for region in ["a", "b", "c"] {
-        regions.ask(&id(region), &Order::Accept { authority: authority(1), bid: Box::new(bid(1)) }).unwrap();
-    }
-    let (operation, attempt) = (bid(1).failover.id, attempt(1));
-    let demote = Order::Demote { authority: authority(1), operation, attempt, resources: keys() };
-    regions.ask(&id("a"), &demote).unwrap();
 }
 
 #[test]

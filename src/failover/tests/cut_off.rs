@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::roles::{Regions, attempt, authority, bid, id, ids, key, keys};
+use super::roles::{Regions, attempt, authority, bid, id, ids, key, keys, left_half_done};
 use crate::failover::{Control, Ending, Hold, Impasse, Next, Order, Progress, Recourse, Refusal, Step, may_run};
 use crate::model::Timestamp;
 use crate::model::failover::{Bid, CutOff, Direction, Failover, Hook};
@@ -114,20 +114,10 @@ fn it_is_not_let_in_while_an_operation_leads_away_from_there() {
     assert!(may(&regions).is_err());
 }
 
-/// The source has given up, and the orderer dies.
-fn given_up(regions: &mut Regions) {
-    for region in ["a", "b", "c"] {
-        regions.ask(&id(region), &Order::Accept { authority: authority(1), bid: Box::new(bid(1)) }).unwrap();
-    }
-    let (operation, attempt) = (bid(1).failover.id, attempt(1));
-    let demote = Order::Demote { authority: authority(1), operation, attempt, resources: keys() };
-    regions.ask(&id("a"), &demote).unwrap();
-}
-
 #[test]
 fn nothing_leads_back_to_what_was_cut_off_before_it_is_let_in() {
     let mut regions = Regions::new();
-    given_up(&mut regions);
+    left_half_done(&mut regions);
     cut_off_at(&mut regions, 3);
     returns(&mut regions);
     let mut back = Progress::new(Bid { direction: Direction::Abort, ..bid(2) });

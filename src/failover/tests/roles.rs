@@ -236,3 +236,13 @@ impl Regions {
         }
     }
 }
+
+/// The source has given up, and the orderer dies.
+pub(super) fn left_half_done(regions: &mut Regions) {
+    for region in ["a", "b", "c"] {
+        regions.ask(&id(region), &Order::Accept { authority: authority(1), bid: Box::new(bid(1)) }).unwrap();
+    }
+    let (operation, attempt) = (bid(1).failover.id, attempt(1));
+    let demote = Order::Demote { authority: authority(1), operation, attempt, resources: keys() };
+    regions.ask(&id("a"), &demote).unwrap();
+}
