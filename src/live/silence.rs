@@ -14,6 +14,9 @@ use crate::model::units;
 
 const CHECK_NAME: &str = "check the region's api_endpoint and this machine's DNS";
 
+/// What the HTTP library says of a connection that was closed before an answer began.
+const CLOSED: [&str; 2] = ["connection closed", "connection was not ready"];
+
 /// The longest piece of an answer that is shown.
 const SHOWN: usize = 120;
 
@@ -61,8 +64,9 @@ pub(super) fn no_answer(
     });
     match silent {
         Some(kind) => unreachable(format!("{origin}: {kind}")),
-        // The connection stood and was closed without a word: the program behind it died or hung up.
-        None if !error.is_connect() && innermost.contains("connection closed") => {
+        // The connection stood and was closed without a word, before or after the question was sent: the program behind
+        // it died or hung up.
+        None if !error.is_connect() && CLOSED.iter().any(|words| innermost.contains(words)) => {
             unreachable(format!("{origin} closed the connection without an answer"))
         }
         // Under TLS an end without a farewell is an error of its own.

@@ -11,6 +11,7 @@ use crate::config::Credential;
 use crate::model::observed::{Observation, RegionStatus};
 use crate::model::policy::HealthPolicy;
 use crate::model::region::RegionSnapshot;
+use crate::model::sighting::Probe;
 use crate::model::time::Clock;
 use crate::model::{ByteCount, RegionId, Timestamp};
 use crate::wire::Envelope;
@@ -106,6 +107,23 @@ async fn only_silence_is_unreachable() {
         assert!(reason.contains(words), "{reason}");
     }
     drop(held);
+}
+
+/// Whether that is noticed before the question is sent, while it is, or after.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_closed_at_once_is_silence_whenever_that_is_noticed() {
+    let count = std::sync::atomic::AtomicU64::new(0);
+    let hangs_up = serve(move |connection| {
+        let count = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        std::thread::sleep(Duration::from_micros(count % 50));
+        drop(connection);
+    });
+    for _ in 0..1000 {
+        let port = region("west", &hangs_up, DEADLINE);
+        let asked = tokio::spawn(async move { port.probe_for(&HealthPolicy::default(), DEADLINE).await });
+        let found = asked.await.unwrap();
+        assert!(matches!(found, Probe::Silent(_)), "{found:?}");
+    }
 }
 
 #[tokio::test]

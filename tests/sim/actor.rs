@@ -290,10 +290,11 @@ impl Actor {
     }
 }
 
-/// The regions that people declared gone.
+/// The regions that people declared gone, as whoever takes part remembers.
 fn gone(told: &BTreeMap<RegionId, Standings>, view: &View<'_>, forgetful: bool) -> BTreeMap<RegionId, String> {
     let burned = view.dead.iter().map(|region| (region.clone(), "it burned".to_owned()));
-    let known = told.values().flat_map(|told| told.gone.clone()).filter(|_| !forgetful || view.calm);
+    let known = told.values().filter(|told| told.inert.is_none()).flat_map(|told| told.gone.clone());
+    let known = known.filter(|_| !forgetful || view.calm);
     known.chain(burned).collect()
 }
 

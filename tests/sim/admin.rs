@@ -83,7 +83,9 @@ impl Fleet {
             };
             let unknown = standings.registry.len() < 2;
             let lost = standings.inert.is_some() || unknown || all.iter().any(elsewhere);
-            if !lost || all.iter().any(|told| told.gone.contains_key(id)) {
+            // Of others that take part in nothing it says no more than what else they know.
+            let gone = all.iter().any(|told| told.inert.is_none() && told.gone.contains_key(id));
+            if !lost || gone {
                 continue;
             }
             if !obeys(standings, authority) {

@@ -45,21 +45,18 @@ impl Fleet {
     /// Lets a region in that was cut off, or cuts one off. Says whether there was something to do.
     pub(crate) fn by_hand(&mut self, at: usize, told: &BTreeMap<RegionId, Standings>) -> bool {
         let authority = self.actors[at].authority.clone();
-        let cut: BTreeSet<&RegionId> = told.values().flat_map(|told| told.cut_off.keys()).collect();
+        // Who is inert is asked when it is readmitted, and refuses until then.
+        let keepers = || told.values().filter(|told| obeys(told, &authority));
+        let cut: BTreeSet<&RegionId> = keepers().flat_map(|told| told.cut_off.keys()).collect();
         // Whoever keeps it and has an operation open that leads away from there refuses.
         let led_away = |region: &RegionId| {
-            let keeps = told.values().filter(|told| told.cut_off.contains_key(region));
             let leads = |open: &Open| open.bid.failover.from == *region && open.bid.direction == Direction::Forward;
-            keeps.flat_map(|told| told.open.values()).any(leads)
+            keepers().filter(|told| told.cut_off.contains_key(region)).flat_map(|told| told.open.values()).any(leads)
         };
         let back = cut.into_iter().find(|region| !self.calm || !led_away(region)).cloned();
         if let Some(region) = back.filter(|_| self.calm || self.chance.percent(20)) {
-            let keeps =
-                |(_, told): &(&RegionId, &Standings)| told.cut_off.contains_key(&region) && obeys(told, &authority);
-            let asked: Vec<RegionId> = told.iter().filter(keeps).map(|(id, _)| id.clone()).collect();
-            if asked.is_empty() {
-                return false;
-            }
+            let asked = keepers().filter(|told| told.cut_off.contains_key(&region)).map(|told| told.region.clone());
+            let asked: Vec<RegionId> = asked.collect();
             self.tell(format!("orchestrator {at} lets {region} in"));
             self.actors[at].mind = Mind::Registering;
             for other in asked {
