@@ -11,7 +11,7 @@ use crate::config;
 use crate::execute::event::Event;
 use crate::failover::{Proposal, Runbook};
 use crate::fleet::{
-    Back, DrillReport, FailoverReport, Fenced, GlobalStatistics, LetIn, PauseReport, PendingOperation, Readmitted,
+    Back, DrillReport, FailoverReport, FailoverStatus, Fenced, GlobalStatistics, LetIn, PauseReport, Readmitted,
     Rebuilt, RegionState, RegionStatistics, ReplicationStatus, Restored, StatusReport, Verification, Whereabouts,
 };
 use crate::host::Holder;
@@ -206,7 +206,12 @@ pub(super) const DOCUMENTS: &[Document] = &[
         &["failover execute", "failover resume", "failover abort"],
         of::<FailoverReport>,
     ),
-    Document::new("failover-status", "The operations that are open", &["failover status"], of::<Vec<PendingOperation>>),
+    Document::new(
+        "failover-status",
+        "What is open or paused, and what keeps a failover from happening by itself",
+        &["failover status"],
+        of::<FailoverStatus>,
+    ),
     Document::new("failover-history", "The failovers", &["failover history"], of::<Vec<FailoverEvent>>),
     Document::new("failover-take-over", "The controller's place, taken", &["failover take-over"], of::<printed::Taken>),
     Document::new(

@@ -3,10 +3,10 @@
 use super::event::{Event, Outcome};
 use super::outcome::ChangeOutcome;
 use crate::live::port::{OCCUPIED, PortError};
-use crate::model::point::{BlockReason, Loss, Refusal};
+use crate::model::point::Refusal;
 use crate::model::{Address, RegionId, Timestamp};
 use crate::plan::document::{Action, Change};
-use crate::plan::remedy::{copy_anyway, put_back};
+use crate::plan::remedy::unblock;
 use crate::replica::port::TransferError;
 use crate::replica::transfer::{SyncFailure, SyncReport};
 
@@ -117,37 +117,17 @@ pub(super) fn copy_outcome(change: &Change, end: &Result<SyncReport, SyncFailure
 
 /// What an operator can do about a copy that safety stopped.
 fn way_on(refusal: &Refusal, change: &Change) -> Option<String> {
-    match refusal.reason {
-        BlockReason::Suspicious | BlockReason::Shrunk => {
-            let (Address::Resource(key), Some(source), [target]) =
-                (&change.address, &change.source, change.regions.as_slice())
-            else {
-                return None;
-            };
-            let anyway = || format!("if that is meant, {}", copy_anyway(key, source, target));
-            Some(match refusal.lost {
-                Some(Loss::Everything) => put_back(key),
-                Some(Loss::Part) => format!("{}; {}", put_back(key), anyway()),
-                None => format!("look at its files at {source}; {}", anyway()),
-            })
-        }
-        BlockReason::SourceBusy => Some(
-            "name a `snapshot` or a `freeze` and a `thaw` command in its region's configuration, or sync it when it rests"
-                .to_owned(),
-        ),
-        BlockReason::NoSpace => Some("make room at the target, or let `[retention]` keep fewer points".to_owned()),
-        BlockReason::Unsupported => Some("move it out of the resource's directory".to_owned()),
-        BlockReason::NoCommonBase
-        | BlockReason::Diverged
-        | BlockReason::NotDeclared
-        | BlockReason::Dependency
-        | BlockReason::NotController => None,
-    }
+    let (Address::Resource(key), Some(source), [target]) = (&change.address, &change.source, change.regions.as_slice())
+    else {
+        return None;
+    };
+    unblock(key, source, target, refusal.reason, refusal.lost)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::point::{BlockReason, Loss};
     use crate::model::{ByteCount, Timestamp};
     use crate::plan::document::{Kind, Precondition};
 

@@ -169,7 +169,7 @@ impl RegionPort for Region {
         Err(PortError::Failed("not in this test".to_owned()))
     }
     async fn probe(&self, _: &crate::model::policy::HealthPolicy) -> crate::model::sighting::Probe {
-        crate::model::sighting::Probe::Unclear("not in this test".to_owned())
+        crate::model::sighting::Probe::Unclear("not in this test".into())
     }
     async fn running(&self) -> Result<crate::model::running::Running, PortError> {
         Err(PortError::Failed("not in this test".to_owned()))

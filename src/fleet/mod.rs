@@ -10,6 +10,7 @@ mod options;
 mod report;
 mod status;
 mod error;
+mod remedy;
 mod view;
 mod registry;
 mod witness;
@@ -46,8 +47,8 @@ pub use declare::{Declaration, Declared, Ground, write_edited};
 pub use drill::{DrillOptions, DrillReport, ResourceDrill};
 pub use error::{FleetError, Gate};
 pub use failover::{
-    Back, BackOptions, FailoverOptions, FailoverReport, FailoverReview, HeldBack, PauseReport, PendingOperation,
-    ResumeOptions,
+    Automation, Back, BackOptions, FailoverOptions, FailoverReport, FailoverReview, FailoverStatus, HeldBack, Obstacle,
+    PauseReport, PendingOperation, ResumeOptions, Suspect,
 };
 pub use import::Imported;
 pub use manager::MultiRegionManager;

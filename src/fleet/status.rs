@@ -304,6 +304,9 @@ pub struct ReplicaState {
     pub health: ReplicaHealth,
     /// In words, where there is something to say.
     pub detail: Option<String>,
+    /// What to do next, where something keeps it from being in sync.
+    #[serde(default)]
+    pub help: Option<String>,
     /// Its resource's id there.
     pub replica_id: ResourceId,
     /// The newest point's sequence.

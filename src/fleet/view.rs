@@ -4,20 +4,25 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::remedy::Case;
 use super::status::{
     RegionState, RegionWork, ReplicaHealth, ReplicaState, ReplicationStatus, SyncStatus, Trouble, TroubleKind,
 };
 use crate::execute::records;
 use crate::model::failover::CutOff;
 use crate::model::observed::{Observation, Observed, RegionStatus};
-use crate::model::point::{BlockReason, Replica};
+use crate::model::point::{BlockReason, Loss, Replica};
 use crate::model::region::{Pause, Role, StillHeld};
 use crate::model::running::ForeignStart;
 use crate::model::sighting::{Evidence, Met, status};
 use crate::model::topology::{PairSpec, ResourceSpec, Topology};
 use crate::model::{Address, OperationId, RegionId, ResourceKey, ResourceType, Timestamp, units};
 use crate::plan::document::{Action, Plan};
+use crate::replica::suspicion;
 use crate::state::{ActionOutcome, ActionRecord};
+
+/// Why safety stops a copy, what the source has lost, and the words for it.
+type Stop = (BlockReason, Option<Loss>, String);
 
 /// What the reading commands look at.
 #[derive(Debug, Clone, Copy)]
@@ -159,11 +164,23 @@ impl View<'_> {
 
     fn replica(&self, key: &ResourceKey, spec: &ResourceSpec, holder: &RegionId, at: &RegionId) -> ReplicaState {
         let promise = self.promise(key, spec, holder, at);
+        let pair = self.topology.settings_between(&spec.primary, holder, at, key.kind);
+        let case = Case {
+            key,
+            holder,
+            at,
+            observed: self.observed,
+            pair: pair.as_ref().map(|(id, pair)| (id, *pair)),
+            blocked: None,
+            failed: None,
+            link: None,
+        };
         let Some(snapshot) = self.observed.snapshot(at) else {
             return ReplicaState {
                 status: SyncStatus::Unknown,
                 health: ReplicaHealth::Unknown,
-                detail: Some(format!("{at} does not answer")),
+                detail: Some(case.unheard(at)),
+                help: case.help(ReplicaHealth::Unknown),
                 replica_id: key.id.clone(),
                 sequence: None,
                 data_hash: None,
@@ -178,19 +195,34 @@ impl View<'_> {
         let replica = snapshot.replicas.get(key).unwrap_or(&none);
         let newest = replica.newest.as_ref();
         let lag = newest.map(|newest| self.now.since(newest.point.verified_at));
-        let pair = self.topology.settings_between(&spec.primary, holder, at, key.kind);
-        let (health, detail) = match self.judge(key, holder, replica, lag, promise) {
+        let failed = snapshot.failed_copies.get(key).filter(|failed| lag.is_none_or(|lag| failed.age < lag));
+        let obstacle = self.obstacle(key, holder, replica);
+        let case = Case {
+            blocked: obstacle.as_ref().map(|(reason, lost, _)| (*reason, *lost)),
+            failed: failed.map(|failed| failed.reason.as_str()),
+            link: snapshot.links.get(holder).copied(),
+            ..case
+        };
+        let (health, detail) = match self.judge(&case, replica, obstacle, lag, promise) {
             (ReplicaHealth::Damaged, detail) => (ReplicaHealth::Damaged, detail),
-            (_, detail) if pair.is_some_and(|(_, pair)| pair.paused) => (ReplicaHealth::Paused, detail),
+            (_, detail) if case.pair.is_some_and(|(_, pair)| pair.paused) => {
+                let paused = case.pair.map(|(id, _)| format!("the pair {id} is paused"));
+                (ReplicaHealth::Paused, detail.or(paused))
+            }
             judged => judged,
         };
-        let failed = snapshot.failed_copies.get(key).filter(|failed| lag.is_none_or(|lag| failed.age < lag));
-        let detail = detail.or_else(|| failed.map(|failed| format!("the last copy failed: {}", failed.reason)));
+        let failure = failed.map(|failed| format!("the last copy failed: {}", failed.reason));
+        let detail = match (detail, failure) {
+            (Some(damage), Some(failure)) if health == ReplicaHealth::Damaged => Some(format!("{damage}; {failure}")),
+            (detail, failure) => detail.or(failure),
+        };
+        let detail = detail.or_else(|| if health == ReplicaHealth::Late { case.slowness() } else { None });
         let syncing = snapshot.work.iter().any(|work| work.kind == "sync" && work.resource.as_ref() == Some(key));
         ReplicaState {
             status: SyncStatus::of(health, syncing, failed.is_some()),
             health,
             detail,
+            help: case.help(health),
             replica_id: snapshot.former_ids.get(key).unwrap_or(&key.id).clone(),
             sequence: newest.map(|newest| newest.point.sequence),
             data_hash: newest.map(|newest| newest.point.data_hash),
@@ -202,29 +234,47 @@ impl View<'_> {
         }
     }
 
+    /// What stops the next copy for safety: what the target refused, or what can be seen of the source by now.
+    fn obstacle(&self, key: &ResourceKey, holder: &RegionId, replica: &Replica) -> Option<Stop> {
+        if let Some(refusal) = &replica.refusal {
+            return Some((refusal.reason, refusal.lost, refusal.detail.clone()));
+        }
+        // A region that has it under its former name yet has its files there, too.
+        let source = self.observed.snapshot(holder).filter(|source| source.resources.contains_key(key))?;
+        let content = source.contents.get(key);
+        if let Some(refused) = content.and_then(|content| content.refused.as_ref()) {
+            return Some((BlockReason::Unsupported, None, format!("{}: {}", refused.path, refused.reason)));
+        }
+        let newest = replica.newest.as_ref()?;
+        let now = content.map(|content| content.outline.clone()).unwrap_or_default();
+        let (reason, detail) = suspicion::judge(key.kind, &newest.outline, &now)?;
+        Some((reason, Some(if now.files == 0 { Loss::Everything } else { Loss::Part }), detail))
+    }
+
     /// How well a replica does, the worst that is true of it.
     fn judge(
         &self,
-        key: &ResourceKey,
-        holder: &RegionId,
+        case: &Case<'_>,
         replica: &Replica,
+        obstacle: Option<Stop>,
         lag: Option<Duration>,
         promise: Duration,
     ) -> (ReplicaHealth, Option<String>) {
+        let Case { key, holder, .. } = *case;
         let source = self.observed.snapshot(holder);
         let content = source.and_then(|snapshot| snapshot.contents.get(key));
         if let Some(damage) = &replica.damage {
             return (ReplicaHealth::Damaged, Some(damage.clone()));
         }
-        if let Some(refusal) = &replica.refusal {
-            return (ReplicaHealth::Blocked, Some(format!("{}: {}", refusal.reason.words(), refusal.detail)));
+        if let Some((reason, _, detail)) = obstacle {
+            return (ReplicaHealth::Blocked, Some(format!("{}: {detail}", reason.words())));
         }
         if lag.is_some_and(|lag| lag > promise) {
-            let silent = source.is_none().then(|| format!("{holder}, which holds it, does not answer"));
+            let silent = source.is_none().then(|| case.unheard(holder));
             return (ReplicaHealth::Late, silent);
         }
         if source.is_none() {
-            return (ReplicaHealth::Unknown, Some(format!("{holder}, which holds it, does not answer")));
+            return (ReplicaHealth::Unknown, Some(case.unheard(holder)));
         }
         let Some(newest) = &replica.newest else {
             let waiting = content.is_none_or(|content| content.outline.files == 0);

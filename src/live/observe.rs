@@ -14,7 +14,7 @@ use super::port::{PortError, RegionPort};
 use crate::model::observed::{Observation, Observed, RegionStatus, Unobserved};
 use crate::model::policy::HealthPolicy;
 use crate::model::region::RegionSnapshot;
-use crate::model::sighting::Probe;
+use crate::model::sighting::{Probe, Unheard};
 use crate::model::time::Clock;
 use crate::model::{RegionId, units};
 
@@ -44,8 +44,12 @@ pub async fn observe(
                         let (answer, _) = snapshot.await;
                         return (region.clone(), observation(answer, latency, deadline));
                     }
-                    Probe::Silent(reason) => Unobserved { status: RegionStatus::Unreachable, reason, help: None },
-                    Probe::Unclear(reason) => Unobserved { status: RegionStatus::Unknown, reason, help: None },
+                    Probe::Silent(Unheard { reason, help }) => {
+                        Unobserved { status: RegionStatus::Unreachable, reason, help }
+                    }
+                    Probe::Unclear(Unheard { reason, help }) => {
+                        Unobserved { status: RegionStatus::Unknown, reason, help }
+                    }
                 };
                 // It may answer the larger one.
                 let left = policy.timeout.saturating_sub(clock.since_boot().saturating_sub(asked));

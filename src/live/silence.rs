@@ -12,7 +12,17 @@ use super::port::PortError;
 use crate::model::observed::RegionStatus;
 use crate::model::units;
 
-const CHECK_NAME: &str = "check the region's api_endpoint and this machine's DNS";
+const CHECK_NAME: &str = "check the region's api_endpoint and this machine's DNS (`getent hosts NAME`)";
+const START: &str = "the machine answers, and nothing listens at that port: start the region there \
+                     (`systemctl status debvisor-region`), or correct the port in its api_endpoint";
+const OPEN: &str = "the machine is off, or a firewall or security group drops what is sent to that port: let it in there, \
+                    and see whether the others reach it (`region health-check`)";
+const HANGS: &str = "a machine that is overloaded or frozen, or a firewall on the way: look at it there \
+                     (`systemctl status debvisor-region`), and see whether the others reach it (`region health-check`)";
+const ROUTE: &str = "check this machine's network and its routes, and the address in the region's api_endpoint";
+const LOG: &str = "the program there died or hung up: look at the region's own log (`journalctl -u debvisor-region`)";
+const LINE: &str = "the line there is too slow or loses too much: measure it, and see how the others reach it \
+                    (`region health-check`)";
 
 /// What the HTTP library says of a connection that was closed before an answer began.
 const CLOSED: [&str; 2] = ["connection closed", "connection was not ready"];
@@ -40,7 +50,11 @@ pub(super) fn no_answer(
     }
     if error.is_timeout() {
         let waited = if error.is_connect() { connect.min(deadline) } else { deadline };
-        return if lookup(waited) { nameless(origin, waited) } else { late(origin, waited) };
+        return match (lookup(waited), error.is_connect()) {
+            (true, _) => nameless(origin, waited),
+            (false, true) => unconnected(origin, waited),
+            (false, false) => late(origin, waited),
+        };
     }
     // Whoever sends an alert is there, whatever became of the connection after that.
     if innermost.contains("received fatal alert") {
@@ -63,17 +77,27 @@ pub(super) fn no_answer(
         )
     });
     match silent {
-        Some(kind) => unreachable(format!("{origin}: {kind}")),
+        Some(kind) => {
+            let help = match kind {
+                io::ErrorKind::ConnectionRefused => START,
+                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => {
+                    ROUTE
+                }
+                io::ErrorKind::TimedOut => OPEN,
+                _ => LOG,
+            };
+            unreachable(format!("{origin}: {kind}"), help)
+        }
         // The connection stood and was closed without a word, before or after the question was sent: the program behind
         // it died or hung up.
         None if !error.is_connect() && CLOSED.iter().any(|words| innermost.contains(words)) => {
-            unreachable(format!("{origin} closed the connection without an answer"))
+            unreachable(format!("{origin} closed the connection without an answer"), LOG)
         }
         // Under TLS an end without a farewell is an error of its own.
         None if innermost.contains("end of file before message length")
             || !error.is_connect() && kinds.contains(&io::ErrorKind::UnexpectedEof) =>
         {
-            unreachable(format!("{origin} closed the connection in the middle of its answer"))
+            unreachable(format!("{origin} closed the connection in the middle of its answer"), LOG)
         }
         None if origin.starts_with("https:") && innermost.contains("InvalidContentType") => unknown(
             format!("no TLS connection to {origin}: what answers there speaks no TLS"),
@@ -95,20 +119,29 @@ pub(super) fn nameless(origin: &str, waited: Duration) -> PortError {
     unknown(format!("the name in {origin} does not resolve within {waited}"), Some(CHECK_NAME))
 }
 
+/// No connection stands.
+fn unconnected(origin: &str, waited: Duration) -> PortError {
+    unreachable(
+        format!("no answer from {origin} within {}: not even a connection", units::format_duration(waited)),
+        OPEN,
+    )
+}
+
 /// No answer has begun.
 pub(super) fn late(origin: &str, deadline: Duration) -> PortError {
-    unreachable(format!("no answer from {origin} within {}", units::format_duration(deadline)))
+    unreachable(format!("no answer from {origin} within {}", units::format_duration(deadline)), HANGS)
 }
 
 /// An answer that began brought only so many bytes in so long, or nothing for most of that.
 pub(super) fn slow(origin: &str, came: usize, window: Duration, quiet: Option<Duration>) -> PortError {
-    unreachable(match quiet {
+    let reason = match quiet {
         Some(quiet) => {
             let quiet = units::brief(quiet);
             format!("{origin} stopped in the middle of its answer: nothing came for {quiet}")
         }
         None => format!("{origin} answers too slowly: {came} bytes in {}", units::format_duration(window)),
-    })
+    };
+    unreachable(reason, LINE)
 }
 
 /// An answer that is not what was asked for: `wanted`, in words.
@@ -146,8 +179,8 @@ fn first_line(body: &[u8]) -> String {
     if shown.len() < line.len() { format!("{shown}…") } else { shown }
 }
 
-fn unreachable(reason: String) -> PortError {
-    PortError::Unreachable { status: RegionStatus::Unreachable, reason, help: None }
+fn unreachable(reason: String, help: &str) -> PortError {
+    PortError::Unreachable { status: RegionStatus::Unreachable, reason, help: Some(help.to_owned()) }
 }
 
 /// Of a region that says nothing about itself, though it may well be alive.

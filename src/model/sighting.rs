@@ -30,9 +30,24 @@ pub enum Probe {
         complaint: Option<String>,
     },
     /// Nothing came back: no answer in time, no way there, refused, reset.
-    Silent(String),
+    Silent(Unheard),
     /// What came back says nothing of the region: a TLS or DNS error.
-    Unclear(String),
+    Unclear(Unheard),
+}
+
+/// Why a region was not heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unheard {
+    /// In words.
+    pub reason: String,
+    /// What to do next.
+    pub help: Option<String>,
+}
+
+impl<T: Into<String>> From<T> for Unheard {
+    fn from(reason: T) -> Self {
+        Self { reason: reason.into(), help: None }
+    }
 }
 
 /// How the last probe that counted ended.
@@ -166,7 +181,7 @@ impl Sighting {
                     silent_since: Some(since),
                     failures,
                     counted_at: Some(counted_at),
-                    failure: Some(why.clone()),
+                    failure: Some(why.reason.clone()),
                     seen_at: self.seen_at,
                     latency: self.latency,
                     returned_at: self.returned_at,
@@ -179,7 +194,7 @@ impl Sighting {
                 silent_since: None,
                 failures: 0,
                 counted_at: None,
-                failure: Some(why.clone()),
+                failure: Some(why.reason.clone()),
                 seen_at: self.seen_at,
                 latency: self.latency,
                 returned_at: self.returned_at,
@@ -304,11 +319,11 @@ mod tests {
     }
 
     fn silent() -> Probe {
-        Probe::Silent("refused".to_owned())
+        Probe::Silent("refused".into())
     }
 
     fn unclear() -> Probe {
-        Probe::Unclear("the certificate does not hold".to_owned())
+        Probe::Unclear("the certificate does not hold".into())
     }
 
     /// Probes that began at these seconds and ended a second later.

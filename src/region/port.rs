@@ -119,7 +119,7 @@ impl RegionPort for LocalRegion {
         let began = clock.since_boot();
         match blocking(move || inner.identity()).await {
             Ok(_) => Probe::Answered { latency: clock.since_boot().saturating_sub(began), complaint: None },
-            Err(error) => Probe::Unclear(error.to_string()),
+            Err(error) => Probe::Unclear(error.to_string().into()),
         }
     }
 

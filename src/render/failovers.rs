@@ -5,13 +5,9 @@ use super::paint::{Glyph, Tone};
 use super::table::{Cell, Column, Table};
 use super::terminal::Look;
 use super::text::{brief, count};
-use std::collections::BTreeMap;
-
 use crate::fleet::{Back, FailoverReport, PauseReport, PendingOperation};
-use crate::model::RegionId;
 use crate::model::event::{FailoverEvent, FailoverOutcome};
 use crate::model::failover::Direction;
-use crate::model::region::Pause;
 
 fn outcome(event: &FailoverEvent) -> (&'static str, Tone) {
     match event.outcome {
@@ -126,15 +122,6 @@ pub fn ended(event: &FailoverEvent, look: &Look) -> String {
         out.push_str(&look.wrapped(2, &next));
     }
     out
-}
-
-/// Which regions keep a pause; nothing where none does.
-pub fn pauses(pauses: &BTreeMap<RegionId, Pause>, look: &Look) -> String {
-    let line = |(region, pause): (&RegionId, &Pause)| {
-        let text = format!("paused, as {region} keeps: {}", pause.words());
-        look.paint(Tone::Warn, look.wrapped(0, &text).trim_end()) + "\n"
-    };
-    pauses.iter().map(line).collect()
 }
 
 /// What became of a pause, or of its end.

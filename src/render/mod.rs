@@ -29,6 +29,7 @@ pub mod history;
 pub mod failover;
 pub mod drill;
 pub mod failovers;
+pub mod automation;
 pub mod cut_off;
 pub mod memory;
 

@@ -420,6 +420,13 @@ pub fn replication(resource: &ReplicationStatus, look: &Look) -> String {
     if !resource.replicas.is_empty() {
         out.push('\n');
         out.push_str(&replicas(std::slice::from_ref(resource), look));
+        out.push_str(&remedies(resource, look));
     }
     out
+}
+
+/// What to do next about each replica that is not in sync; the table says why it is not.
+fn remedies(resource: &ReplicationStatus, look: &Look) -> String {
+    let helped = resource.replicas.iter().filter_map(|(region, replica)| Some((region, replica.help.as_ref()?)));
+    helped.map(|(region, help)| format!("\n{}", look.wrapped(2, &format!("{region}: {help}")))).collect()
 }

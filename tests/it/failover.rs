@@ -180,7 +180,7 @@ fn killed_at_every(every: usize) {
         killed += 1;
         assert_eq!(fleet.machines.overlaps(), Vec::<String>::new(), "step {step}");
         let open = world.run(["failover", "status", "--format", "json"]).exits(0).json();
-        match open.as_array().unwrap().len() {
+        match open["operations"].as_array().unwrap().len() {
             // No region had accepted it, or all had closed it.
             0 => drop(world.run(["failover", "execute", from, to, "--force"]).exits(0)),
             _ => {
@@ -230,7 +230,7 @@ fn what_was_begun_is_led_back() {
             break;
         }
         let open = world.run(["failover", "status", "--format", "json"]).exits(0).json();
-        let Some(open) = open.as_array().unwrap().first() else { continue };
+        let Some(open) = open["operations"].as_array().unwrap().first() else { continue };
         if !open["promoted"].as_object().unwrap().is_empty() {
             // From here on it leads only forward.
             break;
@@ -478,7 +478,7 @@ fn lost_at_every(every: usize) {
             world.run(command.iter().chain(more))
         };
         let open = world.run(["failover", "status", "--format", "json"]).exits(0).json();
-        let open = open.as_array().unwrap().first().cloned();
+        let open = open["operations"].as_array().unwrap().first().cloned();
         let promoted = open.as_ref().is_some_and(|open| !open["promoted"].as_object().unwrap().is_empty());
         let abort = open.is_some() && !promoted && led_back <= resumed;
         let ended = match &open {

@@ -184,8 +184,8 @@ fn no_round_cuts_off_what_a_person_was_moving() {
     }
     assert_runs_at_a_alone(&fleet);
     let open = fleet.run(&["failover", "status", "--format", "json"]).exits(0).json();
-    assert_eq!(open.as_array().map(Vec::len), Some(1), "{open:#}");
-    assert_eq!(open[0]["bid"]["attempt"]["number"], Value::from(1), "nobody went on with it: {open:#}");
+    assert_eq!(open["operations"].as_array().map(Vec::len), Some(1), "{open:#}");
+    assert_eq!(open["operations"][0]["bid"]["attempt"]["number"], Value::from(1), "nobody went on with it: {open:#}");
     // Once it is back, a round goes on with it, and nothing is lost.
     let written = "the disk of WEB-1\n".repeat(9000);
     fleet.world.write("a/resources/vm/web-1/disk.raw", &written);

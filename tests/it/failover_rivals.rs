@@ -68,7 +68,7 @@ fn held_at(fleet: &Fleet) -> String {
 
 fn open(fleet: &Fleet) -> usize {
     let open = fleet.world.run(["failover", "status", "--format", "json"]).exits(0).json();
-    open.as_array().unwrap().len()
+    open["operations"].as_array().unwrap().len()
 }
 
 /// Both at once, once; says how many got there.

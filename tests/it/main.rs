@@ -10,6 +10,7 @@
 mod support;
 
 mod schemas;
+mod troubleshooting;
 mod tidy;
 mod readme;
 mod mistakes;

@@ -57,7 +57,7 @@ impl Fleet {
     /// How many operations are open; where any is, it is the first thing that is shown.
     fn is_shown_first(&self) -> usize {
         let open = self.world.run(["failover", "status", "--format", "json"]).exits(0).json();
-        let open = open["operations"].as_array().or(open.as_array()).unwrap().len();
+        let open = open["operations"].as_array().unwrap().len();
         if open > 0 {
             let status = self.world.run(["status", "--format", "json"]).json();
             assert_eq!(status["troubles"][0]["kind"], "open", "{status:#}");

@@ -198,14 +198,14 @@ impl Lookout {
         let (began, timeout) = (self.now, self.health.timeout);
         let met = |probe| Event::Met(eye.clone(), whom.clone(), probe, began);
         if self.unclear.contains(&link) {
-            self.at(began + Duration::from_millis(5), met(Probe::Unclear("no certificate".to_owned())));
+            self.at(began + Duration::from_millis(5), met(Probe::Unclear("no certificate".into())));
             return;
         }
         let answers = self.passes(eye, &to) && self.passes(&to, eye);
         let most = if self.slow.contains(&link) { Duration::from_secs(12) } else { Duration::from_millis(40) };
         let latency = self.chance.between(Duration::from_millis(1), most);
         if !answers || latency > timeout {
-            self.at(began + timeout, met(Probe::Silent("no answer".to_owned())));
+            self.at(began + timeout, met(Probe::Silent("no answer".into())));
         }
         // However late it comes, it is an answer.
         if answers {

@@ -117,7 +117,7 @@ fn one_sighting_outweighs_everything_whatever_was_answered() {
 fn probes_say_the_same_through_a_sighting() {
     let policy = HealthPolicy::default();
     let at = |seconds: u64| crate::model::Timestamp::from_micros(0).plus(Duration::from_secs(seconds));
-    let silent = || Probe::Silent("refused".to_owned());
+    let silent = || Probe::Silent("refused".into());
     let tells = |last: Probe| {
         let probes = [(0, silent()), (5, silent()), (10, silent()), (15, silent()), (20, last)];
         let known = probes
@@ -134,11 +134,7 @@ fn probes_say_the_same_through_a_sighting() {
     };
     assert_eq!(tells(answered(None)), Some(Rule::NoSighting), "however slow");
     assert_eq!(tells(answered(Some("answered 500"))), Some(Rule::NoSighting));
-    assert_eq!(
-        tells(Probe::Unclear("the certificate expired".to_owned())),
-        Some(Rule::Majority),
-        "no vote, no sighting"
-    );
+    assert_eq!(tells(Probe::Unclear("the certificate expired".into())), Some(Rule::Majority), "no vote, no sighting");
 }
 
 #[test]

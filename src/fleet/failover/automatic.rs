@@ -111,7 +111,7 @@ impl MultiRegionManager {
     }
 
     /// Refuses a policy that the regions do not have: changes that were never applied are left to `apply`.
-    fn expect_applied(&self, sight: &Sight) -> Result<(), FleetError> {
+    pub(super) fn expect_applied(&self, sight: &Sight) -> Result<(), FleetError> {
         let declared = &self.desired.topology.policy.failover;
         let mut answering = sight.observed.answering();
         let other = answering.find(|(region, seen)| {
@@ -338,7 +338,7 @@ impl Sight {
     }
 
     /// The regions that hold something, by the latest word on each resource.
-    fn holders(&self) -> BTreeSet<&RegionId> {
+    pub(super) fn holders(&self) -> BTreeSet<&RegionId> {
         self.observed.latest().into_values().map(|record| &record.holder).collect()
     }
 }

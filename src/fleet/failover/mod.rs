@@ -14,11 +14,13 @@ mod pending;
 mod copies;
 mod pull;
 mod automatic;
+mod automation;
 mod home;
 mod pause;
 
 pub use ask::{FailoverOptions, FailoverReport, FailoverReview, ResumeOptions};
 pub(super) use automatic::ByItself;
+pub use automation::{Automation, FailoverStatus, Obstacle, Suspect};
 pub use home::{Back, BackOptions, HeldBack};
 pub use pause::PauseReport;
 pub use pending::PendingOperation;

@@ -58,15 +58,6 @@ impl MultiRegionManager {
         self.keep_pause(None).await
     }
 
-    /// The pauses that regions keep that answer.
-    ///
-    /// # Errors
-    /// Where the state cannot be read.
-    pub async fn failover_pauses(&self) -> Result<BTreeMap<RegionId, Pause>, FleetError> {
-        let sight = self.look().await?;
-        Ok(sight.pauses().into_iter().map(|(region, pause)| (region.clone(), pause.clone())).collect())
-    }
-
     async fn keep_pause(&self, pause: Option<Pause>) -> Result<PauseReport, FleetError> {
         let (recorded, ..) = self.remembered()?;
         let asked = self.open_all(&recorded).into_iter().map(|(region, port)| {

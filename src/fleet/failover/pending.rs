@@ -77,17 +77,6 @@ impl PendingOperation {
 }
 
 impl MultiRegionManager {
-    /// The operations that are open at any region that answers.
-    ///
-    /// # Errors
-    /// Where the state cannot be read.
-    pub async fn pending_failovers(&self) -> Result<Vec<PendingOperation>, FleetError> {
-        let (recorded, ..) = self.remembered()?;
-        let ports: Ports = Arc::new(self.open_all(&recorded));
-        let (pending, _) = pending_at(&ports).await;
-        Ok(pending.into_values().collect())
-    }
-
     /// Goes on with an open operation, or leads it back.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use super::region::HttpRegion;
 use crate::live::port::PortError;
 use crate::model::observed::RegionStatus;
 use crate::model::policy::HealthPolicy;
-use crate::model::sighting::Probe;
+use crate::model::sighting::{Probe, Unheard};
 
 /// The most that is read of the answer, so that its connection can be used again.
 const READ: usize = 64 << 10;
@@ -81,7 +81,9 @@ impl HttpRegion {
 
 fn unanswered(error: PortError) -> Probe {
     match error {
-        PortError::Unreachable { status: RegionStatus::Unreachable, reason, help: _ } => Probe::Silent(reason),
-        error => Probe::Unclear(error.to_string()),
+        PortError::Unreachable { status: RegionStatus::Unreachable, reason, help } => {
+            Probe::Silent(Unheard { reason, help })
+        }
+        error => Probe::Unclear(Unheard { reason: error.to_string(), help: error.help() }),
     }
 }

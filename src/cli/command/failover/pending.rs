@@ -10,9 +10,13 @@ use super::super::super::session::Session;
 use super::given::Known;
 use crate::fleet::ResumeOptions;
 use crate::model::OperationId;
-use crate::render::failovers;
+use crate::render::{automation, failovers};
 
-/// Show the operations that are open at any region, and whether failovers are paused
+/// Show what is open, what is paused, and what keeps a failover from happening by itself
+///
+/// The operations that are open at any region; then whether a region that is found to be down would be failed over from
+/// without a person, and what holds that back. Of one that holds something and does not answer now it is found out whether
+/// it counts as down, as `reconcile` would, where the policy is to act on that. Changes nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   debvisor-region failover status
@@ -20,12 +24,18 @@ use crate::render::failovers;
 pub(crate) struct Status {}
 
 impl Status {
-    pub(super) async fn run(self, session: &Session) -> Result<Exit, CliError> {
+    pub(super) async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
         let fleet = session.fleet()?;
-        let pending = fleet.pending_failovers().await?;
-        let pauses = fleet.failover_pauses().await?;
-        session.print(&pending, |look| {
-            format!("{}{}", failovers::pauses(&pauses, look), failovers::pending(&pending, look))
+        let (watch, feed) = session.watch_for_people();
+        let status = fleet.failover_status(&watch).await;
+        feed.end();
+        let status = status?;
+        session.print(&status, |look| {
+            format!(
+                "{}\n{}",
+                failovers::pending(&status.operations, look),
+                automation::automation(&status.automation, look)
+            )
         })?;
         Ok(Exit::Done)
     }

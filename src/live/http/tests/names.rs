@@ -12,7 +12,7 @@ use super::*;
 use crate::live::port::{PortError, RegionPort};
 use crate::model::observed::RegionStatus;
 use crate::model::policy::HealthPolicy;
-use crate::model::sighting::Probe;
+use crate::model::sighting::{Probe, Unheard};
 
 /// Leads to this machine, after so many milliseconds.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ async fn a_name_that_is_not_found_in_time_says_nothing_of_its_region() {
     for late in [NEVER, 400] {
         pause.store(late, Ordering::SeqCst);
         let probe = region.probe_for(&policy, patience).await;
-        let Probe::Unclear(reason) = &probe else { panic!("{late} ms: {probe:?}") };
+        let Probe::Unclear(Unheard { reason, help: _ }) = &probe else { panic!("{late} ms: {probe:?}") };
         assert!(reason.contains("does not resolve within 500ms"), "{reason}");
         let (status, reason) = status(&region).await;
         assert_eq!(status, RegionStatus::Unknown, "{late} ms: {reason}");
