@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
+use crate::doubts::over_a_line_with;
 use crate::failover::Fleet;
+use crate::proxy::{Trouble, Way as Direction};
 
 const GOOD: &str = "a good disk of web\n";
 const BAD: &str = "ENCRYPTED, PAY UP!\n";
@@ -84,4 +86,12 @@ fn all_machines_go_back_to_a_moment() {
     for n in 1..=2 {
         assert_eq!(disk(&fleet, "b", n), GOOD.repeat(9000));
     }
+}
+
+#[test]
+fn points_that_could_not_be_asked_for_are_not_taken_for_none() {
+    let (fleet, line) = over_a_line_with("");
+    line.is(Trouble::Deaf("/points"), Direction::Asked, 100, 1);
+    let execute = ["failover", "execute", "b", "a", "--dry-run", "--point", "2100-01-01T00:00:00Z"];
+    fleet.run(&execute).exits(1).says(&["region a: ", "resources/vm/web-1/points"]);
 }

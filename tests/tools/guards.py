@@ -35,15 +35,15 @@ GUARDS = {
         "if clear { Ok(()) } else { agent.obstacle(book, key).map_or(Ok(()), Err) }",
         "if clear || true { Ok(()) } else { agent.obstacle(book, key).map_or(Ok(()), Err) }")],
     "fence-stops-the-agent": [("tests/sim/region.rs",
-        "        self.running.clear();\n        self.kill();\n",
-        "        self.running.clear();\n")],
+        "        self.autostarted = None;\n        self.kill();\n",
+        "        self.autostarted = None;\n")],
     "attempt's-owner": [
         ("src/failover/book.rs", "if open.bid.attempt == attempt {", "if open.bid.attempt.number == attempt.number {"),
         ("src/failover/accept.rs", "Some(open) if open.bid.attempt.number >= bid.attempt.number => {",
          "Some(open) if open.bid.attempt.number > bid.attempt.number => {")],
     "attempt-in-comparisons": [("src/model/failover.rs",
         "(self.epoch, self.attempt)", "(self.epoch, 0)")],
-    "term-and-seat": [("src/failover/control.rs",
+    "term-and-seat": [("src/model/region.rs",
         "(self.lineage, self.term, self.seat) == (authority.lineage, authority.term, authority.seat)",
         "self.lineage == authority.lineage || authority.lineage != self.lineage")],
     "sighting-veto": [("src/failover/verdict.rs",
@@ -103,10 +103,17 @@ def build(patches):
     shutil.copy(ROOT / "Cargo.lock", CRATE / "Cargo.lock")
     (CRATE / "src/lib.rs").write_text("pub mod model;\npub mod failover;\n")
     for name, there, instead in patches:
-        text = (CRATE / name).read_text()
-        if text.count(there) != 1:
-            sys.exit(f"{name}: {text.count(there)} places match, not one: {there!r}")
-        (CRATE / name).write_text(text.replace(there, instead))
+        (CRATE / name).write_text((CRATE / name).read_text().replace(there, instead))
+
+
+def stale():
+    """The guards whose lines are not, or not once, where they are looked for."""
+    for guard, patches in GUARDS.items():
+        text = {name: (ROOT / name).read_text() for name, _, _ in patches}
+        for name, there, instead in patches:
+            if text[name].count(there) != 1:
+                yield f"{guard}: {text[name].count(there)} places of {name} match, not one: {there!r}"
+            text[name] = text[name].replace(there, instead)
 
 
 def run():
@@ -126,6 +133,8 @@ def main():
     (CRATE / "src").mkdir(parents=True, exist_ok=True)
     names = sys.argv[1:] or list(GUARDS)
     missed = []
+    if gone := list(stale()):
+        sys.exit("\n".join(gone))
     if not sys.argv[1:]:
         build([])
         passes, said = run()

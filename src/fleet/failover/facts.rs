@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::pull::expect_here;
 use crate::execute::hook::Hooks;
@@ -15,7 +15,7 @@ use crate::fleet::road::Sight;
 use crate::model::event::{FailoverEvent, FailoverOutcome};
 use crate::model::observed::Observation;
 use crate::model::point::Point;
-use crate::model::{RegionId, ResourceKey, Timestamp};
+use crate::model::{Address, RegionId, ResourceKey, Timestamp};
 use crate::state::StateFile;
 
 /// Regions are asked so much at once, each.
@@ -75,7 +75,7 @@ impl MultiRegionManager {
         };
         let points = match (&request.to, &request.point) {
             (_, Wish::Newest) | (None, _) => BTreeMap::new(),
-            (Some(to), Wish::One(_) | Wish::AsOf(_)) => self.points_there(&sight, to, request).await,
+            (Some(to), Wish::One(_) | Wish::AsOf(_)) => self.points_there(&sight, to, request).await?,
         };
         let (mut last_met, mut last_automatic) = (None, None);
         if let Some(reader) = StateFile::new(&self.settings.state).read()? {
@@ -133,15 +133,26 @@ impl MultiRegionManager {
         known.sight.observed = std::sync::Arc::new(seen);
     }
 
-    /// The points that the target has of what was asked for.
-    async fn points_there(&self, sight: &Sight, to: &RegionId, request: &Request) -> BTreeMap<ResourceKey, Vec<Point>> {
-        let Some(port) = sight.ports.get(to) else { return BTreeMap::new() };
+    /// The points that the target has of what was asked for: of all of it, or nothing is judged. One that was not heard
+    /// of would be taken for one that there is no point of, and left behind.
+    async fn points_there(
+        &self,
+        sight: &Sight,
+        to: &RegionId,
+        request: &Request,
+    ) -> Result<BTreeMap<ResourceKey, Vec<Point>>, FleetError> {
+        let Some(port) = sight.ports.get(to) else { return Ok(BTreeMap::new()) };
         let recorded = sight.observed.snapshot(to).into_iter().flat_map(|seen| seen.resources.keys());
-        let asked: Vec<&ResourceKey> =
-            recorded.filter(|key| request.only.is_empty() || request.only.contains(&key.id)).collect();
-        let asked = asked.into_iter().map(|key| async move { Some((key.clone(), port.points(key).await.ok()?)) });
-        let asked = stream::iter(asked.collect::<Vec<_>>()).buffer_unordered(QUESTIONS);
-        asked.collect::<Vec<_>>().await.into_iter().flatten().collect()
+        let asked = recorded.filter(|key| request.only.is_empty() || request.only.contains(&key.id));
+        let asked = asked.map(|key| async move {
+            let points = port.points(key).await.map_err(|source| {
+                let address = Address::Region(to.clone());
+                FleetError::Region { region: to.clone(), address, source: Box::new(source) }
+            });
+            Ok((key.clone(), points?))
+        });
+        let asked = asked.collect::<Vec<_>>();
+        stream::iter(asked).buffer_unordered(QUESTIONS).try_collect().await
     }
 
     /// What would be done; with `explain`, also whether the source is down, which may take as long as the policy takes
