@@ -128,7 +128,7 @@ impl Fleet {
         weather.returns = weather.gone && Chance::new(seed.rotate_left(24)).percent(60);
         // Who is lost for ever brings nobody back who was declared gone.
         weather.losses &= !weather.returns;
-        weather.autostarts = weather.by_hand && !forgets && Chance::new(seed.rotate_left(40)).percent(50);
+        weather.autostarts = weather.by_hand && Chance::new(seed.rotate_left(40)).percent(50);
         // Nor where the last copy is worth nothing.
         weather.damage = Chance::new(seed.rotate_left(32)).percent(30) && !(forgets || weather.gone || weather.losses);
         weather.misreads = Chance::new(seed.rotate_left(48)).percent(60);
