@@ -23,6 +23,7 @@ mod answer;
 mod neighbour;
 mod operation;
 mod probe;
+mod packing;
 mod region;
 mod source;
 mod target;

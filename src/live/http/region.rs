@@ -16,6 +16,7 @@ use super::answer::{CallError, data};
 use super::client::{Ask, Body, Client, Repeat};
 use super::deadlines::Deadlines;
 use super::operation::{Work, json};
+use super::packing::Packing;
 use crate::config::Credential;
 use crate::failover::{Control, Order};
 use crate::live::port::{Carried, ContentCheck, Drilled, PeerRecords, PointSelector, PortError, RegionPort, Replaced};
@@ -49,8 +50,8 @@ pub struct HttpRegion {
 /// What is known here of an open reading or receiving.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Open {
-    /// Whether blocks may be compressed, as its order said.
-    pub(super) compress: bool,
+    /// Whether its blocks are packed; where its order forbids that, never.
+    pub(super) packing: Arc<Packing>,
     /// Bytes that travelled for it.
     pub(super) bytes: Arc<AtomicU64>,
 }
@@ -90,7 +91,7 @@ impl HttpRegion {
     }
 
     pub(super) fn remember(&self, session: SessionId, compress: bool) {
-        let open = Open { compress, bytes: Arc::default() };
+        let open = Open { packing: Arc::new(Packing::new(compress)), bytes: Arc::default() };
         self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(session, open);
     }
 

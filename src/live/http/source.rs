@@ -1,5 +1,7 @@
 //! A served region as the end that is read from.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use reqwest::Method;
 use serde::Serialize;
@@ -84,12 +86,19 @@ impl Source for HttpRegion {
     async fn blocks(&self, session: SessionId, wanted: &[BlockAddress]) -> Result<Vec<Vec<u8>>, TransferError> {
         let path = format!("readings/{session}/blocks");
         let open = self.opened(session);
-        let body = WantedBlocks { wanted: wanted.to_vec(), compress: open.compress };
+        let packing = Arc::clone(&open.packing);
+        let way = packing.next();
+        let body = WantedBlocks { wanted: wanted.to_vec(), compress: way.packed };
         let most = wanted.len() * (BLOCK_BYTES as usize + BLOCK_HEAD);
         let packed = self.read(open, path, &body, most, "blocks").await?;
         let region = &self.client.region;
         let corrupt = |why: String| TransferError::Corrupt(format!("{region} gave blocks that cannot be: {why}"));
-        let unpacked = blocks::unpack(&packed).map_err(|error| corrupt(error.to_string()))?;
+        // A core is busy for some milliseconds, and others' answers are coming in.
+        let unpacked = tokio::task::spawn_blocking(move || blocks::unpack(&packed)).await;
+        let unpacked = unpacked.map_err(|error| TransferError::Region(error.to_string()))?;
+        let unpacked = unpacked.map_err(|error| corrupt(error.to_string()))?;
+        let bytes = unpacked.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        packing.ended(way, bytes, self.client.world.clock.since_boot());
         if !unpacked.iter().map(|(address, _)| address).eq(wanted) {
             return Err(corrupt("they are not those that were asked for".to_owned()));
         }

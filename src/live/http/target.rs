@@ -96,16 +96,23 @@ impl Target for HttpRegion {
         session: SessionId,
         blocks: Vec<(BlockAddress, Vec<u8>)>,
     ) -> Result<(), TransferError> {
-        let given = blocks.iter().map(|(address, bytes)| (*address, bytes.as_slice()));
-        let packed = blocks::pack(given, self.opened(session).compress).map_err(|error| TransferError::Io {
+        let packing = self.opened(session).packing;
+        let way = packing.next();
+        let bytes = blocks.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        let packed = tokio::task::spawn_blocking(move || {
+            blocks::pack(blocks.iter().map(|(address, bytes)| (*address, bytes.as_slice())), way.packed)
+        });
+        let packed = packed.await.map_err(std::io::Error::other).flatten();
+        let packed = packed.map_err(|error| TransferError::Io {
             action: "cannot pack".to_owned(),
             path: "blocks".to_owned(),
             detail: error.to_string(),
             bad_file: false,
             no_space: false,
         })?;
-        drop(blocks);
-        self.give(session, format!("receivings/{session}/blocks"), Body::Bytes(packed), ANSWER).await
+        self.give::<()>(session, format!("receivings/{session}/blocks"), Body::Bytes(packed), ANSWER).await?;
+        packing.ended(way, bytes, self.client.world.clock.since_boot());
+        Ok(())
     }
 
     async fn checkpoint(&self, session: SessionId) -> Result<(), TransferError> {
