@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -112,7 +113,7 @@ impl Source for Region {
     async fn block_hashes(&self, _: SessionId, _: u32, _: &[u64]) -> Result<Vec<Hash>, TransferError> {
         hangs()
     }
-    async fn blocks(&self, _: SessionId, _: &[BlockAddress]) -> Result<Vec<Vec<u8>>, TransferError> {
+    async fn blocks(&self, _: SessionId, _: &[BlockAddress]) -> Result<Vec<Bytes>, TransferError> {
         hangs()
     }
     async fn close_reading(&self, _: SessionId) -> Result<ReadingEnd, TransferError> {
@@ -137,7 +138,7 @@ impl Target for Region {
     async fn next_wanted(&self, _: SessionId) -> Result<Vec<BlockAddress>, TransferError> {
         hangs()
     }
-    async fn write_blocks(&self, _: SessionId, _: Vec<(BlockAddress, Vec<u8>)>) -> Result<(), TransferError> {
+    async fn write_blocks(&self, _: SessionId, _: Vec<(BlockAddress, Bytes)>) -> Result<(), TransferError> {
         hangs()
     }
     async fn checkpoint(&self, _: SessionId) -> Result<(), TransferError> {

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::layout::Layout;
@@ -207,7 +208,7 @@ impl Source for LocalRegion {
         transfer(move || engine.block_hashes(session, file, &groups)).await
     }
 
-    async fn blocks(&self, session: SessionId, wanted: &[BlockAddress]) -> Result<Vec<Vec<u8>>, TransferError> {
+    async fn blocks(&self, session: SessionId, wanted: &[BlockAddress]) -> Result<Vec<Bytes>, TransferError> {
         let (engine, wanted) = (Arc::clone(self.inner.readings.engine()), wanted.to_vec());
         transfer(move || engine.blocks(session, &wanted)).await
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::local::{Inner, LocalRegion, Writing};
@@ -283,11 +284,7 @@ impl Target for LocalRegion {
         self.inner.receiving(session, move |engine| engine.next_wanted(session)).await
     }
 
-    async fn write_blocks(
-        &self,
-        session: SessionId,
-        blocks: Vec<(BlockAddress, Vec<u8>)>,
-    ) -> Result<(), TransferError> {
+    async fn write_blocks(&self, session: SessionId, blocks: Vec<(BlockAddress, Bytes)>) -> Result<(), TransferError> {
         self.inner.receiving(session, move |engine| engine.write_blocks(session, &blocks)).await
     }
 

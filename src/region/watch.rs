@@ -23,7 +23,7 @@ use crate::model::sighting::{Evidence, Probe, Sighting, has_caught_up};
 use crate::model::work::Link;
 use crate::model::{ByteCount, RegionId, Timestamp};
 
-/// Figures that change with every probe are written no more often.
+/// Figures that change with every probe or transfer are written no more often.
 const THINNED: Duration = Duration::from_secs(30);
 
 /// The other regions of the registry, and the policy that they are watched by.
@@ -42,6 +42,8 @@ pub(super) struct Watch {
     kept: BTreeMap<RegionId, Sighting>,
     known: BTreeMap<RegionId, Sighting>,
     links: BTreeMap<RegionId, Link>,
+    /// When each link was written last, by the time since boot.
+    links_written: BTreeMap<RegionId, Duration>,
     policy: HealthPolicy,
     written_at: Option<Timestamp>,
     clock: Option<Steady>,
@@ -141,6 +143,7 @@ impl LocalRegion {
                 watch.known.retain(|id, _| regions.contains_key(id));
                 watch.kept.retain(|id, _| regions.contains_key(id));
                 watch.links.retain(|id, _| regions.contains_key(id));
+                watch.links_written.retain(|id, _| regions.contains_key(id));
                 gone
             };
             if !gone.is_empty() {
@@ -252,7 +255,8 @@ impl LocalRegion {
         self.inner.watch().known.get(region).is_some_and(|known| known.returned_at.is_some())
     }
 
-    /// Takes in how long blocks travelled from `region`.
+    /// Takes in how long blocks travelled from `region`. Written now and then: a crash forgets the last minute's
+    /// transfers, of which the next ones tell as much.
     ///
     /// # Errors
     /// Where it could not be written; it is known all the same.
@@ -263,7 +267,12 @@ impl LocalRegion {
             if !link.add(bytes, took) {
                 return Ok(());
             }
-            link.clone()
+            let (link, now) = (link.clone(), self.inner.world.clock.since_boot());
+            if watch.links_written.get(region).is_some_and(|written| now.saturating_sub(*written) < THINNED) {
+                return Ok(());
+            }
+            watch.links_written.insert(region.clone(), now);
+            link
         };
         let writing = self.inner.writing().await?;
         let (inner, id) = (Arc::clone(&self.inner), region.clone());

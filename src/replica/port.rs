@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -154,7 +155,7 @@ pub trait Source: Send + Sync {
     ///
     /// # Errors
     /// Where a file cannot be read or became shorter.
-    async fn blocks(&self, session: SessionId, wanted: &[BlockAddress]) -> Result<Vec<Vec<u8>>, TransferError>;
+    async fn blocks(&self, session: SessionId, wanted: &[BlockAddress]) -> Result<Vec<Bytes>, TransferError>;
 
     /// Ends the reading, thaws what was frozen, and says whether it was one moment's content.
     ///
@@ -298,8 +299,7 @@ pub trait Target: Send + Sync {
     ///
     /// # Errors
     /// [`TransferError::Corrupt`] for one that is not; I/O errors.
-    async fn write_blocks(&self, session: SessionId, blocks: Vec<(BlockAddress, Vec<u8>)>)
-    -> Result<(), TransferError>;
+    async fn write_blocks(&self, session: SessionId, blocks: Vec<(BlockAddress, Bytes)>) -> Result<(), TransferError>;
 
     /// Makes what was written durable, so that a resumed sync goes on from here.
     ///

@@ -2,7 +2,7 @@
 //!
 //! | step | guarantee | a crash here leaves behind |
 //! | --- | --- | --- |
-//! | commit `dropping` | the point is no longer listed; its undo still counts for older ones | either side |
+//! | commit `dropping`, after a sync the one that publishes | the point is no longer listed; its undo still counts for older ones | either side |
 //! | merge its undo into the older neighbour's | adds only what the neighbour lacks and would have read through it | some added: reading finds the same bytes |
 //! | remove the layer | the older points need nothing of it any more | a part of it, never read |
 //! | commit the removal | | either side |
@@ -28,44 +28,27 @@ use crate::model::point::PointState;
 use crate::model::policy::Retention;
 
 /// Drops what retention no longer wants.
-///
-/// # Errors
-/// I/O errors; what was not dropped stays complete.
-pub fn retain(
+#[cfg(test)]
+pub(super) fn retain(
     disk: &dyn Disk,
     catalog: &dyn Catalog,
     place: &ReplicaPlace,
     retention: &Retention,
 ) -> Result<(), TransferError> {
-    retain_unless(disk, catalog, place, retention, &StopCheck::never())
+    catalog.commit(&place.resource, &dropping(&catalog.load(&place.resource)?, retention))?;
+    finish(disk, catalog, place, &StopCheck::never())
 }
 
-/// The same, until it is stopped.
-///
-/// # Errors
-/// As [`retain`]; [`TransferError::Interrupted`].
-pub(super) fn retain_unless(
-    disk: &dyn Disk,
-    catalog: &dyn Catalog,
-    place: &ReplicaPlace,
-    retention: &Retention,
-    stop: &StopCheck,
-) -> Result<(), TransferError> {
-    let record = catalog.load(&place.resource)?;
-    let changes: Vec<CatalogChange> = to_drop(&record, retention)
-        .into_iter()
-        .filter_map(|sequence| record.points.get(&sequence))
-        .map(|point| {
-            let mut point = Box::new(point.clone());
-            point.standing = Standing::Dropping;
-            CatalogChange::Point { record: point, manifest: None }
-        })
-        .collect();
-    if changes.is_empty() {
-        return Ok(());
-    }
-    catalog.commit(&place.resource, &changes)?;
-    finish(disk, catalog, place, stop)
+/// Records that what retention no longer wants is being dropped. Nothing of a point that is may be touched before this
+/// is committed; [`finish`] does the rest.
+pub(super) fn dropping(record: &ReplicaRecord, retention: &Retention) -> Vec<CatalogChange> {
+    let unwanted = to_drop(record, retention).into_iter().filter_map(|sequence| record.points.get(&sequence));
+    let changes = unwanted.map(|point| {
+        let mut point = Box::new(point.clone());
+        point.standing = Standing::Dropping;
+        CatalogChange::Point { record: point, manifest: None }
+    });
+    changes.collect()
 }
 
 /// Finishes dropping points that are being dropped, the oldest first. One that cannot be dropped is put off.

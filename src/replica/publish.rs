@@ -9,7 +9,7 @@
 //! | `taking_out` | files that leave are moved into the undo | each at its path or in the undo: reading looks in both |
 //! | commit `putting_in` | | either side |
 //! | `putting_in` | staged files are moved in, large ones patched, indexes follow | the point before is read through its undo; the patch is done again from what arrived |
-//! | commit | the new point is the newest | either side |
+//! | commit | the new point is the newest; what retention does not want any more is given up | either side |
 //!
 //! From `sealed` on the opening of the region rolls forward. Only one thing leads back: a file that somebody changed
 //! between the look at the replica and `sealed`, or a received block that a failing disk altered since. Then nothing
@@ -42,6 +42,7 @@ use super::survey::Arrival;
 use super::undo;
 use crate::host::disk::{Disk, Open};
 use crate::model::point::{Point, PointState};
+use crate::model::policy::Retention;
 use crate::model::{ByteCount, Timestamp};
 
 /// Staged files are synced by so many threads: most of the time they wait for the disk.
@@ -162,11 +163,12 @@ impl Receive {
                 CatalogChange::Receiving(Some(receiving)),
             ],
         )?;
-        if let Passed::BackOut(why) = roll_forward(disk, catalog, &self.place, &self.stop)? {
+        let retention = Some(&self.rules.retention);
+        if let Passed::BackOut(why) = roll_forward(disk, catalog, &self.place, retention, &self.stop)? {
             return Err(TransferError::Corrupt(why));
         }
         // The point stands. What cannot be dropped now is dropped after a later sync.
-        let _ = prune::retain_unless(disk, catalog, &self.place, &self.rules.retention, &self.stop);
+        let _ = prune::finish(disk, catalog, &self.place, &self.stop);
         let published = catalog.load(&self.place.resource)?;
         if published.points.get(&sequence).is_none_or(|record| record.point.state == PointState::Damaged) {
             return Err(TransferError::Corrupt(lacking(catalog, &self.place, sequence)?));
@@ -292,7 +294,8 @@ pub(super) fn recover_unless(
     place: &ReplicaPlace,
     stop: &StopCheck,
 ) -> Result<(), TransferError> {
-    roll_forward(disk, catalog, place, stop)?;
+    // What is to be kept is said by whoever syncs next.
+    roll_forward(disk, catalog, place, None, stop)?;
     let record = catalog.load(&place.resource)?;
     if record.receiving.is_none() {
         remove_tree(disk, &place.incoming)?;
@@ -311,11 +314,13 @@ pub(super) fn recover_unless(
     }
 }
 
-/// Goes from `sealed` to published, wherever it was left.
+/// Goes from `sealed` to published, wherever it was left. The commit that publishes also gives up what `retention`
+/// does not want any more; dropping that is left to the caller.
 pub(super) fn roll_forward(
     disk: &dyn Disk,
     catalog: &dyn Catalog,
     place: &ReplicaPlace,
+    retention: Option<&Retention>,
     stop: &StopCheck,
 ) -> Result<Passed, TransferError> {
     let mut record = catalog.load(&place.resource)?;
@@ -344,7 +349,7 @@ pub(super) fn roll_forward(
         passage.enter(Phase::PuttingIn)?;
     }
     putting::put_in(&mut passage)?;
-    passage.arrive(sequence)?;
+    passage.arrive(sequence, retention)?;
     remove_tree(disk, &place.incoming)?;
     Ok(Passed::Yes)
 }
@@ -409,7 +414,7 @@ impl Passage<'_> {
     }
 
     /// The commit that publishes, and the end of the passage.
-    fn arrive(&mut self, sequence: u64) -> Result<(), TransferError> {
+    fn arrive(&mut self, sequence: u64, retention: Option<&Retention>) -> Result<(), TransferError> {
         let mut changes = prune::damage(&self.record, &self.receiving.damaged.iter().copied().collect());
         let no_point = || misuse(format!("point {sequence} has no record"));
         let mut record = self.record.points.get(&sequence).ok_or_else(no_point)?.clone();
@@ -417,7 +422,15 @@ impl Passage<'_> {
         if self.lacking {
             record.point.state = PointState::Damaged;
         }
+        let mut after = self.record.clone();
+        for change in &changes {
+            if let CatalogChange::Point { record, .. } = change {
+                after.points.insert(record.point.sequence, (**record).clone());
+            }
+        }
+        after.points.insert(sequence, record.clone());
         changes.push(CatalogChange::Point { record: Box::new(record), manifest: Some(std::mem::take(&mut self.new)) });
+        changes.extend(retention.map_or_else(Vec::new, |retention| prune::dropping(&after, retention)));
         changes.push(CatalogChange::Receiving(None));
         changes.push(CatalogChange::Refusal(None));
         changes.push(CatalogChange::Copied);

@@ -38,6 +38,7 @@ use crate::model::policy::Retention;
 use crate::model::region::SyncOrder;
 use crate::model::units::Percent;
 use crate::model::{ByteCount, Digest, World};
+use bytes::Bytes;
 
 /// Blocks that are asked for at once: 2 MiB, several of which are in flight.
 const REQUEST_BLOCKS: usize = 32;
@@ -390,14 +391,14 @@ impl Receive {
     }
 
     /// Takes blocks.
-    pub(super) fn write(&self, blocks: &[(BlockAddress, Vec<u8>)]) -> Result<(), TransferError> {
+    pub(super) fn write(&self, blocks: &[(BlockAddress, Bytes)]) -> Result<(), TransferError> {
         self.stop.go_on()?;
         // Hashing needs nothing of the receiving: requests that arrive together are hashed side by side.
         let hashes: Vec<Hash> = blocks.iter().map(|(_, bytes)| hash_block(bytes)).collect();
         let mut state = lock(&self.state);
         state.copying()?;
         let incoming = self.incoming();
-        let mut rest: &[(BlockAddress, Vec<u8>)] = blocks;
+        let mut rest: &[(BlockAddress, Bytes)] = blocks;
         let mut at = 0;
         while let Some((first, _)) = rest.first() {
             // Neighbours in one group need one look at what is wanted of it.
@@ -503,7 +504,7 @@ impl State {
         &mut self,
         disk: &dyn Disk,
         incoming: &Layer,
-        run: &[(BlockAddress, Vec<u8>)],
+        run: &[(BlockAddress, Bytes)],
         hashes: &[Hash],
     ) -> Result<(), TransferError> {
         let BlockAddress { file, block: first } = run[0].0;

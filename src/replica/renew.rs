@@ -221,7 +221,7 @@ impl Renewal<'_> {
             CatalogChange::Receiving(Some(receiving)),
         ];
         self.catalog.commit(resource, &changes)?;
-        if let Passed::BackOut(why) = roll_forward(self.disk, self.catalog, self.place, self.stop)? {
+        if let Passed::BackOut(why) = roll_forward(self.disk, self.catalog, self.place, None, self.stop)? {
             self.catalog.commit(resource, &[CatalogChange::Receiving(None)])?;
             return self.or_clear(Err(TransferError::Corrupt(why)));
         }

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::block::{block_len, blocks_in_group, groups_in, hash_blocks, hash_group};
@@ -267,12 +268,16 @@ impl LocalSource {
     ///
     /// # Errors
     /// Where a file cannot be read or became shorter.
-    pub fn blocks(&self, session: SessionId, wanted: &[BlockAddress]) -> Result<Vec<Vec<u8>>, TransferError> {
+    pub fn blocks(&self, session: SessionId, wanted: &[BlockAddress]) -> Result<Vec<Bytes>, TransferError> {
         let open = self.session(session)?;
         if wanted.len() as u64 * BLOCK_BYTES > REQUEST_BYTES {
             return Err(misuse("too many blocks in one request"));
         }
-        let mut answer = Vec::with_capacity(wanted.len());
+        let length = |address: &BlockAddress| Ok(block_len(open.file(address.file)?.size, address.block));
+        let lengths = wanted.iter().map(length).collect::<Result<Vec<usize>, TransferError>>()?;
+        // One buffer for all: whoever sends them takes them as they lie.
+        let mut buffer = vec![0; lengths.iter().sum()];
+        let mut rest = buffer.as_mut_slice();
         for run in wanted.chunk_by(|a, b| a.file == b.file && a.block + 1 == b.block) {
             let scanned = open.file(run[0].file)?;
             let start = run[0].block.saturating_mul(BLOCK_BYTES);
@@ -281,19 +286,15 @@ impl LocalSource {
                 return Err(misuse(format!("{} has no block {}", scanned.path, run[run.len() - 1].block)));
             }
             let file = self.disk.open(&scanned.at, Open::Read).map_err(cannot("open", &scanned.at))?;
-            // Block by block into its own buffer: one that held the whole run would double the memory in flight.
-            for address in run {
-                let mut bytes = vec![0; block_len(scanned.size, address.block)];
-                let read =
-                    file.read_at(&mut bytes, address.block * BLOCK_BYTES).map_err(cannot("read", &scanned.at))?;
-                if read != bytes.len() {
-                    let shorter = std::io::Error::other("the file became shorter while it was read");
-                    return Err(cannot("read", &scanned.at)(shorter));
-                }
-                answer.push(bytes);
+            let bytes = rest.split_off_mut(..(end - start) as usize).unwrap_or_default();
+            let read = file.read_at(bytes, start).map_err(cannot("read", &scanned.at))?;
+            if read != bytes.len() {
+                let shorter = std::io::Error::other("the file became shorter while it was read");
+                return Err(cannot("read", &scanned.at)(shorter));
             }
         }
-        Ok(answer)
+        let mut buffer = Bytes::from(buffer);
+        Ok(lengths.into_iter().map(|length| buffer.split_to(length)).collect())
     }
 
     /// Ends the reading and says whether what was read is one moment's content.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::catalog::Catalog;
@@ -122,7 +123,7 @@ impl LocalTarget {
     ///
     /// # Errors
     /// [`TransferError::Corrupt`] for one that is not; I/O errors.
-    pub fn write_blocks(&self, session: SessionId, blocks: &[(BlockAddress, Vec<u8>)]) -> Result<(), TransferError> {
+    pub fn write_blocks(&self, session: SessionId, blocks: &[(BlockAddress, Bytes)]) -> Result<(), TransferError> {
         let receive = self.session(session)?;
         receive.told(receive.write(blocks))
     }

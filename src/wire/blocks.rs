@@ -7,6 +7,8 @@
 //! Guarantee: whatever arrives, unpacking gives no more than [`BLOCK_BYTES`] a block and [`REQUEST_BYTES`] in all, and
 //! takes little more memory than that. What the bytes are worth is the receiver's to hash.
 
+use bytes::Bytes;
+
 use crate::replica::port::{BLOCK_BYTES, BlockAddress};
 
 /// The most bytes of blocks in one request or answer, unpacked.
@@ -53,7 +55,10 @@ pub fn pack<'a>(
 ) -> Result<Vec<u8>, std::io::Error> {
     let mut packer = if compress { Some(zstd::bulk::Compressor::new(LEVEL)?) } else { None };
     let mut room = vec![0; BLOCK_BYTES as usize];
-    let mut packed = Vec::new();
+    let blocks: Vec<(BlockAddress, &[u8])> = blocks.into_iter().collect();
+    let bytes = blocks.iter().map(|(_, bytes)| bytes.len()).sum();
+    // It never grows: a buffer that does is there twice for a while.
+    let mut packed = Vec::with_capacity(packed_most(bytes, blocks.len()));
     for (address, bytes) in blocks {
         // What does not fit into fewer bytes than it has goes as it is.
         let smaller = packer.as_mut().and_then(|packer| {
@@ -73,11 +78,12 @@ pub fn pack<'a>(
     Ok(packed)
 }
 
-/// Unpacks blocks.
+/// Unpacks blocks. Those that travelled as they are stay where they lie.
 ///
 /// # Errors
 /// The first thing that is wrong with them.
-pub fn unpack(mut packed: &[u8]) -> Result<Vec<(BlockAddress, Vec<u8>)>, BlocksError> {
+pub fn unpack(whole: &Bytes) -> Result<Vec<(BlockAddress, Bytes)>, BlocksError> {
+    let mut packed: &[u8] = whole;
     let mut unpacker = None;
     let mut blocks = Vec::new();
     let mut room = REQUEST_BYTES;
@@ -94,14 +100,14 @@ pub fn unpack(mut packed: &[u8]) -> Result<Vec<(BlockAddress, Vec<u8>)>, BlocksE
         }
         let (body, rest) = rest.split_at_checked(length).ok_or(BlocksError::Cut)?;
         let bytes = match packing[0] {
-            PLAIN => body.to_vec(),
+            PLAIN => whole.slice_ref(body),
             ZSTD => {
                 let unpacking = |error: std::io::Error| BlocksError::Unpacking(error.to_string());
                 let unpacker = match &mut unpacker {
                     Some(unpacker) => unpacker,
                     None => unpacker.insert(zstd::bulk::Decompressor::new().map_err(unpacking)?),
                 };
-                unpacker.decompress(body, BLOCK_BYTES as usize).map_err(unpacking)?
+                Bytes::from(unpacker.decompress(body, BLOCK_BYTES as usize).map_err(unpacking)?)
             }
             unknown => return Err(BlocksError::Packing(unknown)),
         };
@@ -125,9 +131,9 @@ mod tests {
             (vec![0; 65536], (0..65536_u32).map(|n| ((n * n) >> 7) as u8 ^ n as u8).collect::<Vec<_>>());
         let given = [(AT, zeros.as_slice()), (BlockAddress { file: 0, block: 0 }, noise.as_slice()), (AT, b"x")];
         for compress in [false, true] {
-            let packed = pack(given, compress).unwrap();
+            let packed = Bytes::from(pack(given, compress).unwrap());
             let back = unpack(&packed).unwrap();
-            let back: Vec<(BlockAddress, &[u8])> = back.iter().map(|(at, bytes)| (*at, bytes.as_slice())).collect();
+            let back: Vec<(BlockAddress, &[u8])> = back.iter().map(|(at, bytes)| (*at, &**bytes)).collect();
             assert_eq!(back, given);
             assert!(!compress || packed.len() < 70_000, "{}", packed.len());
         }
@@ -136,6 +142,7 @@ mod tests {
     #[test]
     fn what_is_no_block_is_refused() {
         let packed = pack([(AT, b"some bytes".as_slice())], false).unwrap();
+        let unpack = |packed: &[u8]| unpack(&Bytes::copy_from_slice(packed));
         assert_eq!(unpack(&packed[..packed.len() - 1]), Err(BlocksError::Cut));
         assert_eq!(unpack(&packed[..5]), Err(BlocksError::Cut));
         let mut unknown = packed.clone();
@@ -155,14 +162,14 @@ mod tests {
         let mut packed = pack([(AT, bomb.as_slice())], false).unwrap();
         packed[12] = ZSTD;
         assert!(bomb.len() < BLOCK_BYTES as usize, "{}", bomb.len());
-        assert!(matches!(unpack(&packed), Err(BlocksError::Unpacking(_))));
+        assert!(matches!(unpack(&packed.into()), Err(BlocksError::Unpacking(_))));
     }
 
     #[test]
     fn many_small_bombs_do_not_go_off_either() {
         let zeros = vec![0; BLOCK_BYTES as usize];
         let full = REQUEST_BYTES / zeros.len();
-        let packed = |count: usize| pack((0..count).map(|_| (AT, zeros.as_slice())), true).unwrap();
+        let packed = |count: usize| Bytes::from(pack((0..count).map(|_| (AT, zeros.as_slice())), true).unwrap());
         assert_eq!(unpack(&packed(full)).unwrap().len(), full);
         assert!(packed(full + 1).len() < 8192);
         assert_eq!(unpack(&packed(full + 1)), Err(BlocksError::TooMany));

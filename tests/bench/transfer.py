@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import shutil
 import signal
 import socket
@@ -33,10 +34,9 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "tests" / "tools"
 TICK = os.sysconf("SC_CLK_TCK")
 MIB = 1 << 20
-DISK = "disk.raw"
 OURS = "debvisor-region"
 # What this program is to reach against the best of the others: case, the most of their wall time.
-TARGETS = {"scattered": 1 / 7, "first": 1 / 3, "many": 1 / 10}
+TARGETS = {"scattered": 1 / 7, "first": 1 / 3, "many": 1 / 10, "resumed": 1}
 
 
 def main():
@@ -49,17 +49,24 @@ def main():
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:
-        if set(options.cases) - {"many"}:
-            base = work / "base.raw"
+        raw, image = [[case for case in cases if case in options.cases] for cases in (RAW, IMAGE)]
+        base = work / "base.raw"
+        if raw or image:
             python("gen_disk.py", base, "--size-gib", str(options.size_gib), "--seed", "1")
-            for number in range(options.rounds):
-                for tool in tools(options):
-                    with tool(program, work / "run") as each:
-                        one_disk(each, base, number, options, results)
+        for number in range(options.rounds):
+            for tool in tools(options) if raw else []:
+                with tool(program, work / "run", "disk.raw") as each:
+                    one_disk(each, base, number, raw, results)
+        if image:
+            subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", base, work / "base.qcow2"], check=True)
+        for number in range(options.rounds):
+            for tool in tools(options) if image else []:
+                with tool(program, work / "run", "disk.qcow2") as each:
+                    one_disk(each, work / "base.qcow2", number, image, results)
         if "many" in options.cases:
             for number in range(options.rounds):
                 for tool in tools(options):
-                    with tool(program, work / "run") as each:
+                    with tool(program, work / "run", "disk.raw") as each:
                         if each.copies_many:
                             many(each, number, options, results)
     finally:
@@ -68,17 +75,20 @@ def main():
         results.write(out)
 
 
-CASES = ["first", "nothing", "touched", "scattered", "contiguous", "many"]
+# Cases of one disk, in an order in which each begins where the one before it ended.
+RAW = ["first", "nothing", "touched", "scattered", "contiguous", "resumed"]
+IMAGE = ["first, qcow2", "scattered, qcow2"]
+CASES = [*RAW, *IMAGE, "many"]
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
-    words = lambda text: [word for word in text.split(",") if word]
+    words = lambda text: [word.strip() for word in text.split(";") if word.strip()]
     add("--size-gib", type=float, default=8, help="size of the disk; two fifths of it hold data")
     add("--rounds", type=int, default=5, help="times that each tool does each case")
-    add("--cases", type=words, default=CASES, metavar="CASE,…", help=f"of {', '.join(CASES)}")
-    add("--tools", type=words, default=None, metavar="TOOL,…", help="only these, by the names in the table")
+    add("--cases", type=words, default=CASES, metavar="CASE;…", help=f"of {'; '.join(CASES)}")
+    add("--tools", type=words, default=None, metavar="TOOL;…", help="only these, by the names in the table")
     add("--vms", type=int, default=1_000, help="small VMs of the case `many`")
     add("--program", help="measure this one and build nothing")
     add("--work", help="where disks lie meanwhile; default: bench/transfer below the target directory")
@@ -98,19 +108,20 @@ def python(tool, *args):
 
 
 def tools(options):
-    known = [Ours, OursPlain, Rsync, RsyncCompressed, RsyncSmallBlocks, Nbdcopy, Cp, Restic]
+    known = [Ours, OursPlain, Rsync, RsyncCompressed, RsyncSmallBlocks, Nbdcopy, Cp, Restic, B3sum]
     wanted = [tool for tool in known if options.tools is None or tool.name in options.tools]
     return [tool for tool in wanted if all(shutil.which(needed) for needed in tool.needs)]
 
 
-def one_disk(tool, base, number, options, results):
-    """Every case of one disk, in an order in which each begins where the one before it ended."""
+def one_disk(tool, base, number, cases, results):
+    """Every case of one disk."""
     source = tool.prepare()
     subprocess.run(["cp", "--sparse=always", base, source], check=True)
     warm(source)
     seed = 100 * number
-    for case in [case for case in CASES if case != "many" and (case in options.cases or case == "first")]:
-        if case != "first" and not tool.updates:
+    first = "first" if cases[0] in RAW else IMAGE[0]
+    for case in [first, *(case for case in cases if case != first)]:
+        if not tool.does(case):
             continue
         changed = None
         if case == "touched":
@@ -122,13 +133,40 @@ def one_disk(tool, base, number, options, results):
             changed = python("mutate.py", source, "--pct", "1", "--seed", seed, "--contig", 0.25 if case == "scattered" else 1)
             # Tools that look at size and time only take a change within the same second for none.
             os.utime(source, (time.time() + 2 * seed, time.time() + 2 * seed))
+        elif case == "scattered, qcow2":
+            time.sleep(1.1)
+            write_into(source, number)
+            os.utime(source, (time.time() + 2, time.time() + 2))
+        elif case == "resumed":
+            tool.forget()
+            half_way(tool, source)
         # What was written a moment ago is looked at once more by whoever trusts no clock.
         time.sleep(0.1)
         os.sync()
         took = measure(tool.command(case), tool.servers(), tool.directory)
         tool.check(source)
-        if case in options.cases:
+        if case in cases and not (case == "first" and isinstance(tool, B3sum)):
             results.add(case, tool, took, changed)
+
+
+def write_into(image, seed):
+    """Writes of 64 KiB all over a disk in qcow2, as a machine does that has it."""
+    size = json.loads(subprocess.run(["qemu-img", "info", "--output=json", image], check=True, capture_output=True, text=True).stdout)
+    place = random.Random(seed)
+    blocks = size["virtual-size"] // 65536
+    writes = [f"write -P {place.randrange(1, 256)} {place.randrange(blocks) * 65536} 64k" for _ in range(max(1, blocks // 250))]
+    subprocess.run(["qemu-io", "-f", "qcow2", image], check=True, input="\n".join(writes), text=True, stdout=subprocess.DEVNULL)
+
+
+def half_way(tool, source):
+    """Lets a first copy go on until half of the disk's bytes are there, and kills it."""
+    half = source.stat().st_blocks * 512 // 2
+    copying = subprocess.Popen(list(map(str, tool.command("resumed"))), cwd=tool.directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while copying.poll() is None and tool.arrived() < half:
+        time.sleep(0.002)
+    copying.kill()
+    copying.wait()
+    tool.kill()
 
 
 def many(tool, number, options, results):
@@ -136,14 +174,14 @@ def many(tool, number, options, results):
     places = tool.prepare_many(options.vms)
     for vm, place in enumerate(places):
         (place / "domain.xml").write_text(f"<domain><name>vm-{vm}</name></domain>\n")
-        (place / DISK).write_bytes(os.urandom(64 << 10))
+        (place / "disk.raw").write_bytes(os.urandom(64 << 10))
     time.sleep(0.1)
     subprocess.run(tool.command_many(options.vms), cwd=tool.directory, check=True, stdout=subprocess.DEVNULL)
     # The second look finds all as it was.
     subprocess.run(tool.command_many(options.vms), cwd=tool.directory, check=True, stdout=subprocess.DEVNULL)
     time.sleep(1.1)
     for place in places[number :: max(1, options.vms // 10)]:
-        with open(place / DISK, "r+b") as disk:
+        with open(place / "disk.raw", "r+b") as disk:
             disk.seek(8192)
             disk.write(os.urandom(4096))
     time.sleep(0.1)
@@ -162,10 +200,15 @@ def warm(path):
 class Tool:
     """One that copies: a source directory, a place for the copy, and the servers between them."""
 
-    needs, updates, copies_many, remark = [], True, False, ""
+    needs, updates, resumes, copies_many, remark = [], True, False, False, ""
 
-    def __init__(self, program, directory):
-        self.program, self.directory, self.running = program, directory, []
+    def __init__(self, program, directory, disk):
+        self.program, self.directory, self.disk, self.running = program, directory, disk, []
+
+    def does(self, case):
+        if case == "resumed":
+            return self.resumes
+        return self.updates or case.startswith("first")
 
     def __enter__(self):
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -180,7 +223,7 @@ class Tool:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def prepare(self):
-        return self.directory / "source" / DISK
+        return self.directory / "source" / self.disk
 
     def prepare_many(self, vms):
         places = [self.directory / "source" / f"vm-{vm}" for vm in range(vms)]
@@ -205,27 +248,39 @@ class Tool:
         return [server.pid for server in self.running]
 
     def copied(self):
-        return self.directory / "copy" / DISK
+        return self.directory / "copy" / self.disk
+
+    def forget(self):
+        """The copy is gone, and all that is known of it."""
+        self.copied().unlink()
+
+    def arrived(self):
+        """Bytes of the disk that are there."""
+        found = (self.directory / "copy").rglob(f"*{self.disk}*")
+        return sum(path.stat().st_blocks * 512 for path in found)
+
+    def kill(self):
+        """Kills what works for the command that was killed."""
 
     def check(self, source):
         same(source, self.copied())
 
     def check_many(self, places):
         for place in places:
-            same(place / DISK, self.directory / "copy" / place.name / DISK)
+            same(place / self.disk, self.directory / "copy" / place.name / self.disk)
 
 
 class Ours(Tool):
     """Two served regions; the second one pulls."""
 
-    name, compression, copies_many, remark = OURS, True, True, "verified, fsynced, atomic, with points"
+    name, compression, resumes, copies_many, remark = OURS, True, True, True, "verified, fsynced, atomic, with points"
 
     def prepare(self):
         place = self.directory / "a" / "resources" / "vm" / "vm"
         place.mkdir(parents=True)
         (place / "domain.xml").write_text("<domain/>\n")
         self.declare('[vms.vm]\nreplicas = ["b"]\nmax_change = "100 %"\n')
-        return place / DISK
+        return place / self.disk
 
     def prepare_many(self, vms):
         places = [self.directory / "a" / "resources" / "vm" / f"vm-{vm}" for vm in range(vms)]
@@ -237,16 +292,41 @@ class Ours(Tool):
     def declare(self, vms):
         text = "schema_version = 1\n"
         for region in "ab":
-            argv = ["serve", "--region", region, "--data-dir", region, "--listen", "127.0.0.1:0"]
-            server = self.serve(self.program, *argv)
-            origin = server.stdout.readline().decode().split()[-1]
+            origin = self.region(region, 0)
             text += f'[regions.{region}]\napi_endpoint = "{origin}"\nprimary = {str(region == "a").lower()}\n'
         text += '[[replication]]\nsource = "a"\ntarget = "b"\nresource_types = ["vm"]\nsync_interval = "240h"\n'
         text += f"compression = {str(self.compression).lower()}\n[retention]\nlast = 1\nhourly = 0\ndaily = 0\n{vms}"
         (self.directory / "topology.toml").write_text(text)
 
+    def region(self, region, port):
+        server = self.serve(self.program, "serve", "--region", region, "--data-dir", region, "--listen", f"127.0.0.1:{port}")
+        return server.stdout.readline().decode().split()[-1]
+
+    def forget(self):
+        # Both regions begin anew: the source would remember what it has hashed.
+        for server in self.running:
+            server.terminate()
+            server.wait()
+        self.running.clear()
+        for name in ("a/.debvisor", "a/region.db", "b", "debvisor-region.state.db"):
+            path = self.directory / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.declare('[vms.vm]\nreplicas = ["b"]\nmax_change = "100 %"\n')
+
+    def arrived(self):
+        found = (self.directory / "b" / ".debvisor" / "incoming").rglob("*.data")
+        return sum(path.stat().st_blocks * 512 for path in found)
+
+    def kill(self):
+        """The region that fetches is killed, and served again."""
+        server = self.running.pop()
+        server.kill()
+        server.wait()
+        topology = (self.directory / "topology.toml").read_text()
+        self.region("b", topology.split("[regions.b]")[1].split('"')[1].rpartition(":")[2])
+
     def command(self, case):
-        if case == "first":
+        if case.startswith("first") or case == "resumed":
             return [self.program, "apply", "--auto-approve", "-q"]
         return [self.program, "replication", "sync", "vm", "a", "b", "-q"]
 
@@ -254,21 +334,21 @@ class Ours(Tool):
         return [self.program, "apply", "--auto-approve", "-q"]
 
     def copied(self):
-        return self.directory / "b" / "resources" / "vm" / "vm" / DISK
+        return self.directory / "b" / "resources" / "vm" / "vm" / self.disk
 
     def check_many(self, places):
         for place in places:
-            same(place / DISK, self.directory / "b" / "resources" / "vm" / place.name / DISK)
+            same(place / self.disk, self.directory / "b" / "resources" / "vm" / place.name / self.disk)
 
 
 class OursPlain(Ours):
-    name, compression, copies_many = f"{OURS}, compression = false", False, False
+    name, compression, resumes, copies_many = f"{OURS}, compression = false", False, False, False
 
 
 class Rsync(Tool):
     """Its daemon, written in place, by differences."""
 
-    name, needs, copies_many, remark = "rsync", ["rsync"], True, "in place: a cut leaves a mixture; not fsynced"
+    name, needs, resumes, copies_many, remark = "rsync", ["rsync"], True, True, "in place: a cut leaves a mixture; not fsynced"
     more = []
 
     def daemon(self):
@@ -288,8 +368,8 @@ class Rsync(Tool):
         return super().prepare_many(vms)
 
     def command(self, case):
-        way = ["--whole-file"] if case == "first" else ["--no-whole-file"]
-        return ["rsync", "-tS", "--inplace", *way, *self.more, f"source/{DISK}", self.url]
+        way = ["--whole-file"] if case.startswith("first") else ["--no-whole-file"]
+        return ["rsync", "-tS", "--inplace", *way, *self.more, f"source/{self.disk}", self.url]
 
     def command_many(self, vms):
         # As a script does that has a list of machines.
@@ -298,11 +378,11 @@ class Rsync(Tool):
 
 
 class RsyncCompressed(Rsync):
-    name, more, copies_many = "rsync, zstd", ["--compress", "--zc=zstd", "--zl=3"], False
+    name, more, resumes, copies_many = "rsync, zstd", ["--compress", "--zc=zstd", "--zl=3"], False, False
 
 
 class RsyncSmallBlocks(Rsync):
-    name, more, copies_many = "rsync, blocks of 32 KiB", ["-B", "32768"], False
+    name, more, resumes, copies_many = "rsync, blocks of 32 KiB", ["-B", "32768"], True, False
 
 
 class Nbdcopy(Tool):
@@ -310,15 +390,15 @@ class Nbdcopy(Tool):
 
     def command(self, case):
         port = free_port()
-        self.serve("qemu-nbd", "-r", "-f", "raw", "-t", "-e", "8", "-b", "127.0.0.1", "-p", port, f"source/{DISK}", port=port)
-        return ["nbdcopy", "--flush", f"nbd://127.0.0.1:{port}", f"copy/{DISK}"]
+        self.serve("qemu-nbd", "-r", "-f", "raw", "-t", "-e", "8", "-b", "127.0.0.1", "-p", port, f"source/{self.disk}", port=port)
+        return ["nbdcopy", "--flush", f"nbd://127.0.0.1:{port}", f"copy/{self.disk}"]
 
 
 class Cp(Tool):
     name, needs, updates, remark = "cp and fsync", ["cp"], False, "on one machine, no network"
 
     def command(self, case):
-        return ["sh", "-c", f"cp --sparse=auto source/{DISK} copy/{DISK} && sync copy/{DISK}"]
+        return ["sh", "-c", f"cp --sparse=auto source/{self.disk} copy/{self.disk} && sync copy/{self.disk}"]
 
 
 class Restic(Tool):
@@ -330,10 +410,23 @@ class Restic(Tool):
         return super().prepare()
 
     def command(self, case):
-        return ["restic", "-q", "-r", "copy", "backup", f"source/{DISK}"]
+        return ["restic", "-q", "-r", "copy", "backup", f"source/{self.disk}"]
 
     def check(self, source):
         # It is compared by its own restore where that is asked for: `restic dump` costs more than all else here.
+        pass
+
+
+class B3sum(Tool):
+    name, needs, remark = "b3sum, all processors", ["b3sum"], "only reads and hashes the source: what a look at a touched disk costs at least"
+
+    def does(self, case):
+        return case in ("first", "touched")
+
+    def command(self, case):
+        return ["b3sum", f"source/{self.disk}"] if case == "touched" else ["true"]
+
+    def check(self, source):
         pass
 
 
@@ -426,7 +519,7 @@ class Results:
         self.rounds, self.tools, self.changes = {}, {}, {}
         self.size, self.count = options.size_gib, options.rounds
         versions = [line([program, "--version"]), line(["uname", "-sr"])]
-        known = {"rsync": ["rsync", "--version"], "nbdcopy": ["nbdcopy", "--version"], "restic": ["restic", "version"]}
+        known = {name: [name, "--version"] for name in ("rsync", "nbdcopy", "qemu-nbd", "b3sum")} | {"restic": ["restic", "version"]}
         versions += [line(argv) for name, argv in known.items() if shutil.which(name)]
         model = next((row.split(": ")[1] for row in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in row), platform.machine())
         self.machine = f"{model}, {os.cpu_count()} processors; {'; '.join(versions)}"

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use tokio_util::sync::CancellationToken;
 
@@ -234,7 +235,7 @@ impl Source for Brought {
         self.ask(move |engine| engine.block_hashes(session, file, &groups)).await
     }
 
-    async fn blocks(&self, session: SessionId, wanted: &[BlockAddress]) -> Result<Vec<Vec<u8>>, TransferError> {
+    async fn blocks(&self, session: SessionId, wanted: &[BlockAddress]) -> Result<Vec<Bytes>, TransferError> {
         let wanted = wanted.to_vec();
         self.ask(move |engine| engine.blocks(session, &wanted)).await
     }

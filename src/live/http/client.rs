@@ -28,6 +28,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(4);
 const ERROR_BYTES: usize = 1 << 20;
 /// How long a connection is kept for the next question.
 const IDLE: Duration = Duration::from_secs(5);
+/// The most room that is kept ready for an answer that was announced: what blocks take.
+const READY_BYTES: usize = 8 << 20;
 /// Bodies from here on have the deadline of what carries much.
 const BULK_BYTES: usize = 64 << 10;
 
@@ -274,7 +276,9 @@ impl Client {
         let most = if status.is_success() { ask.most } else { ERROR_BYTES };
         let announced = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let given = response.headers().get(SEAL).map(|seal| seal.to_str().ok().and_then(|seal| seal.parse().ok()));
-        let (mut body, mut whole) = (Vec::new(), true);
+        // What is announced is not believed before it has come: nothing more than a call can need is kept ready.
+        let ready = announced.map_or(0, |length: u64| length.min(most.min(READY_BYTES) as u64) as usize);
+        let (mut body, mut whole) = (Vec::with_capacity(ready), true);
         let mut pace = Pace::new(self.deadlines.pace, self.world.clock.since_boot());
         if announced.is_none_or(|length: u64| length <= most as u64) {
             loop {

@@ -156,7 +156,8 @@ impl Remote {
             }
         });
         let packed = answer.map_err(|error| error.into_transfer(&client.region))?;
-        blocks::unpack(&packed).map_err(|error| TransferError::Corrupt(error.to_string()))
+        let unpacked = blocks::unpack(&packed.into()).map_err(|error| TransferError::Corrupt(error.to_string()))?;
+        Ok(unpacked.into_iter().map(|(address, bytes)| (address, bytes.into())).collect())
     }
 
     /// The blocks of the small file `at`, the first of `following`; asks for as many of those as may come at once.

@@ -23,8 +23,8 @@ const FIRST: u32 = 40;
 const LATER: u32 = 400;
 /// Turns of a trial: the other way, this way, and again.
 const TURNS: u32 = 4;
-/// The first requests of a turn travel beside those of the one before.
-const SETTLING: u32 = 4;
+/// The first requests that end in a turn are of the one before, or travelled beside those.
+const SETTLING: u32 = 8;
 /// Requests by which a turn is judged.
 const JUDGED: u32 = 10;
 /// Requests that carry less than this say more of the line's latency than of its speed.
@@ -41,22 +41,11 @@ pub(super) struct Packing {
     trials: Mutex<Trials>,
 }
 
-/// How a request goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Way {
-    /// Whether its blocks are to be packed.
-    pub(super) packed: bool,
-    /// Which turn it belongs to.
-    turn: u32,
-}
-
 /// What was found out. Pure.
 #[derive(Debug)]
 struct Trials {
     /// The way that is taken.
     packed: bool,
-    /// Counts turns; those of a trial go the two ways by turns.
-    turn: u32,
     /// How many turns of the trial are still to come; none: there is no trial.
     left: u32,
     /// Requests until the next trial.
@@ -97,7 +86,7 @@ impl Window {
 impl Default for Trials {
     fn default() -> Self {
         let window = Window::default();
-        Self { packed: true, turn: 0, left: 0, until_trial: FIRST, window, this: 0.0, other: 0.0 }
+        Self { packed: true, left: 0, until_trial: FIRST, window, this: 0.0, other: 0.0 }
     }
 }
 
@@ -111,16 +100,15 @@ impl Packing {
         self.trials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How the next request goes.
-    pub(super) fn next(&self) -> Way {
-        let trials = self.trials();
-        Way { packed: self.allowed && trials.goes_packed(), turn: trials.turn }
+    /// Whether the next request's blocks are to be packed.
+    pub(super) fn next(&self) -> bool {
+        self.allowed && self.trials().goes_packed()
     }
 
     /// A request that carried so many bytes of blocks has ended.
-    pub(super) fn ended(&self, way: Way, bytes: u64, now: Duration) {
+    pub(super) fn ended(&self, bytes: u64, now: Duration) {
         if self.allowed && bytes >= LEAST_BYTES {
-            self.trials().ended(way, bytes, now);
+            self.trials().ended(bytes, now);
         }
     }
 }
@@ -131,11 +119,8 @@ impl Trials {
         self.packed != (self.left > 0 && self.left % 2 == TURNS % 2)
     }
 
-    fn ended(&mut self, way: Way, bytes: u64, now: Duration) {
+    fn ended(&mut self, bytes: u64, now: Duration) {
         self.until_trial = self.until_trial.saturating_sub(1);
-        if way.turn != self.turn {
-            return;
-        }
         let Some(for_a_byte) = self.window.add(bytes, now) else { return };
         if self.left > 0 {
             let sum = if self.goes_packed() == self.packed { &mut self.this } else { &mut self.other };
@@ -145,24 +130,16 @@ impl Trials {
                 self.packed = self.packed != (self.other <= self.this * FASTER);
                 self.until_trial = LATER;
             }
-            self.turn();
+            self.window = Window::default();
         } else if for_a_byte * SLOW > 1.0 {
-            if !self.packed {
-                self.packed = true;
-                self.turn();
-            }
+            self.packed = true;
             self.window = Window::after(now);
         } else if self.until_trial == 0 {
             (self.left, self.this, self.other) = (TURNS, 0.0, 0.0);
-            self.turn();
+            self.window = Window::default();
         } else {
             self.window = Window::after(now);
         }
-    }
-
-    fn turn(&mut self) {
-        self.turn += 1;
-        self.window = Window::default();
     }
 }
 
@@ -203,7 +180,7 @@ mod tests {
             let mut packed = 0;
             for _ in 0..requests {
                 let way = self.packing.next();
-                packed += usize::from(way.packed);
+                packed += usize::from(way);
                 flying.push_back(way);
                 if flying.len() == 4 {
                     self.land(flying.pop_front().unwrap(), line);
@@ -213,11 +190,11 @@ mod tests {
             packed
         }
 
-        fn land(&mut self, way: Way, line: Line) {
+        fn land(&mut self, packed: bool, line: Line) {
             let mib = BYTES as f64 / MIB;
-            let (carried, work) = if way.packed { (mib * line.share, mib / line.packer) } else { (mib, 0.0) };
+            let (carried, work) = if packed { (mib * line.share, mib / line.packer) } else { (mib, 0.0) };
             self.now += (carried / line.carries).max(work);
-            self.packing.ended(way, BYTES, Duration::from_secs_f64(self.now));
+            self.packing.ended(BYTES, Duration::from_secs_f64(self.now));
         }
     }
 
@@ -225,7 +202,7 @@ mod tests {
     fn blocks_are_packed_until_the_line_has_shown_that_it_is_faster() {
         let mut traveller = Traveller::new();
         assert_eq!(traveller.go(FIRST as usize, FAST), FIRST as usize, "what is small is packed");
-        traveller.go(100, FAST);
+        traveller.go(150, FAST);
         let packed = traveller.go(10_000, FAST);
         assert!(packed < 1_000, "{packed} of 10,000 requests were held up by packing");
     }
@@ -249,7 +226,7 @@ mod tests {
     #[test]
     fn a_line_that_becomes_slow_has_its_blocks_packed_again() {
         let mut traveller = Traveller::new();
-        traveller.go(1_000, FAST);
+        traveller.go(400, FAST);
         let packed = traveller.go(1_000, Line { carries: 20.0, ..FAST });
         assert!(packed >= 970, "at once where it is slow: {packed}");
         let mut traveller = Traveller::new();
@@ -264,9 +241,8 @@ mod tests {
     fn small_requests_say_nothing_and_what_must_not_be_packed_is_not() {
         let packing = Packing::new(true);
         for at in 0..1_000 {
-            let way = packing.next();
-            assert!(way.packed);
-            packing.ended(way, LEAST_BYTES - 1, Duration::from_micros(at));
+            assert!(packing.next());
+            packing.ended(LEAST_BYTES - 1, Duration::from_micros(at));
         }
         let mut traveller = Traveller { packing: Packing::new(false), now: 0.0 };
         assert_eq!(traveller.go(1_000, Line { carries: 1.0, ..FAST }), 0);

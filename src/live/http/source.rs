@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use reqwest::Method;
 use serde::Serialize;
 
@@ -83,14 +84,14 @@ impl Source for HttpRegion {
         self.hashes(&self.read(self.opened(session), path, &groups, HASHES_BYTES, "hashes").await?)
     }
 
-    async fn blocks(&self, session: SessionId, wanted: &[BlockAddress]) -> Result<Vec<Vec<u8>>, TransferError> {
+    async fn blocks(&self, session: SessionId, wanted: &[BlockAddress]) -> Result<Vec<Bytes>, TransferError> {
         let path = format!("readings/{session}/blocks");
         let open = self.opened(session);
         let packing = Arc::clone(&open.packing);
-        let way = packing.next();
-        let body = WantedBlocks { wanted: wanted.to_vec(), compress: way.packed };
+        let compress = packing.next();
+        let body = WantedBlocks { wanted: wanted.to_vec(), compress };
         let most = wanted.len() * (BLOCK_BYTES as usize + BLOCK_HEAD);
-        let packed = self.read(open, path, &body, most, "blocks").await?;
+        let packed = Bytes::from(self.read(open, path, &body, most, "blocks").await?);
         let region = &self.client.region;
         let corrupt = |why: String| TransferError::Corrupt(format!("{region} gave blocks that cannot be: {why}"));
         // A core is busy for some milliseconds, and others' answers are coming in.
@@ -98,7 +99,7 @@ impl Source for HttpRegion {
         let unpacked = unpacked.map_err(|error| TransferError::Region(error.to_string()))?;
         let unpacked = unpacked.map_err(|error| corrupt(error.to_string()))?;
         let bytes = unpacked.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        packing.ended(way, bytes, self.client.world.clock.since_boot());
+        packing.ended(bytes, self.client.world.clock.since_boot());
         if !unpacked.iter().map(|(address, _)| address).eq(wanted) {
             return Err(corrupt("they are not those that were asked for".to_owned()));
         }

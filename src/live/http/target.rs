@@ -1,6 +1,7 @@
 //! A served region as the end that keeps the copy.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use reqwest::Method;
 use tokio_util::sync::CancellationToken;
 
@@ -91,16 +92,12 @@ impl Target for HttpRegion {
         self.give(session, path, Body::Nothing, "the blocks that it wants").await
     }
 
-    async fn write_blocks(
-        &self,
-        session: SessionId,
-        blocks: Vec<(BlockAddress, Vec<u8>)>,
-    ) -> Result<(), TransferError> {
+    async fn write_blocks(&self, session: SessionId, blocks: Vec<(BlockAddress, Bytes)>) -> Result<(), TransferError> {
         let packing = self.opened(session).packing;
-        let way = packing.next();
+        let compress = packing.next();
         let bytes = blocks.iter().map(|(_, bytes)| bytes.len() as u64).sum();
         let packed = tokio::task::spawn_blocking(move || {
-            blocks::pack(blocks.iter().map(|(address, bytes)| (*address, bytes.as_slice())), way.packed)
+            blocks::pack(blocks.iter().map(|(address, bytes)| (*address, &**bytes)), compress)
         });
         let packed = packed.await.map_err(std::io::Error::other).flatten();
         let packed = packed.map_err(|error| TransferError::Io {
@@ -111,7 +108,7 @@ impl Target for HttpRegion {
             no_space: false,
         })?;
         self.give::<()>(session, format!("receivings/{session}/blocks"), Body::Bytes(packed), ANSWER).await?;
-        packing.ended(way, bytes, self.client.world.clock.since_boot());
+        packing.ended(bytes, self.client.world.clock.since_boot());
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::host::disk::faulty::{Fault, FaultyDisk};
@@ -240,13 +241,14 @@ impl Source for LabSource {
         Ok(hashes)
     }
 
-    async fn blocks(&self, s: SessionId, wanted: &[BlockAddress]) -> Result<Vec<Vec<u8>>, TransferError> {
+    async fn blocks(&self, s: SessionId, wanted: &[BlockAddress]) -> Result<Vec<Bytes>, TransferError> {
         if let Some(act) = self.before_blocks.lock().unwrap().as_mut() {
             act();
         }
-        let blocks = self.engine.blocks(s, wanted).map(|bytes| bend(&self.bend_bytes, bytes))?;
+        let blocks: Vec<Vec<u8>> = self.engine.blocks(s, wanted)?.into_iter().map(Vec::from).collect();
+        let blocks: Vec<Bytes> = bend(&self.bend_bytes, blocks).into_iter().map(Bytes::from).collect();
         if let Some(line) = &self.line {
-            line.came(blocks.iter().map(Vec::len).sum());
+            line.came(blocks.iter().map(Bytes::len).sum());
         }
         Ok(blocks)
     }
@@ -301,7 +303,7 @@ impl Target for LabTarget {
         self.engine.next_wanted(s)
     }
 
-    async fn write_blocks(&self, s: SessionId, blocks: Vec<(BlockAddress, Vec<u8>)>) -> Result<(), TransferError> {
+    async fn write_blocks(&self, s: SessionId, blocks: Vec<(BlockAddress, Bytes)>) -> Result<(), TransferError> {
         match &self.line {
             Some(line) if blocks.is_empty() => line.touch(&line.touched_target).await,
             Some(line) => line.went(blocks.iter().map(|(_, block)| block.len()).sum()),

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use super::lab::{BLOCK, GROUP, Lab, noise};
 use crate::host::disk::faulty::{Call, Fault, Op};
+use crate::model::policy::Retention;
 use crate::replica::catalog::Phase;
 
 /// Files and directories that were changed and not synced since.
@@ -125,6 +126,22 @@ fn a_first_copy_syncs_nothing_twice() {
             call.path
         );
     }
+}
+
+/// What is given up goes with the commit that publishes, and one more ends the dropping.
+#[test]
+fn a_change_that_pushes_an_old_point_out_is_five_commits() {
+    let mut lab = Lab::new("storage.s");
+    lab.rules.retention = Retention { last: 1, hourly: 0, daily: 0 };
+    lab.write("disk", &noise(1, GROUP + 3 * BLOCK));
+    lab.sync();
+    lab.patch("disk", BLOCK, &noise(3, BLOCK));
+    let commits = lab.catalog.commits.load(Ordering::SeqCst);
+    lab.sync();
+    assert_eq!(lab.catalog.commits.load(Ordering::SeqCst) - commits, 5);
+    assert_eq!(lab.points().len(), 1);
+    assert!(!lab.place().undo(1).exists(), "its bytes are gone");
+    lab.assert_converged();
 }
 
 #[test]

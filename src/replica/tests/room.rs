@@ -61,7 +61,7 @@ async fn what_was_written_is_promised_no_more() {
     let first = compare(&one, &one_source, &target).await.unwrap();
     let wanted = target.next_wanted(first).unwrap();
     let bytes = noise(1, 10 * BLOCK);
-    let blocks = wanted.iter().zip(bytes.chunks(BLOCK)).map(|(address, block)| (*address, block.to_vec()));
+    let blocks = wanted.iter().zip(bytes.chunks(BLOCK)).map(|(address, block)| (*address, block.to_vec().into()));
     target.write_blocks(first, &blocks.collect::<Vec<_>>()).unwrap();
     compare(&other, &other_source, &target).await.unwrap();
 }

@@ -63,7 +63,7 @@ pub(in super::super) async fn blocks(
     let read = app.region.blocks(session, &wanted).await?;
     // A core is busy for some milliseconds.
     let packed = tokio::task::spawn_blocking(move || {
-        blocks::pack(wanted.iter().copied().zip(read.iter().map(Vec::as_slice)), compress)
+        blocks::pack(wanted.iter().copied().zip(read.iter().map(|bytes| &**bytes)), compress)
     });
     let packed = packed.await.map_err(std::io::Error::other).flatten();
     let packed = packed.map_err(|error| TransferError::Region(format!("blocks cannot be packed: {error}")))?;

@@ -50,7 +50,7 @@ async fn a_resource_travels_call_by_call() {
         let packed =
             east.post(&format!("{from}/blocks"), &WantedBlocks { wanted: wanted.clone(), compress: true }).await;
         assert_eq!(packed.status, 200, "{packed:?}");
-        let unpacked = blocks::unpack(&packed.body).unwrap();
+        let unpacked = blocks::unpack(&packed.body.clone().into()).unwrap();
         assert!(unpacked.iter().map(|(at, _)| at).eq(&wanted));
         assert_eq!(west.bytes(&format!("{to}/blocks"), packed.body).await.data(), Value::Null);
     }

@@ -69,7 +69,8 @@ async fn what_a_receiving_is_asked_again_under_one_key_is_told_again() {
             break;
         }
         let packed = east.post(&format!("{from}/blocks"), &WantedBlocks { wanted, compress: true }).await.body;
-        travelled += blocks::unpack(&packed).unwrap().iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+        travelled +=
+            blocks::unpack(&packed.clone().into()).unwrap().iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
         let last = key();
         let written = thrice(&west, &format!("{to}/blocks"), last, packed, "application/octet-stream").await;
         assert_eq!(written, Value::Null);
