@@ -110,7 +110,10 @@ fn drive(command: Command, session: &Arc<Session>) -> Result<Exit, CliError> {
 }
 
 fn parse(args: &[OsString], streams: &Streams) -> Result<Cli, clap::Error> {
-    let width = streams.terminal.output_look(ColorChoice::Never).width.unwrap_or(100).clamp(40, 100);
+    // Through a pager, the window is the one that messages go to.
+    let terminal = &streams.terminal;
+    let window = || terminal.error_look(ColorChoice::Never).width;
+    let width = terminal.output_look(ColorChoice::Never).width.or_else(window).unwrap_or(100).clamp(40, 100);
     let mut command = Cli::shaped().term_width(width);
     let matches = command.try_get_matches_from_mut(args).map_err(|error| {
         // What the environment gives is no part of what must be written.

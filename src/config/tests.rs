@@ -196,3 +196,9 @@ fn relative_endpoints_start_at_the_declaring_file() {
     assert_eq!(loaded.topology.endpoints.values().next(), Some(&expected));
     assert_eq!(loaded.base, dir.path().join("topology"));
 }
+
+#[test]
+fn the_first_topology_fits_a_narrow_window() {
+    let wide: Vec<&str> = init::STARTER.lines().filter(|line| line.chars().count() > 80).collect();
+    assert_eq!(wide, [""; 0]);
+}

@@ -210,7 +210,7 @@ pub enum Refusal {
     #[error("{0}")]
     Over(Box<Over>),
     /// It knows other regions than the orderer.
-    #[error("the orderer does not know the same regions")]
+    #[error("the orderer does not know the same regions: `apply` has all of them record each other")]
     Registry(BTreeSet<RegionId>),
     /// It accepted another attempt.
     #[error("{} was accepted", .0.attempt)]

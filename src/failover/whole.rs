@@ -282,7 +282,8 @@ impl Whole<'_> {
             claims.iter().filter(|(key, claim)| key.kind == ResourceType::Vm && claim.region == *self.to).count();
         let would = there + coming;
         let [vms, room] = [u64::try_from(would).unwrap_or(u64::MAX), declared.into()].map(grouped);
-        let figure = format!("{} would hold {vms} VMs, and is declared for {room}", self.to);
+        let noun = if would == 1 { "VM" } else { "VMs" };
+        let figure = format!("{} would hold {vms} {noun}, and is declared for {room}", self.to);
         if u64::try_from(would).is_ok_and(|would| would <= u64::from(declared)) {
             return Some(Gate::met(GateKind::Capacity, figure));
         }

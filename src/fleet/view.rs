@@ -415,8 +415,8 @@ impl View<'_> {
             let address = Address::Region(region_id.clone());
             if self.observed.snapshot(&region_id).is_none() {
                 let reason = reason.unwrap_or_else(|| "was not asked".to_owned());
-                let told = seen_by.iter().map(|(observer, seen)| says(observer, seen));
-                let reason = std::iter::once(reason).chain(told).collect::<Vec<_>>().join("; ");
+                let told = seen_by.iter().map(|(observer, seen)| says(observer, seen, Some(&reason)));
+                let reason = std::iter::once(reason.clone()).chain(told).collect::<Vec<_>>().join("; ");
                 troubles.push(Trouble {
                     kind: TroubleKind::Unobserved,
                     address,
@@ -432,7 +432,7 @@ impl View<'_> {
                     kind: TroubleKind::Unseen,
                     address: address.clone(),
                     region_id: Some(observer.clone()),
-                    reason: says(observer, seen),
+                    reason: says(observer, seen, None),
                     help: Some(format!("it answers from here: look at the way from {observer} to {region_id}")),
                 });
             }
@@ -525,18 +525,19 @@ impl View<'_> {
     }
 }
 
-/// What one region says of another, in words.
-fn says(observer: &RegionId, seen: &Evidence) -> String {
+/// What one region says of another, in words; why it fails is left out where that is `told` already.
+fn says(observer: &RegionId, seen: &Evidence, told: Option<&str>) -> String {
+    let failure = seen.failure.as_deref().filter(|why| told != Some(*why));
     let ago = |age: Duration| text_of(age);
     let last = seen.last_seen.map_or_else(|| "never seen".to_owned(), |age| format!("last seen {} ago", ago(age)));
     match (seen.silent_for, seen.status) {
         (Some(silent), _) => {
-            let why = seen.failure.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+            let why = failure.map(|why| format!(": {why}")).unwrap_or_default();
             let probes = if seen.failures == 1 { "1 probe".to_owned() } else { format!("{} probes", seen.failures) };
             format!("{observer} meets silence for {} over {probes}, {last}{why}", ago(silent))
         }
         (None, RegionStatus::Unknown) => {
-            let why = seen.failure.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+            let why = failure.map(|why| format!(": {why}")).unwrap_or_default();
             format!("{observer} cannot say, {last}{why}")
         }
         (
@@ -633,6 +634,10 @@ mod tests {
         assert_eq!(told[0].region_id, Some(id("gone")));
         assert_eq!((told[1].address.to_string().as_str(), &told[1].region_id), ("region.east", &Some(id("west"))));
         assert!(told[1].help.as_deref().unwrap().contains("the way from west to east"), "{told:?}");
+        // What it meets is told once.
+        let same = Evidence { failure: Some("no answer".to_owned()), ..seen(Some(190)) };
+        let words = "no answer; west meets silence for 3m10s over 38 probes, last seen 3m12s ago";
+        assert_eq!(troubles(seen(None), same).1[0].reason, words);
         let gone = states.iter().find(|state| state.region_id == id("gone")).unwrap();
         assert_eq!(gone.last_heartbeat.unwrap().as_micros(), 1_700_000_000_000_000 - 192_000_000);
     }

@@ -25,9 +25,7 @@ pub fn automation(automation: &Automation, look: &Look) -> String {
         out.extend(held.iter().map(|obstacle| told(obstacle, look)));
     }
     if suspects.is_empty() {
-        out.push_str(
-            &look.paint(Tone::Faint, "No region is silent that is known to hold something: there is nothing to move\n"),
-        );
+        out.push_str(&look.paint(Tone::Faint, "No region that holds something is silent: there is nothing to move\n"));
     }
     out
 }

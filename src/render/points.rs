@@ -47,9 +47,9 @@ pub fn points(regions: &[PointsAt], now: Timestamp, look: &Look) -> String {
         for point in points {
             let (state, tone) = match point.state {
                 PointState::Complete => ("complete", Tone::Good),
-                PointState::Damaged => ("damaged", Tone::Bad),
+                PointState::Damaged => ("not whole", Tone::Bad),
                 PointState::SetAside => ("set aside", Tone::Warn),
-                PointState::SetAsideDamaged => ("set aside, damaged", Tone::Bad),
+                PointState::SetAsideDamaged => ("set aside, not whole", Tone::Bad),
             };
             table.row([
                 Cell::from(point.name.clone().unwrap_or_else(|| point.sequence.to_string())),
@@ -64,6 +64,10 @@ pub fn points(regions: &[PointsAt], now: Timestamp, look: &Look) -> String {
             ]);
         }
         out.push_str(&table.render(look));
+    }
+    if regions.iter().flat_map(|at| at.points.iter().flatten()).any(|point| point.state.is_damaged()) {
+        let why = "not whole: bytes of it were overwritten there, or are a machine's to write since it was promoted";
+        out.push_str(&format!("\n{}", look.wrapped(0, why)));
     }
     out
 }

@@ -134,7 +134,9 @@ fn percent(percent: f64) -> String {
 }
 
 fn a_minute(copies: f64) -> String {
-    format!("{copies:.1} a minute in the last hour")
+    // A few copies an hour are not none.
+    let digits = if copies > 0.0 && copies < 0.1 { 2 } else { 1 };
+    format!("{copies:.digits$} a minute in the last hour")
 }
 
 /// One region's numbers.
@@ -266,4 +268,15 @@ pub fn readmitted(done: &Readmitted, look: &Look) -> String {
         told += &format!("{}\n", look.paint(Tone::Warn, &idle));
     }
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_copies_an_hour_are_not_none() {
+        let told = |copies: f64| a_minute(copies).split_once(' ').unwrap().0.to_owned();
+        assert_eq!([0.0, 2.0 / 60.0, 0.5, 11.5].map(told), ["0.0", "0.03", "0.5", "11.5"]);
+    }
 }

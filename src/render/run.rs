@@ -40,7 +40,7 @@ const fn verdict(class: ExitClass, effects: bool, bytes: ByteCount) -> (Glyph, T
         ExitClass::Done if effects => (Glyph::Done, Tone::Good, "Done"),
         ExitClass::Done => (Glyph::Done, Tone::Good, "Nothing to do"),
         ExitClass::Partial if effects => (Glyph::Stop, Tone::Warn, "Partly done; what is done stands and is recorded"),
-        ExitClass::Partial => (Glyph::Stop, Tone::Warn, "Nothing could be done now"),
+        ExitClass::Partial => (Glyph::Stop, Tone::Warn, "Nothing of the plan could be done now"),
         ExitClass::Failed if bytes.0 > 0 => {
             (Glyph::Cross, Tone::Bad, "Failed; what arrived is kept, and the next apply goes on from here")
         }
