@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::described::assert_described;
 use crate::failover::Fleet;
 use crate::served::Served;
 
@@ -44,6 +45,13 @@ fn begin_at(origin: &str, method: &str, path: &str, more: &str, body: &Value) ->
     stream
 }
 
+/// Asks, and holds the answer against the description.
+fn ask(origin: &str, method: &str, path: &str, body: &Value) -> Told {
+    let told = told(begin_at(origin, method, path, "", body));
+    assert_described(method, path, told.status, &told.body);
+    told
+}
+
 fn told(mut stream: TcpStream) -> Told {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -53,22 +61,22 @@ fn told(mut stream: TcpStream) -> Told {
 }
 
 pub(crate) fn get(served: &Served, path: &str) -> Told {
-    told(begin(served, "GET", path, "", &Value::Null))
+    ask(&served.origin, "GET", path, &Value::Null)
 }
 
 /// Asks whoever is served there.
 pub(crate) fn get_from(origin: &str, path: &str) -> Told {
-    told(begin_at(origin, "GET", path, "", &Value::Null))
+    ask(origin, "GET", path, &Value::Null)
 }
 
 /// Sends a request; without a body where that is null.
 pub(crate) fn send(served: &Served, method: &str, path: &str, body: &Value) -> Told {
-    told(begin(served, method, path, "", body))
+    ask(&served.origin, method, path, body)
 }
 
 /// Has a region fail over.
 pub(crate) fn execute(served: &Served, from: &str, to: &str, more: &Value) -> Told {
-    told(begin(served, "POST", "failover/execute", "", &request(from, to, more)))
+    ask(&served.origin, "POST", "failover/execute", &request(from, to, more))
 }
 
 fn request(from: &str, to: &str, more: &Value) -> Value {

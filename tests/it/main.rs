@@ -35,6 +35,7 @@ mod links;
 mod served_example;
 mod served_restore;
 mod failover;
+mod described;
 mod failover_rest;
 mod failover_collateral;
 mod failover_damaged;
