@@ -121,11 +121,11 @@ pub struct Evidence {
     /// How it looks from there.
     pub status: RegionStatus,
     /// How long ago it last answered; none: never.
-    #[serde(with = "units::optional_duration")]
+    #[serde(default, with = "units::optional_duration")]
     #[schemars(with = "Option<units::DurationText>")]
     pub last_seen: Option<Duration>,
     /// How long it has been silent; none: it is not.
-    #[serde(with = "units::optional_duration")]
+    #[serde(default, with = "units::optional_duration")]
     #[schemars(with = "Option<units::DurationText>")]
     pub silent_for: Option<Duration>,
     /// How many probes in a row met silence.
@@ -133,11 +133,11 @@ pub struct Evidence {
     /// Whether that is enough, and long enough, to count as lost.
     pub lost: bool,
     /// How long the last answer took.
-    #[serde(with = "units::optional_duration")]
+    #[serde(default, with = "units::optional_duration")]
     #[schemars(with = "Option<units::DurationText>")]
     pub latency: Option<Duration>,
     /// How long ago it was last asked; none: never.
-    #[serde(with = "units::optional_duration")]
+    #[serde(default, with = "units::optional_duration")]
     #[schemars(with = "Option<units::DurationText>")]
     pub last_probe: Option<Duration>,
     /// What the last probe that brought no good answer met.
@@ -444,6 +444,11 @@ mod tests {
             })
         );
         assert_eq!(serde_json::from_value::<Evidence>(json).unwrap(), said);
+        // What is not known may be left out, as its description says.
+        let nothing = Sighting::default().evidence(at(30), &policy);
+        let mut json = serde_json::to_value(&nothing).unwrap();
+        json.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        assert_eq!(serde_json::from_value::<Evidence>(json).unwrap(), nothing);
     }
 
     #[test]

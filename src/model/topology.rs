@@ -105,7 +105,7 @@ pub struct ResourceSpec {
     /// What is promoted before it.
     pub depends_on: BTreeSet<ResourceId>,
     /// The recovery point that it is promised; none: three times its pair's interval.
-    #[serde(with = "units::optional_duration")]
+    #[serde(default, with = "units::optional_duration")]
     #[schemars(with = "Option<units::DurationText>")]
     pub max_lag: Option<Duration>,
     /// For each label, the values that a region must have one of to hold it.
@@ -253,5 +253,18 @@ impl Topology {
             (false, true) => between(born, holder),
             (false, false) => between(born, target),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promise_that_nobody_made_may_be_left_out() {
+        let json = serde_json::json!({
+            "primary": "a", "replicas": ["b"], "depends_on": [], "allowed_regions": {}, "labels": {}, "max_change": "50 %"
+        });
+        assert_eq!(serde_json::from_value::<ResourceSpec>(json).unwrap().max_lag, None);
     }
 }
