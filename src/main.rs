@@ -6,5 +6,7 @@ use debvisor_region::{cli, host, render};
 
 fn main() -> ExitCode {
     cli::report_panics();
-    cli::run(std::env::args_os().collect(), host::world(), render::Streams::of_process())
+    let args: Vec<_> = std::env::args_os().collect();
+    host::share_memory(&args);
+    cli::run(args, host::world(), render::Streams::of_process())
 }

@@ -9,10 +9,12 @@ pub mod identity;
 pub mod disk;
 pub mod sqlite;
 pub mod lock;
+mod arena;
 mod replace;
 #[cfg(test)]
 pub(crate) mod ordinary;
 
+pub use arena::share_memory;
 pub use clock::world;
 pub use disk::{Disk, DiskFile, FileKind, FileStat, HostDisk, Open, remove_tree};
 pub use identity::{Host, boot_id};

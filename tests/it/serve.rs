@@ -101,6 +101,21 @@ fn a_server_says_when_it_answers_and_ends_well() {
     }
 }
 
+/// What is freed is not kept once for each thread; whoever says how it is to be is listened to.
+#[test]
+fn a_server_shares_its_memory_between_its_threads() {
+    let world = World::new();
+    let args = ["--region", "east", "--data-dir", "east", "--listen", "127.0.0.1:0"];
+    for (said, found) in [(None, "1"), (Some("7"), "7")] {
+        let served = serve_with(&world, &args, |command| {
+            command.env_remove("MALLOC_ARENA_MAX").envs(said.map(|said| ("MALLOC_ARENA_MAX", said)));
+        });
+        let environment = fs::read_to_string(format!("/proc/{}/environ", served.child.id())).unwrap();
+        let arenas = environment.split('\0').find_map(|variable| variable.strip_prefix("MALLOC_ARENA_MAX="));
+        assert_eq!(arenas, Some(found));
+    }
+}
+
 #[test]
 fn a_directory_has_one_program_at_a_time() {
     let world = World::new();
