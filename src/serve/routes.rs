@@ -28,6 +28,9 @@ pub(super) fn routes() -> Vec<Route> {
         post("/replication/setup", call::order::set_up)
             .called(Tag::Replication, "setup_replication", "Records a pair at both of its ends")
             .long().may([Port, Own(Conflict), Own(NotFound)]),
+        get("/replication/pairs", call::fleet::pairs)
+            .called(Tag::Replication, "list_pairs", "The pairs that this region is an end of, as it has recorded them")
+            .may([Port]),
         post("/replication/pause", call::order::pause)
             .called(Tag::Replication, "pause_replication", "Lets the copies of a pair rest that no topology declares: its replicas keep what they have, and are `paused`")
             .long().may([Port, Own(NotFound)]),

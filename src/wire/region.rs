@@ -171,7 +171,8 @@ impl ReplicationConfig {
     }
 }
 
-/// A pair as it is recorded: what `POST /replication/setup`, `/replication/pause` and `/replication/resume` answer.
+/// A pair as it is recorded: what `GET /replication/pairs`, `POST /replication/setup`, `/replication/pause` and
+/// `/replication/resume` answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ReplicationPair {
     /// What is copied, and how.

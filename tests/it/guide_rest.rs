@@ -270,6 +270,8 @@ fn replication_of(guide: &mut Guide) {
     let paused = send(&guide.west, "POST", "replication/pause", &which).is(200);
     assert_has(&paused, &pair);
     assert_eq!(paused["paused"], true);
+    assert_eq!(guide.ask("replication/pairs"), json!([paused]));
+    assert_eq!(get(&guide.eu, "replication/pairs").is(200), json!([]), "it is an end of none");
     assert_has(&guide.ask("replication/vm-12345/status"), &json!({"replication_status": {"us-west-1": "paused"}}));
     send(&guide.west, "POST", "replication/resume", &which).is(200);
     assert_has(&guide.ask("replication/vm-12345/status"), &json!({"replication_status": {"us-west-1": "in_sync"}}));

@@ -18,7 +18,7 @@ use crate::model::observed::RegionStatus;
 use crate::model::region::RegionSnapshot;
 use crate::model::{RegionId, ResourceId};
 use crate::wire::FaultCode;
-use crate::wire::region::RegionHealth;
+use crate::wire::region::{RegionHealth, ReplicationPair};
 
 /// Which regions.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -42,6 +42,13 @@ pub(in super::super) async fn list(
     let mut states = all(&app).await?;
     states.retain(|state| status.is_none_or(|status| state.status == status));
     Ok(ok(&app, &states))
+}
+
+pub(in super::super) async fn pairs(State(app): State<Arc<App>>) -> Result<Reply<Vec<ReplicationPair>>, Failure> {
+    let recorded = app.region.recorded().await?;
+    let pairs: Vec<ReplicationPair> =
+        recorded.pairs.iter().map(|(pair, record)| ReplicationPair::of(pair, &record.spec)).collect();
+    Ok(ok(&app, &pairs))
 }
 
 pub(in super::super) async fn show(
