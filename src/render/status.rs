@@ -17,7 +17,7 @@ use crate::model::work::Work;
 use crate::model::{RegionId, ResourceKey, Timestamp};
 use crate::plan::document::{Held, Waiting};
 
-/// More replicas than this are shown only where something is to be said of them.
+/// More replicas than this are shown only where something is to be said of them, and no more than this of those.
 const REPLICAS_MAX: usize = 40;
 
 /// Shorter questions are not spoken of.
@@ -100,7 +100,13 @@ pub fn status(report: &StatusReport, look: &Look, every: bool) -> String {
     if !shown.is_empty() {
         heading(&mut out, look, "Replicas");
         // Why one of them is not in sync stands above, with what to do.
-        out.push_str(&replica_table(&shown, false, look));
+        let listed = if every { shown.len() } else { shown.len().min(REPLICAS_MAX) };
+        out.push_str(&replica_table(&shown[..listed], false, look));
+        let left_out = shown.len() - listed;
+        if left_out > 0 {
+            let more = count(left_out, "more is", "more are");
+            faint(&mut out, look, &format!("{more} not in sync; --verbose lists them"));
+        }
     }
     if shown.len() < replicas {
         faint(

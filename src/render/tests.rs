@@ -169,6 +169,18 @@ fn a_large_fleet_that_is_in_sync_is_a_short_page() {
     assert!(status::status(&report, &LOOK, true).lines().count() > 5000);
 }
 
+#[test]
+fn a_large_fleet_that_is_late_is_a_page_too() {
+    let mut report = report();
+    let one = report.resources[0].clone();
+    report.resources.extend((0..5000).map(|_| one.clone()));
+    let page = status::status(&report, &LOOK, false);
+    assert!(page.lines().count() < 150, "{page}");
+    // One of the five that are there anyhow is in sync.
+    assert!(page.contains("4,964 more are not in sync"), "{page}");
+    assert!(status::status(&report, &LOOK, true).lines().count() > 5000);
+}
+
 fn entries() -> Vec<HistoryEntry> {
     let run = |outcome: &str, command: &str, message: Option<&str>, finished: Option<&str>, actions: Value| {
         json!({

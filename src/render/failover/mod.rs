@@ -3,6 +3,7 @@
 
 mod proposal;
 mod evidence;
+mod moves;
 mod runbook;
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! A failover as it would go: what is decided, what each gate found, what moves in which order, what follows.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::evidence::evidence;
+use super::moves;
 use crate::failover::{Feed, Gate, GateKind, Move, OldSide, Outcome, PlannedHook, Proposal, Source, Unprotected};
 use crate::model::failover::Hook;
 use crate::model::policy::Strategy;
@@ -193,22 +193,7 @@ impl Page<'_> {
         if moves.iter().any(|one| one.level > 0) {
             self.prose(2, "Step by step; what stands in one step starts at once.");
         }
-        let facts = |one: &Move| {
-            let (point, age, kind) = match &one.point {
-                Some(point) => {
-                    let number = point.name.clone().unwrap_or_else(|| point.sequence.to_string());
-                    (format!("{number} at {}", point.region), brief(point.age), point.kind.as_str())
-                }
-                None => ("none yet".to_owned(), String::new(), ""),
-            };
-            let lost = one.loss.as_ref().map_or_else(String::new, |loss| match loss.at_most {
-                Duration::ZERO => "nothing".to_owned(),
-                most => brief(most),
-            });
-            vec![(one.level + 1).to_string(), point, age, kind.to_owned(), lost]
-        };
-        let rows: Vec<(String, Vec<String>)> = going.iter().map(|one| (one.resource.to_string(), facts(one))).collect();
-        let rows = if self.every || rows.len() <= GATHER_ABOVE { rows } else { rows::gather(rows) };
+        let rows = moves::rows(&going, if self.every { usize::MAX } else { GATHER_ABOVE });
         let mut table = Table::new([
             Column::number("Step"),
             Column::name("Resource"),

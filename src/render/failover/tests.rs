@@ -97,6 +97,22 @@ fn golden_of_a_thousand() {
     golden::check("failover-large-80.txt", &proposal(&world.propose(), &LOOK, false));
 }
 
+#[test]
+fn a_thousand_of_many_ages_are_told_by_their_bounds() {
+    let mut world = fleet();
+    for n in 4..=100 {
+        world.add(&format!("vm.web-vm-{n}"), "us-east-1", &["us-west-1", "eu-west-1"], Duration::from_secs(60 + n));
+    }
+    world.request.overrides.fenced = Some("seen".to_owned());
+    world.request.strategy = Some(Strategy::Manual);
+    let proposed = world.propose();
+    let told = proposal(&proposed, &LOOK, false);
+    let line = told.lines().find(|line| line.contains("vm.web-vm-{4..100}")).unwrap_or_else(|| panic!("{told}"));
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words.join(" "), "1 vm.web-vm-{4..100} at us-west-1 1m to 4m frozen up to 4m", "{told}");
+    assert!(proposal(&proposed, &LOOK, true).lines().count() > 100, "--explain has each");
+}
+
 fn verdict(down: bool) -> Verdict {
     let policy = HealthPolicy::default();
     let served = regions(&["us-east-1", "us-west-1", "eu-west-1", "ap-south-1", "sa-east-1"]);
