@@ -444,7 +444,14 @@ impl View<'_> {
                     ReplicaHealth::Damaged => {
                         (TroubleKind::Damaged, "its files are damaged", Some("the next `apply` repairs it"))
                     }
-                    ReplicaHealth::Late => (TroubleKind::Late, "older than promised", None),
+                    ReplicaHealth::Late => (
+                        TroubleKind::Late,
+                        "older than promised",
+                        Some(
+                            "`reconcile` copies what is due, as a service or from a timer; `replication status ID` says \
+                             why one is late",
+                        ),
+                    ),
                     ReplicaHealth::Paused if replica.lag.is_some_and(|lag| lag > replica.promise) => (
                         TroubleKind::Late,
                         "older than promised, its pair is paused",

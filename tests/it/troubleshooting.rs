@@ -164,6 +164,7 @@ fn a_replica_that_lags_says_why() {
     world.write("topology.toml", text.replace("[vms.web]\n", "[vms.web]\nmax_lag = \"1s\"\n"));
     thread::sleep(Duration::from_millis(1500));
     assert_replica(&world, "late", "", "reconcile");
+    world.run(["status"]).says(&["older than promised", "as a service or from a timer"]);
 }
 
 #[test]
