@@ -113,7 +113,8 @@ impl Known {
             registry: first.registry.clone(),
             gone,
             serial: serial.unwrap_or_default() + 1,
-            highest_epoch: highest.unwrap_or_default(),
+            // Above all that is known: whoever was declared gone before has not seen this.
+            highest_epoch: Epoch(highest.unwrap_or_default().0 + 1),
             parts,
         })
     }
@@ -254,7 +255,7 @@ impl Book {
 
     /// Notices what others know of this region's own store.
     pub(super) fn notice(&mut self, told: &Standings) {
-        if self.inert.is_some() {
+        if self.inert.is_some() || self.outlives(told) {
             return;
         }
         let met = told.others.get(&self.region);
@@ -264,6 +265,17 @@ impl Book {
             Some(Met { store, serial }) if *store == self.store && *serial > self.serial => Some(Inert::WentBack),
             Some(_) | None => None,
         };
+    }
+}
+
+impl Book {
+    /// Whether nothing counts that a region says of this one: it was declared gone, and has not seen since what this one
+    /// has, be it a later take-over, failover or readmission. Of two that were declared gone by each other one goes on so:
+    /// if both took part in nothing, nobody would be left to readmit them.
+    fn outlives(&self, told: &Standings) -> bool {
+        let term = |controller: &Option<Controller>| controller.as_ref().map(|controller| controller.term);
+        let own = (term(&self.controller), self.highest_epoch, &self.region);
+        self.gone.contains_key(&told.region) && own > (term(&told.controller), told.highest_epoch, &told.region)
     }
 }
 

@@ -69,19 +69,27 @@ impl Sight {
         self.observed.answering().filter_map(|(region, seen)| Some((region, seen.controller.as_ref()?)))
     }
 
-    /// The highest term that any region answered.
+    /// The highest term that any region answered, one too that takes part in nothing.
     pub(super) fn highest_term(&self) -> u64 {
-        self.controllers().map(|(_, controller)| controller.term).max().unwrap_or(0)
+        self.obeyed.values().map(|controller| controller.term).max().unwrap_or(0)
+    }
+
+    fn is_ours(&self, controller: &Controller) -> bool {
+        let seated =
+            self.seating.as_ref().is_some_and(|ours| (ours.term, ours.seat) == (controller.term, controller.seat));
+        seated && controller.lineage == self.recorded.lineage
     }
 
     /// The regions whose controller is not this state file.
     pub(super) fn foreign(&self) -> Vec<(&RegionId, &Controller)> {
-        let ours = |controller: &Controller| {
-            let seated =
-                self.seating.as_ref().is_some_and(|ours| (ours.term, ours.seat) == (controller.term, controller.seat));
-            seated && controller.lineage == self.recorded.lineage
-        };
-        self.controllers().filter(|(_, controller)| !ours(controller)).collect()
+        self.controllers().filter(|(_, controller)| !self.is_ours(controller)).collect()
+    }
+
+    /// Whether a region obeys another one that this state does not stand above: it never obeys this one before another
+    /// take-over, though it may take part in nothing.
+    fn is_outranked(&self) -> bool {
+        let term = self.seating.map_or(0, |ours| ours.term);
+        self.obeyed.values().any(|controller| controller.term >= term && !self.is_ours(controller))
     }
 
     /// The regions that obey an earlier controller, because this state took its place without them: they are bound when
@@ -479,8 +487,16 @@ impl Road<'_> {
         peers: &PeerRecords,
         watch: &Watch,
     ) -> Result<(), FleetError> {
+        let takes_over = matches!(control, failover::Control::TakeOver { .. });
         let Err(error) = self.tell_control(port, &control, peers, watch).await? else { return Ok(()) };
         let region = port.region().clone();
+        if let PortError::NotController { place, term, .. } = &error
+            && takes_over
+        {
+            let detail = format!("{region} obeys {place}, with term {term}");
+            let help = format!("go above that: `region readmit {region} --take-over`");
+            return Err(FleetError::refused("not_controller", detail, help));
+        }
         if let PortError::Role(refusal) = &error {
             match &**refusal {
                 Refusal::Running(machines) => {
@@ -508,7 +524,7 @@ impl Road<'_> {
             .filter(|region| sight.observed.snapshot(region).is_some_and(founded))
             .collect();
         let unbound = sight.controllers().count() < regions.len();
-        if regions.is_empty() || (sight.foreign().is_empty() && !unbound) {
+        if regions.is_empty() || (sight.foreign().is_empty() && !unbound && !sight.is_outranked()) {
             return Ok(());
         }
         // Durable before the first region is asked: what a region accepts is this file's.

@@ -24,7 +24,7 @@ use crate::live::port::{PortError, RegionPort};
 use crate::model::failover::Standings;
 use crate::model::observed::{Observation, Observed};
 use crate::model::recorded::Recorded;
-use crate::model::region::{Authority, RegionSnapshot};
+use crate::model::region::{Authority, Controller, RegionSnapshot};
 use crate::model::topology::Endpoint;
 use crate::model::{Address, Digest, Lineage, OperationId, RegionId, RunId, StoreId, Timestamp};
 use crate::plan::document::{Mode, Plan};
@@ -48,6 +48,8 @@ pub(super) struct Sight {
     /// The place that the state holds as controller; none: it never took one, or lost it.
     pub(super) seating: Option<Seating>,
     pub(super) ports: Ports,
+    /// Whom each region obeys that answered, those too on which no plan relies.
+    pub(super) obeyed: BTreeMap<RegionId, Controller>,
     /// Regions that answered, and were declared gone before: nothing they say counts.
     pub(super) returned: BTreeSet<RegionId>,
 }
@@ -115,10 +117,12 @@ impl MultiRegionManager {
         };
         let answered = seen.answering().filter(|(region, seen)| itself(region, seen));
         let answered: BTreeSet<RegionId> = answered.map(|(region, _)| region.clone()).collect();
+        let obeyed = seen.answering().filter_map(|(region, seen)| Some((region.clone(), seen.controller.clone()?)));
+        let obeyed = obeyed.collect();
         let observed = self.judge(&recorded, seen);
         let gone = observed.gone().into_keys().filter(|region| answered.contains(*region));
         let returned = gone.cloned().collect();
-        Sight { recorded, superseded, observed: Arc::new(observed), looked_at, seating, ports, returned }
+        Sight { recorded, superseded, observed: Arc::new(observed), looked_at, seating, ports, obeyed, returned }
     }
 
     /// Takes answers that cannot be relied on for silence, so that nothing beyond the planner is misled by them either.

@@ -481,6 +481,7 @@ impl View<'_> {
         for blocked in plan.iter().flat_map(|plan| &plan.blocked) {
             let help = match blocked.reason {
                 BlockReason::NotDeclared => Some("`apply --prune` removes its protection, never its data"),
+                BlockReason::OpenOperation => Some("bring it to its end first: `failover resume` or `failover abort`"),
                 BlockReason::NotController => Some("apply from the controller, or take its place: `apply --take-over`"),
                 // What the plan says of these has the way on in it.
                 BlockReason::Suspicious

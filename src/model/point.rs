@@ -178,6 +178,8 @@ pub enum BlockReason {
     Dependency,
     /// Only the controller's state file may do it.
     NotController,
+    /// Which regions there are does not change while an operation is open.
+    OpenOperation,
 }
 
 impl BlockReason {
@@ -194,6 +196,7 @@ impl BlockReason {
             Self::NotDeclared => "not_declared",
             Self::Dependency => "dependency",
             Self::NotController => "not_controller",
+            Self::OpenOperation => "open_operation",
         }
     }
 

@@ -46,6 +46,7 @@ pub fn unblock(
         | BlockReason::Diverged
         | BlockReason::NotDeclared
         | BlockReason::Dependency
-        | BlockReason::NotController => None,
+        | BlockReason::NotController
+        | BlockReason::OpenOperation => None,
     }
 }

@@ -60,5 +60,6 @@ mod guide_cli;
 mod machines;
 mod whereabouts;
 mod refused;
+mod registry;
 mod scenarios;
 mod scenario_acts;

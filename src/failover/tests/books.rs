@@ -210,3 +210,26 @@ fn a_region_that_is_told_that_it_was_declared_gone_takes_part_in_nothing_before_
     book.obey(&BTreeSet::new(), &Control::Readmit { authority: authority(1), known }).unwrap();
     assert_eq!((book.inert, book.parts[&key("db")].role), (None, Role::Fenced));
 }
+
+#[test]
+fn of_two_that_were_declared_gone_by_each_other_one_goes_on() {
+    let declared = |term: [u64; 2]| {
+        let mut regions = Regions::new();
+        for ((own, other), term) in [("a", "b"), ("b", "a")].into_iter().zip(term) {
+            let book = regions.books.get_mut(&id(own)).unwrap();
+            book.obey(&BTreeSet::new(), &Control::TakeOver { authority: authority(term) }).unwrap();
+            book.gone = [(id(other), "it burned".to_owned())].into();
+        }
+        // What each says reaches the other before that one has heard anything.
+        let told = ["a", "b"].map(|it| regions.books[&id(it)].standings(&regions.agents[&id(it)], &BTreeSet::new()));
+        for told in &told {
+            let other = if told.region == id("a") { "b" } else { "a" };
+            regions.books.get_mut(&id(other)).unwrap().learn(told);
+        }
+        ["a", "b"].map(|it| regions.books[&id(it)].inert)
+    };
+    let gone = Some(Inert::DeclaredGone);
+    assert_eq!(declared([3, 2]), [None, gone], "the one that was taken over last");
+    assert_eq!(declared([2, 3]), [gone, None]);
+    assert_eq!(declared([2, 2]), [gone, None], "or the last by name");
+}

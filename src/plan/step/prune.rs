@@ -12,6 +12,7 @@ use crate::plan::draft::{Draft, View};
 use crate::plan::live::{Holding, holding};
 use crate::plan::recording::{list, relied_on};
 use crate::plan::refusal::PlanRefusal;
+use crate::plan::step::regions::while_open;
 
 pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
     let view = draft.view;
@@ -74,6 +75,12 @@ fn remove(draft: &mut Draft<'_>, address: &Address, holds: &BTreeMap<RegionId, A
         draft.blocked.push(Blocked { address: address.clone(), region_id, reason, detail });
         return None;
     }
+    if let Address::Region(_) = address
+        && let Some(blocked) = while_open(view, address)
+    {
+        draft.blocked.push(blocked);
+        return None;
+    }
     let foreign = |region: &RegionId| {
         (sightings.iter()).any(|s| s.region == region && s.record.managed_by() != Some(view.lineage()))
     };
@@ -87,7 +94,12 @@ fn remove(draft: &mut Draft<'_>, address: &Address, holds: &BTreeMap<RegionId, A
         .chain(&holder)
         .filter(|region| !foreign(region))
         .collect();
-    let (seen, unseen): (BTreeSet<_>, BTreeSet<_>) = places.into_iter().partition(|region| view.sight.sees(region));
+    let (seen, mut unseen): (BTreeSet<_>, BTreeSet<_>) = places.into_iter().partition(|region| view.sight.sees(region));
+    if let Address::Region(_) | Address::Replication(_) = address {
+        // Nobody waits for those that a person declared gone; they may still be the last that know of a resource.
+        let gone = view.input.observed.gone();
+        unseen.retain(|region| !gone.contains_key(region));
+    }
     for region in &unseen {
         draft.defer(region, address);
     }

@@ -1,8 +1,10 @@
 //! Records of regions: every region keeps one of every declared region.
 
+use crate::model::point::BlockReason;
 use crate::model::{Address, RegionId};
 use crate::plan::compare::SpecRef;
-use crate::plan::draft::Draft;
+use crate::plan::document::Blocked;
+use crate::plan::draft::{Draft, View};
 use crate::plan::recording::{Subject, decide};
 use crate::plan::refusal::PlanRefusal;
 
@@ -12,6 +14,13 @@ pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
     for (id, spec) in &view.input.topology.regions {
         let address = Address::Region(id.clone());
         let (sightings, applied) = (view.live.of(&address), view.applied(&address));
+        let recorded_at = |region: &RegionId| sightings.iter().any(|sighting| sighting.region == region);
+        let comes = everywhere.iter().any(|region| view.sight.sees(region) && !recorded_at(region));
+        if let Some(blocked) = while_open(view, &address).filter(|_| comes) {
+            // What comes is told, and not each of those that do not get to know it.
+            draft.blocked.extend(Some(blocked).filter(|_| sightings.is_empty()));
+            continue;
+        }
         let subject = Subject {
             address,
             sightings,
@@ -23,4 +32,15 @@ pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
         decide(draft, &subject);
     }
     Ok(())
+}
+
+/// What keeps a region from coming or going: an operation was put to all regions that there were, and is agreed to by
+/// them.
+pub(super) fn while_open(view: &View<'_>, address: &Address) -> Option<Blocked> {
+    let (operation, region) = view.live.all().flat_map(|(_, sightings)| sightings).find_map(|sighting| {
+        let operation = sighting.record.resource()?.operation?;
+        Some((operation, sighting.region))
+    })?;
+    let detail = format!("operation {operation} is open at {region}: no region comes or goes before it has ended");
+    Some(Blocked { address: address.clone(), region_id: None, reason: BlockReason::OpenOperation, detail })
 }

@@ -140,6 +140,7 @@ fn refused_before(case: &Case<'_>, content: &Content) -> Option<(BlockReason, St
         | BlockReason::Diverged
         | BlockReason::NotDeclared
         | BlockReason::Dependency
-        | BlockReason::NotController => None,
+        | BlockReason::NotController
+        | BlockReason::OpenOperation => None,
     }
 }

@@ -10,6 +10,8 @@
 //!   resource are never written here.
 //! - Resource ids are unique across types. A region that holds something, and a resource with an open operation, are
 //!   not removed. Removing a record deletes no data.
+//! - Which regions there are does not change while an operation is open here: it was put to those that there were. A
+//!   region that is itself removed takes part in nothing before it is readmitted.
 //! - A request that was carried out is not carried out again.
 //!
 //! Guarantee: one durable transaction. A crash leaves all changes of a request or none.
@@ -21,6 +23,7 @@ use super::error::StoreError;
 use super::open::Store;
 use super::read::{self, KeptResource, Of, signed};
 use super::rename::rekey;
+use crate::model::failover::Inert;
 use crate::model::region::{Authority, Controller, Epoch, Identity, Record, RecordChange, RecordWrite, Role};
 use crate::model::topology::{ResourceSpec, Spec};
 use crate::model::{Address, Digest, OperationId, PairId, RegionId, ResourceId, ResourceKey, Timestamp};
@@ -299,6 +302,9 @@ impl Writer<'_> {
                 "plan again; if the region was restored from a copy, bring the right one back",
             ));
         }
+        if read::region(self.transaction, self.of, id)?.is_none() {
+            self.expect_nothing_open(id)?;
+        }
         self.run(
             "INSERT INTO registry (region_id, spec, store, managed_by) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (region_id) DO UPDATE
@@ -326,7 +332,29 @@ impl Writer<'_> {
                 "move or remove what it holds first",
             ));
         }
-        self.run("DELETE FROM registry WHERE region_id = ?1", (id.as_str(),))
+        self.expect_nothing_open(id)?;
+        self.run("DELETE FROM registry WHERE region_id = ?1", (id.as_str(),))?;
+        // Declared again, it may be another one: what was said of this one proves nothing of that.
+        self.run("DELETE FROM cut_off WHERE region_id = ?1", (id.as_str(),))?;
+        if *id != self.ground.identity.region_id {
+            return Ok(());
+        }
+        let removed = serde_json::to_string(&Inert::Removed).expect("plain data converts to JSON");
+        self.run("UPDATE region SET inert = coalesce(inert, ?1)", (removed,))
+    }
+
+    /// Refuses to change which regions there are while an operation is open here.
+    fn expect_nothing_open(&self, id: &RegionId) -> Result<(), StoreError> {
+        let open: Option<String> = self
+            .transaction
+            .query_row("SELECT operation FROM failovers WHERE open IS NOT NULL LIMIT 1", [], |row| row.get(0))
+            .optional()
+            .map_err(self.of)?;
+        let Some(operation) = open else { return Ok(()) };
+        Err(StoreError::refused(
+            format!("operation {operation} is open here: region {id} neither comes nor goes before it has ended"),
+            "bring it to its end first: `failover resume` or `failover abort`",
+        ))
     }
 
     fn put_pair(&self, pair: &PairId, write: &RecordWrite) -> Result<(), StoreError> {
