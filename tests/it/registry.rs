@@ -121,7 +121,7 @@ fn of_two_regions_that_were_declared_gone_by_each_other_one_answers_for_the_othe
     let told = world.run(["apply", "--auto-approve"]).exits(3);
     let left = ["a", "b"].into_iter().filter(|region| told.stdout.contains(&format!("region readmit {region}")));
     let [left] = left.collect::<Vec<_>>().try_into().unwrap();
-    world.run(["region", "readmit", left]).exits(5).says(&["may", "stop it there"]);
+    world.run(["region", "readmit", left]).exits(5).says(&["may", "Stop it there"]);
     ["of-a", "of-b"].iter().for_each(|vm| machines.stop(vm, left));
     world.run(["region", "readmit", left]).exits(0).says(&["declared gone"]);
     world.run(["apply", "--auto-approve"]);
