@@ -52,10 +52,14 @@ fn late(fleet: &Fleet, line: &Proxy, args: &[&str], answers: impl FnOnce()) -> A
 /// A failover from `a`, whose server is dead, is open at the others, and nobody carries it on.
 fn left_open(fleet: &mut Fleet) {
     fleet.regions[0].kill();
+    // However late it is killed, its fence has not cut `a` off.
+    let fence = fleet.world.read("fence");
+    fleet.world.write("fence", "#!/bin/sh\nexec sleep 20\n");
     let mut child = begin(fleet, &["failover", "execute", "a", "b", "--force", "--strategy", "manual"]);
     until(fleet, &mut child, "judge the gates", 0);
     child.kill().unwrap();
     child.wait().unwrap();
+    fleet.world.write("fence", fence);
 }
 
 /// `a` has nothing that could say what runs there.
