@@ -133,7 +133,7 @@ impl App {
             return Ok(FailedOver::without_event(proposal, reason, true));
         }
         if let Some(event) = manager.known_failover(running.id).map_err(|error| refused(error, None))? {
-            let options = ResumeOptions { operation: Some(running.id), abort: false, overrides, take_over };
+            let options = ResumeOptions { operation: Some(running.id), abort: false, to: None, overrides, take_over };
             return self.go_on(&fleet, event, (&from, &options), &watch).await;
         }
         let options = FailoverOptions { request, reason: reason.clone(), take_over, explain: false };

@@ -119,6 +119,23 @@ fn what_a_source_wrote_that_answers_late_is_brought_along_by_whoever_goes_on() {
 }
 
 #[test]
+fn what_led_to_a_region_that_is_lost_too_is_led_elsewhere() {
+    let mut fleet = Fleet::new(1, MANUAL);
+    left_open(&mut fleet);
+    fleet.regions[1].kill();
+    fleet.run(&["failover", "resume"]).exits(5).says(&[
+        "b does not answer",
+        "failover resume --gone b=",
+        "--to REGION",
+    ]);
+    let resume = |to| fleet.run(&["failover", "resume", "--gone", "b=it burnt too", "--to", to]);
+    resume("a").exits(1).says(&["it leads away from a"]);
+    resume("c").exits(0).says(&["completed"]);
+    fleet.assert_all_run_at("c");
+    fleet.run(&["failover", "status"]).says(&["no operation is open"]);
+}
+
+#[test]
 fn a_source_that_answers_late_is_moved_only_as_it_was_confirmed() {
     let (fleet, line) = over_a_line_with(MANUAL);
     let args = ["failover", "execute", "a", "b", "--force"];

@@ -45,6 +45,8 @@ pub struct ResumeOptions {
     pub operation: Option<OperationId>,
     /// Whether it is led back.
     pub abort: bool,
+    /// Where it leads from now on; none: where it led before. Not where something of it was promoted elsewhere.
+    pub to: Option<RegionId>,
     /// What whoever asks takes upon themselves.
     pub overrides: Overrides,
     /// Whether this state takes the controller's place first.

@@ -200,7 +200,7 @@ impl MultiRegionManager {
     ) -> Result<(), FleetError> {
         let from = &pending.bid.failover.from;
         let overrides = Overrides::default();
-        let options = ResumeOptions { operation: Some(operation), abort, overrides, take_over: false };
+        let options = ResumeOptions { operation: Some(operation), abort, to: None, overrides, take_over: false };
         match self.go_on(&options, For::Round, watch).await {
             Ok(report) => {
                 done.took(&report);

@@ -106,7 +106,10 @@ impl MultiRegionManager {
         }
         let authority = self.speaker(&sight)?;
         self.end_events(&sight).await?;
-        let pending = self.the_pending(&sight, options.operation).await?;
+        let mut pending = self.the_pending(&sight, options.operation).await?;
+        if let Some(to) = &options.to {
+            self.lead_elsewhere(&mut pending, to)?;
+        }
         let request = self.request_of(&pending, options);
         let from = &pending.bid.failover.from;
         let by_policy = whom == For::Round
@@ -156,6 +159,22 @@ impl MultiRegionManager {
         // A source that gives up by order is copied once more after it has stopped, however the operation began.
         let ended = self.conduct(&mut progress, &mut team, true, Vec::new(), watch).await?;
         self.conclude(progress, team, ended, began, (asked, options.abort)).await
+    }
+
+    /// Has an operation lead to another region than before. Where it led needs to agree all the same, or to be declared
+    /// gone: it may have started something.
+    fn lead_elsewhere(&self, pending: &mut PendingOperation, to: &RegionId) -> Result<(), FleetError> {
+        self.declared_region(to)?;
+        let from = &pending.bid.failover.from;
+        let reason = match pending.promoted.keys().find(|region| *region != to) {
+            Some(region) => format!("it was promoted at {region}: it leads nowhere else"),
+            None if to == from => format!("it leads away from {from}"),
+            None => {
+                pending.bid.to = to.clone();
+                return Ok(());
+            }
+        };
+        Err(FleetError::Unfit { reason, help: Some("leave --to out, or `failover abort`".to_owned()) })
     }
 
     /// Gives events an end whose operation is open nowhere any more: whoever carried it out was killed before the regions

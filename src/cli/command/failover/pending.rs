@@ -9,7 +9,7 @@ use super::super::super::exit::Exit;
 use super::super::super::session::Session;
 use super::given::Known;
 use crate::fleet::ResumeOptions;
-use crate::model::OperationId;
+use crate::model::{OperationId, RegionId};
 use crate::render::{automation, failovers};
 
 /// Show what is open, what is paused, and what keeps a failover from happening by itself
@@ -47,11 +47,15 @@ impl Status {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   debvisor-region failover resume
-  debvisor-region failover resume --take-over --fenced \"its rack is unplugged\"")]
+  debvisor-region failover resume --take-over --fenced \"its rack is unplugged\"
+  debvisor-region failover resume --gone us-west-1=\"it burnt too\" --to eu-west-1")]
 pub(crate) struct Resume {
     /// Which
     #[command(flatten)]
     one: One,
+    /// Have it lead to another region, where the one that it led to is lost too
+    #[arg(long, value_name = "REGION")]
+    to: Option<RegionId>,
 }
 
 /// Lead an open operation back to where it came from
@@ -88,21 +92,21 @@ fn operation(text: &str) -> Result<OperationId, String> {
 
 impl Resume {
     pub(super) async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
-        self.one.run(session, false).await
+        self.one.run(session, false, self.to).await
     }
 }
 
 impl Abort {
     pub(super) async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
-        self.one.run(session, true).await
+        self.one.run(session, true, None).await
     }
 }
 
 impl One {
-    async fn run(self, session: &Arc<Session>, abort: bool) -> Result<Exit, CliError> {
+    async fn run(self, session: &Arc<Session>, abort: bool, to: Option<RegionId>) -> Result<Exit, CliError> {
         let Self { operation, take_over, known } = self;
         let fleet = session.fleet()?;
-        let options = ResumeOptions { operation, abort, overrides: known.overrides(), take_over };
+        let options = ResumeOptions { operation, abort, to, overrides: known.overrides(), take_over };
         let (watch, feed) = session.watch_for_people();
         let report = fleet.resume_failover(&options, &watch).await;
         feed.end();
