@@ -42,6 +42,8 @@ pub(super) struct TopologyDoc {
     pub(super) retention: Option<RetentionDoc>,
     /// When a region counts as degraded, and when as a candidate for down.
     pub(super) health: Option<HealthDoc>,
+    /// How much of what replicas hold each `reconcile` reads back, and compares with what was copied.
+    pub(super) audit: Option<AuditDoc>,
     /// When and where a workload may be promoted.
     pub(super) failover: Option<FailoverDoc>,
     /// Renames: `[[moved]]`.
@@ -222,6 +224,24 @@ pub(super) struct HealthDoc {
     /// And the silence must have lasted at least this long. Default: 15s.
     #[schemars(with = "Option<DurationText>", extend("default" = "15s"))]
     pub(super) detect_for: Option<At<Duration>>,
+}
+
+/// How much of what replicas hold each `reconcile` reads back, and compares with what was copied.
+#[derive(Debug, Default, JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "Audit")]
+pub(super) struct AuditDoc {
+    /// Whether anything is read back at all. Default: true.
+    #[schemars(with = "Option<bool>", extend("default" = true))]
+    pub(super) enabled: Option<At<bool>>,
+    /// The time within which all that a replica holds is read once, a part in each round. Default: 30d.
+    #[schemars(with = "Option<DurationText>", extend("default" = "30d"))]
+    pub(super) period: Option<At<Duration>>,
+    /// The most that is read in a second, at each region. Default: 400 Mbit/s.
+    #[schemars(with = "Option<RateText>", extend("default" = "400 Mbit/s"))]
+    pub(super) read_limit: Option<At<BitRate>>,
+    /// The longest that one round reads, at each region. Default: 10s.
+    #[schemars(with = "Option<DurationText>", extend("default" = "10s"))]
+    pub(super) round_limit: Option<At<Duration>>,
 }
 
 /// When and where a workload may be promoted.

@@ -1,12 +1,14 @@
 //! The policies of a topology, with their defaults, and what is wrong with them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use crate::model::RegionId;
-use crate::model::policy::{FailoverPolicy, HealthPolicy, Hooks, Policy, Retention, Strategy};
+use crate::model::policy::{AuditPolicy, FailoverPolicy, HealthPolicy, Hooks, Policy, Retention, Strategy};
 use crate::model::topology::Endpoint;
+use crate::model::units::{brief, format_duration};
+use crate::model::{ByteCount, RegionId};
 
-use super::document::{FailoverDoc, HealthDoc, HooksDoc, RetentionDoc, TopologyDoc};
+use super::document::{AuditDoc, FailoverDoc, HealthDoc, HooksDoc, RetentionDoc, TopologyDoc};
 use super::lower::known_region;
 use super::problem::Problem;
 use super::reader::At;
@@ -14,6 +16,12 @@ use super::report::Report;
 
 /// Automatic failover needs a majority that survives the loss of one region.
 const SERVED_MIN: usize = 3;
+/// What an audit compares at once.
+const AUDIT_LEAST: ByteCount = ByteCount::mib(4);
+/// The longest period of an audit.
+const PERIOD_MAX: Duration = Duration::from_secs(3650 * 86_400);
+/// The longest that one round reads: whoever waits for the round waits for that.
+const ROUND_MAX: Duration = Duration::from_secs(86_400);
 
 fn or<T: Clone>(found: Option<&At<T>>, default: T) -> T {
     found.map_or(default, |found| found.value.clone())
@@ -40,10 +48,14 @@ pub(super) fn lower(
     if let Some(health) = &doc.health {
         latencies(report, health);
     }
+    if let Some(audit) = &doc.audit {
+        audit_reads(report, audit);
+    }
     Policy {
         retention: doc.retention.as_ref().map(retention).unwrap_or_default(),
         health: doc.health.as_ref().map(health).unwrap_or_default(),
         failover: doc.failover.as_ref().map(failover).unwrap_or_default(),
+        audit: doc.audit.as_ref().map(audit).unwrap_or_default(),
     }
 }
 
@@ -67,6 +79,17 @@ fn health(doc: &HealthDoc) -> HealthPolicy {
         probe_interval: or(probe_interval.as_ref(), default.probe_interval),
         failures: or(failures.as_ref(), default.failures),
         detect_for: or(detect_for.as_ref(), default.detect_for),
+    }
+}
+
+fn audit(doc: &AuditDoc) -> AuditPolicy {
+    let default = AuditPolicy::default();
+    let AuditDoc { enabled, period, read_limit, round_limit } = doc;
+    AuditPolicy {
+        enabled: or(enabled.as_ref(), default.enabled),
+        period: or(period.as_ref(), default.period),
+        read_limit: or(read_limit.as_ref(), default.read_limit),
+        round_limit: or(round_limit.as_ref(), default.round_limit),
     }
 }
 
@@ -142,6 +165,36 @@ fn automatic(report: &mut Report, doc: &FailoverDoc, served: usize, certain: boo
         let empty = fence.map(|fence| (&fence.place, "empty".to_owned()));
         let labels: Vec<_> = [(&strategy.place, "needs a fence hook".to_owned())].into_iter().chain(empty).collect();
         report.add(problem, &labels);
+    }
+}
+
+/// What is read is compared group by group: a round that reads less than one would never come to an end, and a period
+/// that no clock can count to is none.
+fn audit_reads(report: &mut Report, doc: &AuditDoc) {
+    let policy = audit(doc);
+    let limit = doc.round_limit.as_ref().map(|at| &at.place).or(doc.read_limit.as_ref().map(|at| &at.place));
+    if let Some(place) = limit.filter(|_| policy.round_bytes() < AUDIT_LEAST.0) {
+        let read = ByteCount(policy.round_bytes());
+        let seconds = (AUDIT_LEAST.0 * 8).div_ceil(policy.read_limit.0.max(1));
+        let problem =
+            Problem::new("config::bad-value", format!("`audit` reads {read} in a round, which is too little"))
+                .reason(format!(
+                    "{} for {} is all that it may read, and it compares {AUDIT_LEAST} at once",
+                    policy.read_limit,
+                    format_duration(policy.round_limit)
+                ))
+                .help(format!("write `round_limit = \"{seconds}s\"` or more, or a higher `read_limit`"));
+        report.add(problem, &[(place, "too little".to_owned())]);
+    }
+    for (name, at, most, example) in [
+        ("period", doc.period.as_ref(), PERIOD_MAX, "30d"),
+        ("round_limit", doc.round_limit.as_ref(), ROUND_MAX, "10s"),
+    ] {
+        if let Some(at) = at.filter(|at| at.value > most) {
+            let problem = Problem::new("config::bad-value", format!("`{name}` of `audit` is out of range"))
+                .help(format!("write {} at most, such as `{name} = \"{example}\"`", brief(most)));
+            report.add(problem, &[(&at.place, "too long".to_owned())]);
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::model::policy::{Failback, Strategy};
 use crate::model::{Address, RegionId, ResourceType};
 
 use super::document::{
-    FailoverDoc, HealthDoc, HooksDoc, MovedDoc, PairDoc, ProtectionDoc, RegionDoc, ResourceDoc, RetentionDoc,
+    AuditDoc, FailoverDoc, HealthDoc, HooksDoc, MovedDoc, PairDoc, ProtectionDoc, RegionDoc, ResourceDoc, RetentionDoc,
     TopologyDoc,
 };
 use super::nearest::nearest;
@@ -64,6 +64,11 @@ impl Reading {
             let header = table.header.clone();
             let found = health(table);
             self.once(root.report, "health", &header, found, |doc, found| doc.health = Some(found));
+        }
+        if let Some(table) = root.table("audit") {
+            let header = table.header.clone();
+            let found = audit(table);
+            self.once(root.report, "audit", &header, found, |doc, found| doc.audit = Some(found));
         }
         if let Some(table) = root.table("failover") {
             let header = table.header.clone();
@@ -351,6 +356,18 @@ fn health(mut table: Fields<'_, '_>) -> HealthDoc {
         probe_interval: table.duration("probe_interval", Some("probes would follow each other without a pause")),
         failures: table.number("failures", 1..=u32::MAX),
         detect_for: table.duration("detect_for", Some("the shortest silence would count as a loss")),
+    };
+    table.finish();
+    doc
+}
+
+fn audit(mut table: Fields<'_, '_>) -> AuditDoc {
+    let doc = AuditDoc {
+        enabled: table.boolean("enabled"),
+        period: table
+            .duration("period", Some("everything would be read all the time; `enabled = false` reads nothing")),
+        read_limit: table.parsed("read_limit", "400 Mbit/s", str::parse),
+        round_limit: table.duration("round_limit", Some("nothing would be read; `enabled = false` says so")),
     };
     table.finish();
     doc

@@ -184,6 +184,7 @@ mod tests {
             "[resources.web]\ntype = 'vm'",
             "[retention]\nlast = 0",
             "[failover]\nstrategy = 'auto'",
+            "[audit]\nread_limit = '50 MB'",
             "[[moved]]\nfrom = 'vm.a'\nto = 'region.b'",
         ] {
             assert!(topology_accepts(text).is_err(), "{text}");

@@ -132,7 +132,9 @@ fn policy(policy: &Policy) -> Vec<String> {
     };
     let order = ["timeout", "degraded_latency", "unreachable_latency", "strategy", "candidates"];
     let sections = is.into_iter().filter_map(|(name, value)| {
-        let mut keys = keys(value, default.remove(&name).unwrap_or_default(), &order);
+        // One that is as by default is left out as a whole, here and there.
+        let default = default.remove(&name).unwrap_or_else(|| Value::Object(Map::new()));
+        let mut keys = keys(value, default, &order);
         for (_, value) in &mut keys {
             // Of the hooks, those that are none.
             if let Value::Object(inner) = value {

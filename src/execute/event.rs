@@ -132,6 +132,37 @@ pub enum Event {
         /// In words: what is known of the region.
         detail: String,
     },
+    /// A replica's bytes were read back, and are not what was copied. They are offered for no promotion until they are
+    /// mended; where that can be, the run goes on to do it.
+    DamageFound {
+        /// When.
+        at: Timestamp,
+        /// The resource.
+        address: Address,
+        /// The region that keeps the copy.
+        region_id: RegionId,
+        /// The newest point that needs these bytes.
+        point: u64,
+        /// The file, below the resource's directory.
+        path: String,
+        /// In words.
+        detail: String,
+    },
+    /// A region read back a part of what its replicas hold, or could not.
+    Audited {
+        /// When.
+        at: Timestamp,
+        /// The region.
+        region_id: RegionId,
+        /// Bytes read.
+        bytes: ByteCount,
+        /// How long it took.
+        #[serde(with = "units::duration")]
+        #[schemars(with = "units::DurationText")]
+        duration: Duration,
+        /// Why it could not.
+        failure: Option<String>,
+    },
     /// An operation that moves resources is open.
     OperationOpen {
         /// When.

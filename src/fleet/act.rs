@@ -159,20 +159,28 @@ impl MultiRegionManager {
             ..crate::plan::PlanOptions::default()
         };
         let prepared = async {
-            let sight = road.look_at_all(watch).await?;
+            let mut sight = road.look_at_all(watch).await?;
             if let Some(gate) = sight.nobody_controls() {
                 return Err(FleetError::Refused(vec![gate]));
             }
             let mut plan = self.plan_of(&sight, &planner)?;
             sight.hold_back(&mut plan);
             Road::expect_controller(&sight, &plan, &BTreeSet::new(), false)?;
-            Ok((sight, plan))
+            let found = self.audit(&sight, watch).await;
+            if !found.is_empty() {
+                // What is damaged now is planned for.
+                sight = road.look_at_all(watch).await?;
+                plan = self.plan_of(&sight, &planner)?;
+                sight.hold_back(&mut plan);
+                Road::expect_controller(&sight, &plan, &BTreeSet::new(), false)?;
+            }
+            Ok((sight, plan, found))
         };
-        let (sight, plan) = match prepared.await {
+        let (sight, plan, found) = match prepared.await {
             Ok(prepared) => prepared,
             Err(error) => return Err(road.turn_back(error)),
         };
-        let manner = Manner { repeated: options.repeated, ..Manner::default() };
+        let manner = Manner { repeated: options.repeated, found, ..Manner::default() };
         let (mut report, _) = road.carry_out(plan, &sight, manner, watch).await?;
         report.class = by_itself.class(report.class);
         let metrics = if options.unmeasured { None } else { Some(self.metrics_of(&report, sight).await?) };

@@ -64,6 +64,7 @@ pub(super) fn metrics(view: View<'_>, plan: &Plan, report: &RunReport, counted: 
         syncs: BTreeMap::new(),
         regions: regions.collect(),
         sightings: sightings.collect(),
+        audit_period: Some(&view.topology.policy.audit).filter(|audit| audit.enabled).map(|audit| audit.period),
         reconciled_at: Some(view.now),
         reconcile_succeeded: report.class == ExitClass::Done,
         reconcile_duration: report.duration,
@@ -87,6 +88,8 @@ pub(super) fn metrics(view: View<'_>, plan: &Plan, report: &RunReport, counted: 
         for (region, replica) in status.replicas {
             let pair = view.topology.settings_between(&spec.primary, &holder, &region, key.kind);
             let (last_sync_bytes, last_sync_duration) = last_syncs.get(&(key, &region)).copied().unzip();
+            let kept = view.observed.snapshot(&region).and_then(|seen| seen.replicas.get(key));
+            let audit = kept.and_then(|kept| kept.audit.as_ref());
             let sync = SyncMetrics {
                 lag: replica.lag,
                 max_lag: Some(replica.promise),
@@ -95,6 +98,8 @@ pub(super) fn metrics(view: View<'_>, plan: &Plan, report: &RunReport, counted: 
                 last_sync_bytes,
                 last_sync_duration,
                 points: replica.points.map(u64::from),
+                audit_age: audit.map(|audit| view.now.since(audit.began)),
+                damage_found: audit.map(|audit| audit.found),
             };
             metrics.syncs.insert((key.clone(), region), sync);
         }
@@ -133,6 +138,9 @@ impl Witness {
             let kept = copies.entry(place).or_insert_with(|| KeptCopies { paused, ..KeptCopies::default() });
             kept.replicas += 1;
             kept.without_points += u64::from(newest.is_none());
+            let audit = snapshot.replicas.get(key).and_then(|replica| replica.audit.as_ref());
+            kept.audit_age = kept.audit_age.max(audit.map(|audit| now.since(audit.began)));
+            kept.damage_found += audit.map_or(0, |audit| audit.found);
             kept.lag = kept.lag.max(lag);
             kept.interval = kept.interval.into_iter().chain(interval).min();
             kept.paused &= paused;

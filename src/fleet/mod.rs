@@ -15,6 +15,7 @@ mod view;
 mod registry;
 mod witness;
 mod whereabouts;
+mod audit;
 mod compare;
 mod metrics;
 mod apart;

@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use uuid::Uuid;
 
 use super::apart::apart;
+use super::audit::Found;
 use super::error::{FleetError, Gate};
 use super::manager::MultiRegionManager;
 use super::options::{Verdict, Watch};
@@ -209,6 +210,8 @@ pub(super) struct Manner {
     pub(super) one_thing: bool,
     /// Whether it is left out of the history where it does nothing and ends like the last one.
     pub(super) repeated: bool,
+    /// What was found when replicas were read back.
+    pub(super) found: Found,
 }
 
 /// A run that has the state.
@@ -313,7 +316,7 @@ impl Road<'_> {
             Err(error) => return Err(self.turn_back(error)),
         };
         let counts = Counts::of(&plan, &executed);
-        let class = counts.class(manner.one_thing);
+        let class = manner.found.class(counts.class(manner.one_thing), &executed.outcomes);
         if plan.mode == Mode::Normal && !manner.one_thing && class != ExitClass::Failed {
             self.state.record_topology(&plan.topology.digest, self.run)?;
         }
@@ -327,8 +330,10 @@ impl Road<'_> {
         let message = message
             .and_then(|ended| Some(format!("{}: {}", ended.address, ended.message.as_ref()?)))
             .or_else(|| stopped(&plan));
+        let message = manner.found.words().into_iter().chain(message).reduce(|found, rest| format!("{found}; {rest}"));
         let end = RunEnd { outcome, exit_code: class.code(), message };
-        if !(manner.repeated && executed.outcomes.is_empty() && self.state.withdraw_repeat(self.run, &end)?) {
+        let quiet = executed.outcomes.is_empty() && manner.found.is_empty();
+        if !(manner.repeated && quiet && self.state.withdraw_repeat(self.run, &end)?) {
             self.state.finish_run(self.run, &end)?;
         }
         let report = RunReport {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::failover::{Control, Order, Refusal, Reply};
+use crate::model::audit::Audited;
 use crate::model::failover::Standings;
 use crate::model::observed::RegionStatus;
 use crate::model::point::Point;
@@ -327,6 +328,17 @@ pub trait RegionPort: Source + Target + std::fmt::Debug {
     /// # Errors
     /// Where a file cannot be read.
     async fn verify(&self, resource: &ResourceKey) -> Result<ContentCheck, PortError>;
+
+    /// Reads back a part of what the region's replicas hold, as much as is due by the policy that it has recorded, and
+    /// compares it with what was copied. What is not that is quarantined before it answers: files are not trusted until a
+    /// sync has read them again, older points that have lost bytes are damaged. A region that cannot do it has
+    /// read nothing. When `cancel` is, it stops with what it has.
+    ///
+    /// # Errors
+    /// Where the region's records cannot be read or written.
+    async fn audit(&self, _cancel: &CancellationToken) -> Result<Audited, PortError> {
+        Ok(Audited::nothing(self.region().clone()))
+    }
 
     /// Writes one point's files into the directory `into` of the machine that asks, which must be empty or not exist.
     /// Where it fails or is [interrupted](Self::interrupt), that directory is as it was.

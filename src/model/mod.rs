@@ -8,6 +8,7 @@ pub mod time;
 pub mod digest;
 pub mod topology;
 pub mod policy;
+pub mod audit;
 pub mod point;
 pub mod region;
 pub mod failover;

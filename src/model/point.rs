@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::audit::AuditState;
 use super::digest::Digest;
 use super::id::RegionId;
 use super::region::Epoch;
@@ -264,4 +265,7 @@ pub struct Replica {
     pub received: ByteCount,
     /// The last refusal, where no sync succeeded since.
     pub refusal: Option<Refusal>,
+    /// How far the reading back of what it holds is; none: it did not begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditState>,
 }

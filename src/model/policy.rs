@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::id::RegionId;
-use super::units;
+use super::units::{self, BitRate};
 
 /// How many recovery points each replica keeps. A point stays when any of the three rules wants it; the newest
 /// complete one always stays.
@@ -157,6 +157,50 @@ impl Default for FailoverPolicy {
     }
 }
 
+/// How much of what replicas hold each round of `reconcile` reads back, and compares with what was copied.
+///
+/// Everything is read once within `period`, a part in each round, in proportion to the time that has passed; never
+/// faster than `read_limit`, and for no longer than `round_limit`, at each region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AuditPolicy {
+    /// Whether anything is read back at all.
+    pub enabled: bool,
+    /// The time within which all that a replica holds is read once.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub period: Duration,
+    /// The most that is read in a second, at each region.
+    pub read_limit: BitRate,
+    /// The longest that one round reads, at each region.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub round_limit: Duration,
+}
+
+impl AuditPolicy {
+    /// The most bytes that one round reads at a region.
+    pub fn round_bytes(&self) -> u64 {
+        let bytes = u128::from(self.read_limit.bytes_per_second()) * self.round_limit.as_millis() / 1000;
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
+    /// Whether it is what holds where nothing is declared.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for AuditPolicy {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            period: Duration::from_secs(30 * 86_400),
+            read_limit: BitRate(400_000_000),
+            round_limit: Duration::from_secs(10),
+        }
+    }
+}
+
 /// All that holds for a topology as a whole; every region keeps a copy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Policy {
@@ -166,4 +210,7 @@ pub struct Policy {
     pub health: HealthPolicy,
     /// Failover rules.
     pub failover: FailoverPolicy,
+    /// What is read back of replicas. Left out where it is as by default, as it was before there was such a key.
+    #[serde(default, skip_serializing_if = "AuditPolicy::is_default")]
+    pub audit: AuditPolicy,
 }

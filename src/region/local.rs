@@ -86,6 +86,8 @@ pub(super) struct Inner {
     pub(super) watch: Mutex<Watch>,
     /// What is known goes to disk in its order.
     pub(super) keeping: tokio::sync::Mutex<()>,
+    /// Whoever reads back what replicas hold has it: one round at a time.
+    pub(super) auditing: tokio::sync::Mutex<()>,
     /// Stops verifications and exports.
     pub(super) stop: Stop,
     /// What is started for a drill now.
@@ -128,6 +130,7 @@ impl LocalRegion {
             watch: Mutex::default(),
             keeping: tokio::sync::Mutex::new(()),
             held: Mutex::default(),
+            auditing: tokio::sync::Mutex::new(()),
             stop: Stop::default(),
             drills: Drills::default(),
         };

@@ -20,6 +20,7 @@ pub mod local;
 mod source;
 mod target;
 mod verify;
+mod audit;
 mod giving;
 mod heard;
 mod drill;

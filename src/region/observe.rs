@@ -17,6 +17,7 @@ use super::store::{KeptResource, Records, Store, StoreError};
 use crate::config::RegionConfig;
 use crate::host::Disk;
 use crate::live::port::PortError;
+use crate::model::audit::{AuditFinding, AuditState};
 use crate::model::observed::RegionStatus;
 use crate::model::point::{Content, FileRefusal, Outline, Replica};
 use crate::model::region::{Identity, RegionSnapshot, Role};
@@ -60,8 +61,8 @@ fn snapshot(
         let contents = contents(&places, &Records::default(), only)?;
         return Ok(RegionSnapshot { freezes, runner, ..RegionSnapshot::vacant(contents, free) });
     };
-    let ((mut records, mut ledgers), copies) =
-        read(layout, &identity, |store| Ok((store.everything_listed()?, store.copies_lately(now)?)))?;
+    let ((mut records, mut ledgers), copies, audits) =
+        read(layout, &identity, |store| Ok((store.everything_listed()?, store.copies_lately(now)?, store.audits()?)))?;
     // What cannot be said of these hides nothing else.
     let mut replaced = restore::counts(disk, layout).unwrap_or_default();
     if let Some(only) = only {
@@ -71,7 +72,8 @@ fn snapshot(
         replaced.retain(|key, _| key == only);
     }
     let contents = contents(&places, &records, only)?;
-    let replicas = replicas(&places, &records, &ledgers);
+    let mut replicas = replicas(&places, &records, &ledgers);
+    audits.into_iter().for_each(|(key, audit)| show_audit(replicas.get_mut(&key), audit));
     let former_ids = records
         .resources
         .iter()
@@ -134,13 +136,15 @@ pub(super) fn recorded(disk: &dyn Disk, layout: &Layout, now: Timestamp) -> Resu
     })?;
     let vacant = RegionSnapshot::vacant(BTreeMap::new(), free);
     let Some(identity) = identity else { return Ok(vacant) };
-    let ((records, ledgers), copies) =
-        read(layout, &identity, |store| Ok((store.everything()?, store.copies_lately(now)?)))?;
+    let ((records, ledgers), copies, mut audits) =
+        read(layout, &identity, |store| Ok((store.everything()?, store.copies_lately(now)?, store.audits()?)))?;
     let kept = ledgers
         .into_iter()
         .filter(|(key, _)| records.resources.get(key).is_none_or(|kept| kept.record.role != Role::Holder));
-    let replicas = kept
-        .map(|(key, ledger)| (key, Replica { newest: ledger.shown(), refusal: ledger.refusal, ..Replica::default() }));
+    let replicas = kept.map(|(key, ledger)| {
+        let audit = audits.remove(&key);
+        (key, Replica { newest: ledger.shown(), refusal: ledger.refusal, audit, ..Replica::default() })
+    });
     Ok(RegionSnapshot {
         identity: Some(identity),
         serial: records.serial,
@@ -277,4 +281,17 @@ fn replicas(
         replicas.insert(key.clone(), replica);
     }
     replicas
+}
+
+/// Adds how far the reading back of a replica is. Where its newest point is damaged by what was found so, that is why.
+fn show_audit(replica: Option<&mut Replica>, audit: AuditState) {
+    let Some(replica) = replica else { return };
+    let newest = replica.newest.as_ref().map(|newest| newest.point.sequence);
+    if let (Some(damage), Some(found)) = (&mut replica.damage, &audit.last)
+        && Some(found.point) == newest
+    {
+        let AuditFinding { at, point: _, path, detail } = found;
+        *damage = format!("{damage}; read back at {}, {path} was not what was copied: {detail}", at.for_people());
+    }
+    replica.audit = Some(audit);
 }

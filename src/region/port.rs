@@ -13,6 +13,7 @@ use super::restore;
 use super::store::{Ground, RegionCatalog, Store};
 use crate::failover::{Control, Order};
 use crate::live::port::{Carried, ContentCheck, Drilled, PeerRecords, PointSelector, PortError, RegionPort};
+use crate::model::audit::Audited;
 use crate::model::failover::Standings;
 use crate::model::point::Point;
 use crate::model::policy::HealthPolicy;
@@ -29,7 +30,7 @@ use crate::wire::region::RegionHealth;
 
 impl Inner {
     /// The store for looking: no lock, nothing written.
-    fn reading(&self) -> Result<Store, PortError> {
+    pub(super) fn reading(&self) -> Result<Store, PortError> {
         let identity = self.identity()?.ok_or_else(|| self.not_founded())?;
         Store::open_reading(&self.layout.database(), &identity).map_err(|error| self.of(error))
     }
@@ -185,6 +186,10 @@ impl RegionPort for LocalRegion {
 
     async fn verify(&self, resource: &ResourceKey) -> Result<ContentCheck, PortError> {
         self.inner.verify(resource, &self.cancel).await
+    }
+
+    async fn audit(&self, cancel: &CancellationToken) -> Result<Audited, PortError> {
+        self.inner.audit(cancel).await
     }
 
     async fn drill(

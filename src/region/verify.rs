@@ -16,7 +16,7 @@ use crate::replica::port::TransferError;
 use crate::replica::prune;
 use crate::replica::verify::{Check, CheckedFile, Verified, distrust, verify_replica, verify_source};
 
-fn failed(error: TransferError) -> PortError {
+pub(super) fn failed(error: TransferError) -> PortError {
     match error {
         TransferError::Region(reason) => PortError::NotFound(reason),
         error => PortError::Failed(error.to_string()),
@@ -52,13 +52,15 @@ impl Inner {
                     let place = places.replica(&resource, kept.as_ref());
                     let catalog = RegionCatalog::own(store);
                     let lane = inner.receivings.lane(&resource);
-                    let _alone = lane.alone();
+                    let mut open = lane.alone();
                     let verified = verify_replica(&*inner.disk, &catalog, &place, &stop).map_err(failed)?;
                     let wrong = |file: &&CheckedFile| file.check == Check::Mismatch;
                     let paths: BTreeSet<String> =
                         verified.files.iter().filter(wrong).map(|file| file.path.clone()).collect();
                     if writable && !paths.is_empty() {
                         distrust(&catalog, &place, &paths).map_err(failed)?;
+                        // What is open was compared with files that are not what they seemed.
+                        inner.receivings.end(&mut open).map_err(failed)?;
                     }
                     verified
                 }

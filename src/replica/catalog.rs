@@ -14,6 +14,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{Entry, Manifest};
+use crate::model::audit::AuditState;
 use crate::model::point::{NewestPoint, Outline, Point, PointState, Refusal};
 use crate::model::{ByteCount, Digest, ResourceKey, Timestamp};
 
@@ -283,6 +284,8 @@ pub enum CatalogChange {
     },
     /// A copy was made, or found to be as its source.
     Copied,
+    /// Replaces how far the reading back of it is.
+    Audited(Box<AuditState>),
     /// Moves the counters.
     Counters {
         /// The number that the next point gets.

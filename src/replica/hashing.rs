@@ -8,9 +8,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::block::{GROUP_BYTES, RootHasher, blocks_in_group, groups_in, hash_blocks, root_of};
-use super::fault::{StopCheck, cannot};
+use super::fault::StopCheck;
 use super::index::{Index, Record};
-use super::layer::read_group;
+use super::layer::{read_group, read_if_data};
 use super::port::{BLOCK_BYTES, Hash, TransferError, ZERO};
 use crate::host::disk::DiskFile;
 use crate::model::Digest;
@@ -98,15 +98,9 @@ pub(super) fn hash_file(
         size,
         stop,
         |group, bytes| {
-            // A hole is seen without reading.
-            let start = group * GROUP_BYTES;
-            let data = file.next_data(start).map_err(cannot("read", path))?;
-            if data.is_none_or(|(from, _)| from >= start + bytes.len() as u64) {
-                return Ok(false);
-            }
-            read_group(file, path, group, bytes)?;
-            read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            Ok(true)
+            let data = read_if_data(file, path, group, bytes)?;
+            read.fetch_add(if data { bytes.len() as u64 } else { 0 }, Ordering::Relaxed);
+            Ok(data)
         },
         |group, record, _| match index {
             Some(index) if *record != Record::EMPTY => index.write(group, record),

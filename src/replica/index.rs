@@ -139,6 +139,11 @@ impl Index {
         Ok(())
     }
 
+    /// How many bytes the records of so many groups are.
+    pub(super) const fn bytes_of(groups: u64) -> u64 {
+        groups * RECORD as u64
+    }
+
     /// The first group at or after `group` whose record may be other than zeros.
     ///
     /// # Errors

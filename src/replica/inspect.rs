@@ -138,5 +138,7 @@ pub fn summary(disk: &dyn Disk, ledger: &Ledger, place: &ReplicaPlace, owners: b
         set_aside: ledger.set_aside,
         received: ledger.receiving.as_ref().map_or(ByteCount(0), |receiving| receiving.received),
         refusal: ledger.refusal.clone(),
+        // Kept beside the records of points.
+        audit: None,
     })
 }

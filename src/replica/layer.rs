@@ -220,6 +220,25 @@ pub(super) fn read_group(file: &dyn DiskFile, path: &Path, group: u64, bytes: &m
     Ok(())
 }
 
+/// The same; false, and nothing is read, where all of it is a hole.
+///
+/// # Errors
+/// I/O errors.
+pub(super) fn read_if_data(
+    file: &dyn DiskFile,
+    path: &Path,
+    group: u64,
+    bytes: &mut [u8],
+) -> Result<bool, TransferError> {
+    let start = group * GROUP_BYTES;
+    let data = file.next_data(start).map_err(cannot("read", path))?;
+    if data.is_none_or(|(from, _)| from >= start + bytes.len() as u64) {
+        return Ok(false);
+    }
+    read_group(file, path, group, bytes)?;
+    Ok(true)
+}
+
 /// Writes bytes at a block's offset, pieces of zeros as holes, whatever lies there. The file need not come to be as long
 /// as that: what is read beyond its end is zeros.
 ///

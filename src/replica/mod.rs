@@ -28,6 +28,9 @@
 //! share nothing with those files. When it held the resource itself and is to keep copies again, [`adopt`] makes a point
 //! of what lies there, to compare the first copy with.
 //!
+//! What a replica holds is read back a part at a time ([`audit`]), and all at once where a person asks ([`verify`]): files
+//! that are not what was copied are not trusted from then on, and the next sync reads and mends them.
+//!
 //! # What holds, and after a crash where
 //!
 //! | step | guarantee | a crash in it leaves behind |
@@ -93,6 +96,7 @@ pub mod adopt;
 pub mod promote;
 pub mod giving;
 pub mod verify;
+pub mod audit;
 pub mod pace;
 pub mod transfer;
 

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use super::block::{GROUP_BYTES, blocks_in_group};
 use super::catalog::{Catalog, FileId, KeptEntry, KeptManifest, Phase, PointRecord, ReplicaRecord};
 use super::fault::cannot;
-use super::layer::{Layer, Overlay, read_group};
+use super::layer::{Layer, Overlay, read_if_data};
 use super::manifest::Node;
 use super::place::ReplicaPlace;
 use super::port::{BLOCK_BYTES, TransferError};
@@ -188,13 +188,7 @@ impl FileReader {
             return Ok(true);
         }
         if !filled.contains(&true) {
-            let start = group * GROUP_BYTES;
-            let data = body.next_data(start).map_err(cannot("read", path))?;
-            if data.is_none_or(|(from, _)| from >= start + bytes.len() as u64) {
-                return Ok(false);
-            }
-            read_group(&**body, path, group, bytes)?;
-            return Ok(true);
+            return read_if_data(&**body, path, group, bytes);
         }
         for (at, _) in filled.iter().enumerate().filter(|(_, done)| !**done) {
             let offset = group * GROUP_BYTES + at as u64 * BLOCK_BYTES;

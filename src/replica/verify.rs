@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::block::{GROUP_BYTES, blocks_in};
-use super::catalog::{Catalog, CatalogChange, FileId, FileIdentity, KeptEntry};
+use super::catalog::{
+    Catalog, CatalogChange, FileId, FileIdentity, KeptEntry, KeptManifest, PointRecord, ReplicaRecord,
+};
 use super::fault::{StopCheck, cannot, if_readable};
 use super::hashing::hash_with;
 use super::index::{Index, Record};
-use super::layer::read_group;
+use super::layer::read_if_data;
 use super::manifest::{Entry, Manifest, Node};
 use super::place::{Place, ReplicaPlace};
 use super::points::{FileReader, PointReader};
@@ -200,13 +202,45 @@ const fn verdict(same: bool, looks_same: bool) -> Check {
 pub fn distrust(catalog: &dyn Catalog, place: &ReplicaPlace, paths: &BTreeSet<String>) -> Result<(), TransferError> {
     let record = catalog.load(&place.resource)?;
     let Some(newest) = record.newest() else { return Ok(()) };
-    let mut manifest = catalog.manifest(&place.resource, newest.point.sequence)?;
-    let listed = |kept: &&mut KeptEntry| paths.contains(&kept.entry.path);
+    let manifest = catalog.manifest(&place.resource, newest.point.sequence)?;
+    Ok(catalog.commit(&place.resource, &distrusting(newest, manifest, |path| paths.contains(path)))?)
+}
+
+/// What records of the newest point that some of its files are not trusted any more.
+pub(super) fn distrusting(
+    newest: &PointRecord,
+    mut manifest: KeptManifest,
+    wrong: impl Fn(&str) -> bool,
+) -> Vec<CatalogChange> {
+    let listed = |kept: &&mut KeptEntry| wrong(&kept.entry.path);
     for body in manifest.entries.iter_mut().filter(listed).filter_map(|kept| kept.file.as_mut()) {
         body.identity = None;
     }
-    let change = CatalogChange::Point { record: Box::new(newest.clone()), manifest: Some(manifest) };
-    Ok(catalog.commit(&place.resource, &[change])?)
+    vec![CatalogChange::Point { record: Box::new(newest.clone()), manifest: Some(manifest) }]
+}
+
+/// Whether one file of a point is not what the point says, or cannot be read; and how many bytes that took.
+///
+/// # Errors
+/// Where the records cannot be read; [`TransferError::Interrupted`].
+pub(super) fn wrong_file(
+    disk: &dyn Disk,
+    catalog: &dyn Catalog,
+    place: &ReplicaPlace,
+    (record, sequence): (&ReplicaRecord, u64),
+    id: FileId,
+    stop: &StopCheck,
+) -> Result<(bool, u64), TransferError> {
+    let reader = PointReader::open(disk, catalog, place, record, sequence)?;
+    for kept in &reader.manifest.entries {
+        let (Node::File { size, root }, Some(body)) = (&kept.entry.node, &kept.file) else { continue };
+        if body.id == id {
+            let read = |file: FileReader| reread(size.0, None, stop, |group, bytes| file.read(group, bytes));
+            let found = if_readable(reader.file(kept).and_then(read))?;
+            return Ok(found.map_or((true, 0), |found| (found.root != *root, found.read)));
+        }
+    }
+    Ok((false, 0))
 }
 
 /// Reads again the point `sequence`, which an export found damaged, and notes what is lost. Files of the newest point
@@ -332,13 +366,5 @@ fn reread_found(
     stop: &StopCheck,
 ) -> Result<Reread, TransferError> {
     let file = disk.open(&found.at, Open::Read).map_err(cannot("open", &found.at))?;
-    reread(found.stat.size, index, stop, |group, bytes| {
-        let start = group * GROUP_BYTES;
-        let data = file.next_data(start).map_err(cannot("read", &found.at))?;
-        if data.is_none_or(|(from, _)| from >= start + bytes.len() as u64) {
-            return Ok(false);
-        }
-        read_group(&*file, &found.at, group, bytes)?;
-        Ok(true)
-    })
+    reread(found.stat.size, index, stop, |group, bytes| read_if_data(&*file, &found.at, group, bytes))
 }

@@ -7,6 +7,7 @@ pub(super) enum Job {
     SyncElsewhere,
     Restore,
     Verify,
+    Audit,
     Reading,
     CloseReading,
     Receiving,
@@ -32,6 +33,7 @@ impl Job {
             Self::SyncElsewhere => "sync_elsewhere",
             Self::Restore => "restore",
             Self::Verify => "verify",
+            Self::Audit => "audit",
             Self::Reading => "reading",
             Self::CloseReading => "close_reading",
             Self::Receiving => "receiving",
@@ -57,7 +59,7 @@ impl Job {
             Self::Failover => None,
             Self::Drill => None,
             Self::Sync | Self::SyncElsewhere => None,
-            Self::Restore | Self::Verify | Self::Reading | Self::Receiving => None,
+            Self::Restore | Self::Verify | Self::Audit | Self::Reading | Self::Receiving => None,
             Self::CloseReading => Some("whatever holds still for the reading is being let go, and nothing stops that"),
             Self::Survey => Some("a survey takes a moment; close the receiving to end it"),
             Self::Checkpoint | Self::Publish | Self::CloseReceiving => {
@@ -88,6 +90,7 @@ impl Job {
             | Self::SyncElsewhere
             | Self::Restore
             | Self::Verify
+            | Self::Audit
             | Self::Reading
             | Self::CloseReading
             | Self::Receiving

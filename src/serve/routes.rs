@@ -65,6 +65,9 @@ pub(super) fn routes() -> Vec<Route> {
             .called(Tag::Region, "get_snapshot", "All that planning needs of the region").may([Port]),
         get("/running", call::region::running)
             .called(Tag::Region, "get_running", "What the region is running, asked of its runner now").long().may([Port]),
+        post("/audit", call::region::audit)
+            .called(Tag::Region, "audit_region", "Reads back a part of what its replicas hold, as much as is due")
+            .long().may([Port]),
         post("/region", call::region::found)
             .called(Tag::Region, "found_region", "Founds the region where there is none yet").may([Port]),
         post("/control", call::region::control)

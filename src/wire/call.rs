@@ -12,6 +12,7 @@
 //! | `POST control` | takes control, changes the registry, readmits the region, or keeps or forgets that another one is cut off |
 //! | `POST standings` | roles, and whether some machines run there |
 //! | `POST failover/pause` | keeps that nothing fails over without a person, or that it may again |
+//! | `POST audit` | reads back a part of what replicas hold (an operation) |
 //! | `POST orders` | carries out one step of a failover (an operation) |
 //! | `POST records` | writes records |
 //! | `POST records/by-hand` | writes records that belong to nobody, at a person's request to another region |

@@ -30,6 +30,10 @@ pub struct SyncMetrics {
     pub last_sync_duration: Option<Duration>,
     /// Points that can be given back.
     pub points: Option<u64>,
+    /// How long ago the reading back of it began that is under way; none: none is.
+    pub audit_age: Option<Duration>,
+    /// How often bytes that were read back were not what was copied; none: nothing ever was.
+    pub damage_found: Option<u64>,
 }
 
 /// What is known of one region.
@@ -60,6 +64,8 @@ pub struct Metrics {
     pub regions: BTreeMap<RegionId, RegionMetrics>,
     /// By observer and region: what regions know of each other from asking.
     pub sightings: BTreeMap<(RegionId, RegionId), Evidence>,
+    /// The time within which all that a replica holds is read back once; none: nothing is.
+    pub audit_period: Option<Duration>,
     /// When the last reconcile ended.
     pub reconciled_at: Option<Timestamp>,
     /// Whether all of it succeeded.
@@ -104,6 +110,7 @@ impl Metrics {
             syncs,
             regions,
             sightings,
+            audit_period,
             reconciled_at,
             reconcile_succeeded,
             reconcile_duration,
@@ -121,14 +128,9 @@ impl Metrics {
             failed,
         } = self;
         let per_sync = |name, help, value: fn(&SyncMetrics) -> Option<f64>| {
-            let values = syncs.iter().filter_map(|((resource, target), sync)| {
-                let labels = vec![
-                    ("resource", resource.id.to_string()),
-                    ("type", resource.kind.to_string()),
-                    ("target", target.to_string()),
-                ];
-                value(sync).map(|value| (labels, value))
-            });
+            let values = syncs
+                .iter()
+                .filter_map(|((resource, target), sync)| value(sync).map(|value| (of_sync(resource, target), value)));
             Family { name, help, values: Values::Gauge(values.collect()) }
         };
         let per_region = |name, help, value: fn(&RegionMetrics) -> Option<f64>| {
@@ -137,6 +139,9 @@ impl Metrics {
             Family { name, help, values: Values::Gauge(values.collect()) }
         };
         let single = |name, help, value| Family { name, help, values: Values::Gauge(vec![(Vec::new(), value)]) };
+        let damage = syncs
+            .iter()
+            .filter_map(|((resource, target), sync)| Some((of_sync(resource, target), sync.damage_found? as f64)));
         let syncs_made = regions.iter().map(|(region, metrics)| (of_region(region), metrics.syncs as f64));
         let FailoverTally { succeeded, failed: in_vain, refused, open: _, durations } = failovers;
         let ended = [("succeeded", succeeded), ("failed", in_vain), ("refused", refused)];
@@ -164,6 +169,16 @@ impl Metrics {
             per_sync("recovery_points", "Points that can be given back", |sync| {
                 sync.points.map(|points| points as f64)
             }),
+            per_sync(
+                "audit_age_seconds",
+                "Time since the reading back of all that the replica holds began that is under way",
+                |sync| sync.audit_age.map(|age| age.as_secs_f64()),
+            ),
+            Family {
+                name: "audit_damage_total",
+                help: "How often bytes that were read back were not what was copied",
+                values: Values::Counter(damage.collect()),
+            },
             per_region("up", "Whether the region answered", |region| Some(f64::from(u8::from(region.up)))),
             per_region("latency_seconds", "How long the region's answer took", |region| {
                 region.latency.map(|latency| latency.as_secs_f64())
@@ -216,6 +231,11 @@ impl Metrics {
             help: "How long the last failover took",
             values: Values::Gauge(last.into_iter().collect()),
         });
+        families.push(Family {
+            name: "audit_period_seconds",
+            help: "The time within which all that a replica holds is read back once",
+            values: Values::Gauge(audit_period.iter().map(|period| (Vec::new(), seconds(*period))).collect()),
+        });
         if let Some(at) = reconciled_at {
             families.extend([
                 single("reconcile_timestamp_seconds", "When the last reconcile ended", at.as_micros() as f64 / 1e6),
@@ -229,6 +249,10 @@ impl Metrics {
         }
         families
     }
+}
+
+fn of_sync(resource: &ResourceKey, target: &RegionId) -> Labels {
+    vec![("resource", resource.id.to_string()), ("type", resource.kind.to_string()), ("target", target.to_string())]
 }
 
 fn of_region(region: &RegionId) -> Labels {
@@ -250,6 +274,8 @@ mod tests {
             last_sync_bytes: Some(1 << 40),
             last_sync_duration: Some(Duration::from_secs(2)),
             points: Some(3),
+            audit_age: Some(Duration::from_secs(86_400)),
+            damage_found: Some(1),
         };
         let never = SyncMetrics { max_lag: Some(Duration::from_secs(900)), ..SyncMetrics::default() };
         let metrics = Metrics {
@@ -288,6 +314,7 @@ mod tests {
             reconciled_at: Some(Timestamp::from_micros(1_700_000_000_500_000)),
             reconcile_succeeded: true,
             reconcile_duration: Duration::from_secs(4),
+            audit_period: Some(Duration::from_secs(2_592_000)),
             drift: 2,
             held_twice: 1,
             failovers: FailoverTally {
@@ -309,6 +336,10 @@ mod tests {
             r#"debvisor_region_replication_interval_seconds{resource="web-1",type="vm",target="west"} 300.0"#,
             r#"debvisor_region_replication_paused{resource="web-1",type="vm",target="west"} 1.0"#,
             r#"debvisor_region_replication_paused{resource="db",type="vm",target="west"} 0.0"#,
+            r#"debvisor_region_audit_age_seconds{resource="web-1",type="vm",target="west"} 86400.0"#,
+            "# TYPE debvisor_region_audit_damage_total counter",
+            r#"debvisor_region_audit_damage_total{resource="web-1",type="vm",target="west"} 1.0"#,
+            "debvisor_region_audit_period_seconds 2592000.0",
             r#"debvisor_region_vms{region="west"} 7.0"#,
             r#"debvisor_region_vm_capacity{region="west"} 1000.0"#,
             r#"debvisor_region_fenced_resources{region="west"} 1.0"#,

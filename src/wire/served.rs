@@ -63,6 +63,10 @@ pub struct KeptCopies {
     pub interval: Option<Duration>,
     /// Whether all of their pairs are paused.
     pub paused: bool,
+    /// How long ago the reading back of one of them began that is under way, of the one that began first.
+    pub audit_age: Option<Duration>,
+    /// How often bytes of them that were read back were not what was copied.
+    pub damage_found: u64,
 }
 
 /// What a region has recorded.
@@ -225,7 +229,7 @@ fn tell(recorded: &RecordedMetrics, region: &RegionId, encoder: &mut DescriptorE
             ConstGauge::new(value).encode(metric.encode_family(&own)?)?;
         }
     }
-    let of_copies: [OfCopies<'_>; 5] = [
+    let of_copies: [OfCopies<'_>; 6] = [
         ("replicas", "Copies that the region keeps", |kept| Some(kept.replicas as f64)),
         ("replicas_without_points", "Copies of which there is no complete point yet", |kept| {
             Some(kept.without_points as f64)
@@ -241,6 +245,11 @@ fn tell(recorded: &RecordedMetrics, region: &RegionId, encoder: &mut DescriptorE
         ("replication_paused", "Whether the pairs of these copies are paused", |kept| {
             Some(f64::from(u8::from(kept.paused)))
         }),
+        (
+            "audit_age_seconds",
+            "Time since the oldest reading back of one of these copies began that is under way",
+            |kept| kept.audit_age.map(|age| age.as_secs_f64()),
+        ),
     ];
     for (name, help, value) in of_copies {
         let found: Vec<_> = copies.iter().filter_map(|(key, kept)| Some((key, value(kept)?))).collect();
@@ -252,6 +261,12 @@ fn tell(recorded: &RecordedMetrics, region: &RegionId, encoder: &mut DescriptorE
             let labels = [("region", region.to_string()), ("source", source.to_string()), ("type", kind.to_string())];
             ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
         }
+    }
+    let help = "How often bytes of these copies that were read back were not what was copied";
+    let mut metric = encoder.encode_descriptor("audit_damage", help, None, MetricType::Counter)?;
+    for ((source, kind), kept) in copies {
+        let labels = [("region", region.to_string()), ("source", source.to_string()), ("type", kind.to_string())];
+        ConstCounter::new(kept.damage_found).encode(metric.encode_family(&labels)?)?;
     }
     let help = "Failovers that the region knows and that ended, by how; refused ones attempted nothing";
     let mut metric = encoder.encode_descriptor("failovers", help, None, MetricType::Counter)?;
@@ -317,6 +332,8 @@ mod tests {
             r#"debvisor_region_server_replication_lag_seconds{region="east",source="west",type="vm"} 61.5"#,
             r#"debvisor_region_server_replication_interval_seconds{region="east",source="west",type="vm"} 300.0"#,
             r#"debvisor_region_server_replication_paused{region="east",source="west",type="vm"} 0.0"#,
+            r#"debvisor_region_server_audit_age_seconds{region="east",source="west",type="vm"} 86400.0"#,
+            r#"debvisor_region_server_audit_damage_total{region="east",source="west",type="vm"} 2"#,
             r#"debvisor_region_server_failovers_total{region="east",outcome="succeeded"} 2"#,
             r#"debvisor_region_server_failovers_total{region="east",outcome="failed"} 1"#,
             "# TYPE debvisor_region_server_failover_duration_seconds histogram",
@@ -339,6 +356,8 @@ mod tests {
             lag: Some(Duration::from_millis(61_500)),
             interval: Some(Duration::from_secs(300)),
             paused: false,
+            audit_age: Some(Duration::from_secs(86_400)),
+            damage_found: 2,
         };
         let first = KeptCopies { replicas: 1, without_points: 1, ..KeptCopies::default() };
         RecordedMetrics {

@@ -26,6 +26,7 @@ mod automatic;
 mod doubts;
 mod bad_input;
 mod disks;
+mod audited;
 mod kill;
 mod served;
 mod serve;

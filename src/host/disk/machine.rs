@@ -3,14 +3,15 @@
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FallocateFlags, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps, UTIME_OMIT,
-    Uid, chownat, fallocate, ioctl_ficlone, openat, seek, statat, statfs, statvfs, utimensat,
+    Advice, AtFlags, CWD, Dir, FallocateFlags, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps,
+    UTIME_OMIT, Uid, chownat, fadvise, fallocate, ioctl_ficlone, openat, seek, statat, statfs, statvfs, utimensat,
 };
 use rustix::io::Errno;
 
@@ -143,6 +144,11 @@ impl DiskFile for HostFile {
             }
             done => Ok(done?),
         }
+    }
+
+    fn forget_cached(&self, offset: u64, len: u64) {
+        // Advice: what cannot follow it reads from memory.
+        let _ = fadvise(&self.0, offset, NonZeroU64::new(len), Advice::DontNeed);
     }
 
     fn next_data(&self, offset: u64) -> io::Result<Option<(u64, u64)>> {

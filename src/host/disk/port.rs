@@ -127,6 +127,10 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// # Errors
     /// The system's.
     fn next_data(&self, offset: u64) -> io::Result<Option<(u64, u64)>>;
+
+    /// Asks the system to forget what it has in memory of `len` bytes from `offset`, so that they are read from the
+    /// disk next time. What is not on the disk yet stays. A disk that knows no such thing does nothing.
+    fn forget_cached(&self, _offset: u64, _len: u64) {}
 }
 
 /// A name in a directory, and the metadata of what stands there or why that is not known.

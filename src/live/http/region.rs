@@ -20,6 +20,7 @@ use super::packing::Packing;
 use crate::config::Credential;
 use crate::failover::{Control, Order};
 use crate::live::port::{Carried, ContentCheck, Drilled, PeerRecords, PointSelector, PortError, RegionPort, Replaced};
+use crate::model::audit::Audited;
 use crate::model::failover::Standings;
 use crate::model::point::Point;
 use crate::model::policy::HealthPolicy;
@@ -235,6 +236,17 @@ impl RegionPort for HttpRegion {
             wanted: "a verification",
             told: &|_| {},
             stop: Some(&self.client.interrupted),
+        };
+        self.client.operate(&work).await.map_err(CallError::into_port)
+    }
+
+    async fn audit(&self, cancel: &CancellationToken) -> Result<Audited, PortError> {
+        let work = Work {
+            path: "audit".to_owned(),
+            body: Body::Nothing,
+            wanted: "what was read back",
+            told: &|_| {},
+            stop: Some(cancel),
         };
         self.client.operate(&work).await.map_err(CallError::into_port)
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rusqlite::Transaction;
 
+use super::audit;
 use super::copies::count_copy;
 use super::error::StoreError;
 use super::open::Store;
@@ -131,6 +132,7 @@ pub(super) fn apply(
             }
             Ok(())
         }
+        CatalogChange::Audited(state) => audit::keep(transaction, of, resource, state),
         // Counted where it is ordered.
         CatalogChange::Copied => Ok(()),
         CatalogChange::Counters { next_sequence, next_file } => transaction

@@ -13,6 +13,7 @@ mod rename;
 mod sighting;
 mod copies;
 mod catalog;
+mod audit;
 mod book;
 mod history;
 mod placed;

@@ -82,7 +82,7 @@ pub(super) fn rekey(
             (to.id.as_str(), former_id.as_str(), from.id.as_str(), from.kind.as_str()),
         )
         .map_err(of)?;
-    for table in ["ledgers", "points", "manifests", "placed"] {
+    for table in ["ledgers", "points", "manifests", "placed", "audits"] {
         transaction
             .execute(
                 &format!("UPDATE {table} SET resource = ?1 WHERE resource = ?2"),

@@ -4,7 +4,7 @@
 pub(super) const APPLICATION_ID: i32 = 0x6476_7267;
 
 /// What leads from each version to the next; those that were ever released never change.
-pub(super) const MIGRATIONS: [&str; 9] = [V1, V2, V3, V4, V5, V6, V7, V8, V9];
+pub(super) const MIGRATIONS: [&str; 10] = [V1, V2, V3, V4, V5, V6, V7, V8, V9, V10];
 
 /// Structured attributes are JSON, as the plan prints them; what is looked for or compared has a column. Times are
 /// microseconds since 1970.
@@ -180,4 +180,12 @@ CREATE TABLE copies (
     minute INTEGER PRIMARY KEY,
     made INTEGER NOT NULL
 ) STRICT;
+";
+
+/// How far the reading back of each replica is, and what it found.
+const V10: &str = "
+CREATE TABLE audits (
+    resource TEXT PRIMARY KEY,
+    record TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 ";

@@ -151,6 +151,11 @@ impl View for Bars {
                     self.all.suspend(|| self.printer.note(&line));
                 }
             }
+            Event::DamageFound { .. } | Event::Audited { .. } => {
+                if let Some(line) = lines::audit(event, &self.look) {
+                    self.all.suspend(|| self.printer.note(&line));
+                }
+            }
             Event::OperationOpen { .. } | Event::FailoverHeld { .. } | Event::FailoverFinished { .. } => {
                 if let Some(line) = lines::failover(event, &self.look) {
                     self.all.suspend(|| self.printer.note(&line));

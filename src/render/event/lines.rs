@@ -72,6 +72,11 @@ impl View for Lines {
                     self.printer.note(&line);
                 }
             }
+            Event::DamageFound { .. } | Event::Audited { .. } => {
+                if let Some(line) = audit(event, &look) {
+                    self.printer.note(&line);
+                }
+            }
             Event::OperationOpen { .. } | Event::FailoverHeld { .. } | Event::FailoverFinished { .. } => {
                 if let Some(line) = failover(event, &look) {
                     self.printer.note(&line);
@@ -151,6 +156,8 @@ pub(super) fn stopped(event: &Event, tells: Tells, look: &Look) -> Option<String
         Event::ActionStarted { .. }
         | Event::Progress { .. }
         | Event::ActionFinished { .. }
+        | Event::DamageFound { .. }
+        | Event::Audited { .. }
         | Event::OperationOpen { .. }
         | Event::FailoverHeld { .. }
         | Event::FailoverFinished { .. }
@@ -183,6 +190,35 @@ pub(super) fn failover(event: &Event, look: &Look) -> Option<String> {
         | Event::ActionFinished { .. }
         | Event::Blocked { .. }
         | Event::Deferred { .. }
+        | Event::DamageFound { .. }
+        | Event::Audited { .. }
+        | Event::Summary { .. } => None,
+    }
+}
+
+/// The lines of what was found when replicas were read back, and of a region that could not read them; none for any other
+/// event, and where all is well.
+pub(super) fn audit(event: &Event, look: &Look) -> Option<String> {
+    let sign = |tone| look.paint(tone, &text::padded(look.glyph(Glyph::Stop), if look.unicode { 1 } else { 2 }));
+    match event {
+        Event::DamageFound { at: _, address, region_id, point, path, detail } => {
+            let name = format!("{address} {} {region_id}", look.glyph(Glyph::Arrow));
+            let line = format!("  {} damaged  {}", sign(Tone::Bad), text::padded(&name, NAME));
+            Some(format!("{}\n{}", line.trim_end(), told(&format!("{path} of point {point}: {detail}"), look)))
+        }
+        Event::Audited { at: _, region_id, bytes: _, duration: _, failure: Some(failure) } => {
+            let line = format!("  {} replicas at {region_id} were not read back", sign(Tone::Warn));
+            Some(format!("{line}\n{}", told(failure, look)))
+        }
+        Event::Audited { failure: None, .. }
+        | Event::ActionStarted { .. }
+        | Event::Progress { .. }
+        | Event::ActionFinished { .. }
+        | Event::Blocked { .. }
+        | Event::Deferred { .. }
+        | Event::OperationOpen { .. }
+        | Event::FailoverHeld { .. }
+        | Event::FailoverFinished { .. }
         | Event::Summary { .. } => None,
     }
 }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::host::disk::faulty::{Fault, FaultyDisk};
 use crate::host::disk::{Disk, HostDisk, Open};
+use crate::model::audit::AuditState;
 use crate::model::point::{Point, PointKind};
 use crate::model::policy::Retention;
 use crate::model::region::{Epoch, SyncOrder};
@@ -46,6 +47,7 @@ type Records = (ReplicaRecord, BTreeMap<u64, KeptManifest>);
 #[derive(Debug, Default)]
 pub(super) struct MemoryCatalog {
     records: Mutex<BTreeMap<ResourceKey, Records>>,
+    pub(super) audits: Mutex<BTreeMap<ResourceKey, AuditState>>,
     pub(super) disk: Mutex<Option<FaultyDisk>>,
     pub(super) commits: AtomicU64,
     /// The commit, from 1 on, before which the process is killed; 0: none.
@@ -121,6 +123,9 @@ impl Catalog for MemoryCatalog {
                 }
                 CatalogChange::Refusal(refusal) => record.refusal = refusal,
                 CatalogChange::Copied => {}
+                CatalogChange::Audited(state) => {
+                    self.audits.lock().unwrap().insert(resource.clone(), *state);
+                }
                 CatalogChange::Verified { sequence, at } => {
                     let point = &mut record.points.get_mut(&sequence).unwrap().point;
                     point.verified_at = point.verified_at.max(at);

@@ -2,6 +2,7 @@
 //! random lives, after hands and bad disks, and with sources that lie.
 
 mod attributes;
+mod audit;
 mod bad;
 mod crash;
 mod damage;

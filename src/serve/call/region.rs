@@ -8,14 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use super::super::answer::{Begun, Failure, Reply};
 use super::super::asked::{Asked, Queried};
-use super::super::body::Json;
+use super::super::body::{Empty, Json};
 use super::super::job::Job;
+use super::super::operation;
 use super::super::router::App;
 use super::ok;
 use crate::failover::Order;
 use crate::live::RegionPort;
 use crate::live::port::Carried;
 use crate::model::ResourceKey;
+use crate::model::audit::Audited;
 use crate::model::failover::Standings;
 use crate::model::region::{Identity, RegionSnapshot};
 use crate::model::running::Running;
@@ -88,6 +90,16 @@ pub(in super::super) async fn order(
     let region = app.region.clone();
     let work = |_| async move { Ok(region.order(&order).await?) };
     asked.operation(&app, Job::Order, fingerprint, work).await
+}
+
+pub(in super::super) async fn audit(
+    State(app): State<Arc<App>>,
+    asked: Asked,
+    Empty { fingerprint }: Empty,
+) -> Result<Begun<Audited>, Failure> {
+    let region = app.region.clone();
+    let work = |running: Arc<operation::Running>| async move { Ok(region.audit(&running.cancel).await?) };
+    asked.operation(&app, Job::Audit, fingerprint, work).await
 }
 
 pub(in super::super) async fn running(State(app): State<Arc<App>>) -> Result<Reply<Running>, Failure> {
