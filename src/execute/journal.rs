@@ -51,7 +51,8 @@ pub struct Conclusion<'a> {
 #[error("cannot write the journal of this run")]
 pub struct JournalError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
-/// The journal of one run. Each call is durable when it returns.
+/// The journal of one run. An intent is durable when the call returns; whatever else is written is so at the latest with
+/// the next intent or with the run's end, and a result at once while other changes are under way.
 pub trait Journal: Send {
     /// Notes that these changes are about to begin.
     ///
@@ -87,6 +88,9 @@ pub struct StateJournal<'a> {
     pub run: RunId,
     /// Where regions are reached on the network, for the stores that are met.
     pub origins: BTreeMap<RegionId, String>,
+    /// Changes that are under way, of a run that goes on or ends as soon as none is; none: every result is made durable
+    /// at once.
+    pub under_way: Option<usize>,
 }
 
 fn failed(error: StateError) -> JournalError {
@@ -117,10 +121,14 @@ const fn outcome(outcome: Outcome) -> ActionOutcome {
 impl Journal for StateJournal<'_> {
     fn intend(&mut self, changes: &[&Change], at: Timestamp) -> Result<(), JournalError> {
         let intents: Vec<_> = changes.iter().map(|change| intent(change)).collect();
-        self.state.actions_started(self.run, &intents, at).map_err(failed)
+        self.state.actions_started(self.run, &intents, at).map_err(failed)?;
+        self.under_way = self.under_way.map(|under_way| under_way + intents.len());
+        Ok(())
     }
 
     fn conclude(&mut self, conclusions: &[Conclusion<'_>]) -> Result<(), JournalError> {
+        let ended = conclusions.iter().filter(|ended| ended.started.is_some()).count();
+        self.under_way = self.under_way.map(|under_way| under_way.saturating_sub(ended));
         let conclusions: Vec<_> = conclusions
             .iter()
             .map(|ended| record::Conclusion {
@@ -138,7 +146,11 @@ impl Journal for StateJournal<'_> {
                 },
             })
             .collect();
-        self.state.actions_finished(self.run, &conclusions).map_err(failed)
+        let written = match self.under_way {
+            Some(0) => self.state.last_actions_finished(self.run, conclusions),
+            Some(_) | None => self.state.actions_finished(self.run, &conclusions),
+        };
+        written.map_err(failed)
     }
 
     fn met(&mut self, stores: &[(RegionId, StoreId)]) -> Result<(), JournalError> {

@@ -41,7 +41,7 @@ impl MultiRegionManager {
         review: &mut dyn Review,
         watch: &Watch,
     ) -> Result<RunReport, FleetError> {
-        let mut road = self.set_out(self.settings.lock_timeout, watch).await?;
+        let mut road = self.set_out_to_carry_out(self.settings.lock_timeout, watch).await?;
         let prepared = async {
             let sight = road.look_at_all(watch).await?;
             let plan = self.plan_of(&sight, &options.for_planner())?;
@@ -50,8 +50,9 @@ impl MultiRegionManager {
             } else {
                 Road::expect_controller(&sight, &plan, &BTreeSet::new(), options.adopt)?;
             }
-            Road::permitted(review.review(&plan).await)?;
+            road.await_review(&plan, review).await?;
             if options.take_over {
+                road.state.write_notes()?;
                 road.take_over(&sight, watch).await?;
             }
             Ok((sight, plan))
@@ -76,7 +77,7 @@ impl MultiRegionManager {
         review: &mut dyn Review,
         watch: &Watch,
     ) -> Result<RunReport, FleetError> {
-        let mut road = self.set_out(self.settings.lock_timeout, watch).await?;
+        let mut road = self.set_out_to_carry_out(self.settings.lock_timeout, watch).await?;
         let prepared = async {
             let sight = road.look_at_all(watch).await?;
             let (plan, settled) = self.look_again(plan, options, &sight)?;
@@ -85,8 +86,9 @@ impl MultiRegionManager {
             } else {
                 Road::expect_controller(&sight, &plan, &settled, false)?;
             }
-            Road::permitted(review.review(&plan).await)?;
+            road.await_review(&plan, review).await?;
             if options.take_over {
+                road.state.write_notes()?;
                 road.take_over(&sight, watch).await?;
             }
             Ok((sight, plan, settled))
@@ -145,7 +147,7 @@ impl MultiRegionManager {
         // First, and without the lock: whoever has it may copy for hours.
         let by_itself =
             if options.allow.failover { self.fail_over_by_policy(watch).await? } else { ByItself::default() };
-        let mut road = match self.set_out(wait, watch).await {
+        let mut road = match self.set_out_to_carry_out(wait, watch).await {
             Ok(road) => road,
             Err(FleetError::State(StateError::Locked { holder, .. })) if options.on_locked == OnLocked::Skip => {
                 let holder = holder.map(|holder| holder.to_string());
@@ -239,7 +241,7 @@ impl MultiRegionManager {
         let (key, _) = self.declared_resource(resource)?;
         self.declared_region(source)?;
         self.declared_region(target)?;
-        let mut road = self.set_out(self.settings.lock_timeout, watch).await?;
+        let mut road = self.set_out_to_carry_out(self.settings.lock_timeout, watch).await?;
         let prepared = async {
             let sight = road.look_at_all(watch).await?;
             let plan = self.plan_copy(&sight, &key, source, target, accept_change)?;

@@ -196,7 +196,7 @@ impl Road<'_> {
             })?;
         }
         let origins = self.manager.origins();
-        let mut journal = StateJournal { state: &mut self.state, run: self.run, origins };
+        let mut journal = StateJournal { state: &mut self.state, run: self.run, origins, under_way: None };
         Ok(journal.met(&[(region.clone(), store)])?)
     }
 }

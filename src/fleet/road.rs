@@ -1,8 +1,8 @@
 //! The road that everything takes that changes anything: lock, observe, plan and guards, journal, execute, history.
 //!
-//! A [`Road`] is a run that has the state's lock and is in the history from its first step on. Whatever becomes of it
+//! A [`Road`] is a run that has the state's lock and is in the history before its first effect. Whatever becomes of it
 //! is written there: what it did, that it was refused and by which gate, that it was stopped. A process that is
-//! killed leaves a run without an end, which the next one finds.
+//! killed from then on leaves a run without an end, which the next one finds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::apart::apart;
 use super::audit::Found;
 use super::error::{FleetError, Gate};
 use super::manager::MultiRegionManager;
-use super::options::{Verdict, Watch};
+use super::options::{Review, Verdict, Watch};
 use super::report::{Counts, ExitClass, RunReport};
 use crate::execute::journal::{Journal, StateJournal};
 use crate::execute::outcome::Executed;
@@ -169,6 +169,18 @@ impl MultiRegionManager {
     /// Guarantee: from now on the run is in the history, and nobody else changes anything under this state. Where
     /// there was no state file, one is made with a new lineage; while nothing else stands in it, it counts as new.
     pub(super) async fn set_out(&self, wait: Duration, watch: &Watch) -> Result<Road<'_>, FleetError> {
+        self.begin(self.open_state(wait, watch).await?)
+    }
+
+    /// The same for a run that carries a plan out and does nothing else: it is in the history from its first intent on,
+    /// from when somebody is asked about it, or from its end. One that was killed before did nothing.
+    pub(super) async fn set_out_to_carry_out(&self, wait: Duration, watch: &Watch) -> Result<Road<'_>, FleetError> {
+        let mut state = self.open_state(wait, watch).await?;
+        state.gather_notes();
+        self.begin(state)
+    }
+
+    async fn open_state(&self, wait: Duration, watch: &Watch) -> Result<State, FleetError> {
         let host = &self.settings.host;
         let holder = Holder {
             who: host.who(),
@@ -181,8 +193,7 @@ impl MultiRegionManager {
             locked = file.lock_within(&holder, wait) => locked?,
             () = watch.cancel.cancelled() => return Err(FleetError::Interrupted),
         };
-        let state = locked.open(&self.world, host, Lineage(self.world.ids.random()))?;
-        self.begin(state)
+        Ok(locked.open(&self.world, host, Lineage(self.world.ids.random()))?)
     }
 
     /// Begins a run in a state that is open.
@@ -272,6 +283,14 @@ impl Road<'_> {
         error
     }
 
+    /// Has a plan reviewed, which may take a person's time: what there is to tell of the run is in the history before.
+    pub(super) async fn await_review(&mut self, plan: &Plan, review: &mut dyn Review) -> Result<(), FleetError> {
+        if !is_idle(plan) {
+            self.state.write_notes()?;
+        }
+        Self::permitted(review.review(plan).await)
+    }
+
     /// Turns a verdict that is no permission into its error.
     pub(super) fn permitted(verdict: Verdict) -> Result<(), FleetError> {
         match verdict {
@@ -356,7 +375,7 @@ impl Road<'_> {
         manner: &Manner,
         watch: &Watch,
     ) -> Result<Executed, FleetError> {
-        let idle = plan.effects().next().is_none() && plan.moved.is_empty();
+        let idle = is_idle(plan);
         let authority = if idle {
             // Nothing is written anywhere, so nobody's place is taken for it.
             let seat = crate::model::Seat(Uuid::nil());
@@ -379,12 +398,17 @@ impl Road<'_> {
             world: self.manager.world.clone(),
         };
         let origins = self.manager.origins();
-        let mut journal = StateJournal { state: &mut self.state, run: self.run, origins };
+        let mut journal = StateJournal { state: &mut self.state, run: self.run, origins, under_way: Some(0) };
         if !idle {
             journal.met(&met(plan, sight))?;
         }
         Ok(run(&job, &mut journal, watch.events.as_ref(), &watch.cancel).await?)
     }
+}
+
+/// Whether a plan changes nothing.
+fn is_idle(plan: &Plan) -> bool {
+    plan.effects().next().is_none() && plan.moved.is_empty()
 }
 
 /// What the plan could not even try, for the history: `blocked: vm.a, vm.b and 3 more; deferred: vm.c`.

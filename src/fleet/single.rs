@@ -50,7 +50,8 @@ impl Road<'_> {
     ) -> Result<Result<T, PortError>, FleetError> {
         let clock = &self.manager.world.clock;
         let (started, began) = (clock.now(), clock.since_boot());
-        let mut journal = StateJournal { state: &mut self.state, run: self.run, origins: BTreeMap::new() };
+        let mut journal =
+            StateJournal { state: &mut self.state, run: self.run, origins: BTreeMap::new(), under_way: None };
         journal.intend(&[change], started)?;
         let Change { id, address, kind, action, regions, reason, .. } = change.clone();
         let (told, named, places) = (id.clone(), address.clone(), regions.clone());

@@ -205,17 +205,20 @@ impl Overlay {
 pub(super) fn read_group(file: &dyn DiskFile, path: &Path, group: u64, bytes: &mut [u8]) -> Result<(), TransferError> {
     let start = group * GROUP_BYTES;
     let end = start + bytes.len() as u64;
-    bytes.fill(0);
     let mut at = start;
+    // What is read need not be zeros before.
+    let mut rest = bytes;
     while at < end {
-        let Some((from, to)) = file.next_data(at).map_err(cannot("read", path))? else { break };
-        if from >= end {
-            break;
+        let data = file.next_data(at).map_err(cannot("read", path))?.filter(|(from, _)| *from < end);
+        let (from, to) = data.map_or((end, end), |(from, to)| (from.max(at), to.min(end)));
+        let (hole, after) = rest.split_at_mut((from - at) as usize);
+        let (part, after) = after.split_at_mut((to - from) as usize);
+        hole.fill(0);
+        if !part.is_empty() {
+            let read = file.read_at(part, from).map_err(cannot("read", path))?;
+            part[read..].fill(0);
         }
-        let (from, to) = (from.max(at), to.min(end));
-        let part = &mut bytes[(from - start) as usize..(to - start) as usize];
-        file.read_at(part, from).map_err(cannot("read", path))?;
-        at = to;
+        (at, rest) = (to, after);
     }
     Ok(())
 }

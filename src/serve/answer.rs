@@ -1,18 +1,25 @@
 //! The forms of answers: data in the envelope, failures with their status, message and code.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
+use hyper::body::{Frame, SizeHint};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::seal::Heads;
 use crate::live::PortError;
 use crate::model::Timestamp;
 use crate::replica::port::TransferError;
+use crate::wire::blocks::Packed;
 use crate::wire::failover::FailoverRefused;
 use crate::wire::{BYTES, Envelope, Fault, FaultCode, Operation, served};
 
@@ -216,6 +223,38 @@ pub(super) struct Created<T>(pub(super) Begun<T>);
 #[derive(Debug)]
 pub(super) struct Bytes(pub(super) Vec<u8>);
 
+/// 200 with blocks. They are sent from where they lie.
+#[derive(Debug)]
+pub(super) struct Blocks(pub(super) Packed);
+
+/// What is left of a body to be sent.
+struct Pieces {
+    pieces: VecDeque<bytes::Bytes>,
+    length: u64,
+}
+
+impl HttpBody for Pieces {
+    type Data = bytes::Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<bytes::Bytes>, Infallible>>> {
+        let next = self.pieces.pop_front();
+        self.length -= next.as_ref().map_or(0, |piece| piece.len() as u64);
+        Poll::Ready(next.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.length)
+    }
+}
+
 /// 200 with the server's numbers.
 #[derive(Debug)]
 pub(super) struct Numbers(pub(super) String);
@@ -245,6 +284,15 @@ impl<T> IntoResponse for Created<T> {
 impl IntoResponse for Bytes {
     fn into_response(self) -> Answer {
         with_type(BYTES, self.0)
+    }
+}
+
+impl IntoResponse for Blocks {
+    fn into_response(self) -> Answer {
+        let pieces = Pieces { pieces: self.0.pieces().collect(), length: self.0.length() as u64 };
+        let mut answer = with_type(BYTES, Body::new(pieces));
+        answer.extensions_mut().insert(Heads(self.0.into_heads()));
+        answer
     }
 }
 

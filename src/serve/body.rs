@@ -7,12 +7,14 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::answer::{Failure, JSON};
 use super::limits::{BLOCKS, BLOCKS_TIME, BODY_TIME, SMALL};
 use super::router::App;
 use super::seal::Sealing;
+use crate::wire::blocks::{BlocksError, Packed};
 use crate::wire::{BYTES, FaultCode};
 
 /// What a repeat of a request must be equal in.
@@ -35,7 +37,11 @@ pub(super) struct Empty {
 /// A body of bytes: blocks.
 #[derive(Debug)]
 pub(super) struct Blocks {
-    pub(super) packed: Bytes,
+    /// What is wrong with them is told where they are used.
+    pub(super) packed: Result<Packed, BlocksError>,
+    /// How long they are.
+    pub(super) length: usize,
+    /// Of method, path and the blocks' heads.
     pub(super) fingerprint: Fingerprint,
 }
 
@@ -44,7 +50,8 @@ impl<T: DeserializeOwned, const MAX: usize> FromRequest<Arc<App>> for Json<T, MA
 
     async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Failure> {
         expect_type(request.headers(), JSON)?;
-        let (fingerprint, bytes) = read(request, MAX, BODY_TIME).await?;
+        let (line, bytes) = read(request, MAX, BODY_TIME).await?;
+        let fingerprint = line.sealed(&bytes)?;
         let value = match understood(&bytes) {
             Err(wrong) if wrong.text.contains(FRACTION) => understood(&without_fractions(&bytes)),
             other => other,
@@ -110,7 +117,8 @@ impl FromRequest<Arc<App>> for Empty {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Failure> {
-        let (fingerprint, bytes) = read(request, SMALL, BODY_TIME).await?;
+        let (line, bytes) = read(request, SMALL, BODY_TIME).await?;
+        let fingerprint = line.sealed(&bytes)?;
         match bytes.trim_ascii() {
             b"" | b"{}" => Ok(Self { fingerprint }),
             _ => Err(Failure::bad_request(".", "this request takes no body".to_owned())),
@@ -123,7 +131,13 @@ impl FromRequest<Arc<App>> for Blocks {
 
     async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Failure> {
         expect_type(request.headers(), BYTES)?;
-        read(request, BLOCKS, BLOCKS_TIME).await.map(|(fingerprint, packed)| Self { packed, fingerprint })
+        let (line, bytes) = read(request, BLOCKS, BLOCKS_TIME).await?;
+        let (packed, length) = (Packed::read([bytes.clone()]), bytes.len());
+        let fingerprint = match &packed {
+            Ok(packed) => line.sealed(packed.heads())?,
+            Err(_) => line.unreadable(&bytes)?,
+        };
+        Ok(Self { packed, length, fingerprint })
     }
 }
 
@@ -137,7 +151,36 @@ fn expect_type(headers: &HeaderMap, kind: &str) -> Result<(), Failure> {
     Err(Failure::own(FaultCode::UnsupportedMediaType, message))
 }
 
-async fn read(request: Request, max: usize, time: Duration) -> Result<(Fingerprint, Bytes), Failure> {
+/// A request without its body, which was read.
+struct Line(Parts);
+
+impl Line {
+    fn sealing(&self) -> Option<&Arc<Sealing>> {
+        self.0.extensions.get::<Arc<Sealing>>()
+    }
+
+    /// Looks at the seal: `body` is what it is over.
+    fn sealed(&self, body: &[u8]) -> Result<Fingerprint, Failure> {
+        self.sealing().map_or(Ok(()), |sealing| sealing.check(body))?;
+        Ok(self.fingerprint(body))
+    }
+
+    /// The same of a body that should be blocks and is not.
+    fn unreadable(&self, body: &[u8]) -> Result<Fingerprint, Failure> {
+        self.sealing().map_or(Ok(()), |sealing| sealing.check_unreadable(body))?;
+        Ok(self.fingerprint(body))
+    }
+
+    fn fingerprint(&self, body: &[u8]) -> Fingerprint {
+        let mut hasher = blake3::Hasher::new();
+        for part in [self.0.method.as_str().as_bytes(), self.0.uri.path().as_bytes(), body] {
+            hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+        }
+        hasher.finalize()
+    }
+}
+
+async fn read(request: Request, max: usize, time: Duration) -> Result<(Line, Bytes), Failure> {
     let too_large = || {
         let message = format!("the body is longer than {max} bytes");
         Failure::own(FaultCode::TooLarge, message)
@@ -156,14 +199,7 @@ async fn read(request: Request, max: usize, time: Duration) -> Result<(Fingerpri
             return Err(Failure::own(FaultCode::BodyTimeout, message));
         }
     };
-    if let Some(sealing) = parts.extensions.get::<Arc<Sealing>>() {
-        sealing.check(&bytes)?;
-    }
-    let mut hasher = blake3::Hasher::new();
-    for part in [parts.method.as_str().as_bytes(), parts.uri.path().as_bytes(), &bytes] {
-        hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
-    }
-    Ok((hasher.finalize(), bytes))
+    Ok((Line(parts), bytes))
 }
 
 /// The field that is wrong: of one that is missing or unknown, the path leads only to where it would be.

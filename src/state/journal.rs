@@ -5,11 +5,13 @@
 //! result leaves an intent without a result, which history tells as `unknown` once the run has ended or was killed;
 //! the next plan sees at the regions what became of it.
 
+use std::fmt;
+
 use rusqlite::{Connection, OptionalExtension};
 
 use super::column;
 use super::error::StateError;
-use super::memory::{grow_serial, remember_object};
+use super::memory::{Note, grow_serial, position, remember_object};
 use super::reader::StateReader;
 use super::record::{ActionOutcome, Conclusion, HealthObservation, Intent, RunEnd, RunOutcome, RunStart};
 use super::retention::{HistoryRetention, PastRun};
@@ -19,7 +21,6 @@ use crate::model::{Lineage, RunId, Timestamp, World};
 use crate::plan::document::Kind;
 
 /// A state file, open for writing. It holds the lock until it is dropped.
-#[derive(Debug)]
 pub struct State {
     pub(super) reader: StateReader,
     pub(super) world: World,
@@ -27,8 +28,24 @@ pub struct State {
     retention: HistoryRetention,
     /// The place of the next action in its run's order.
     next: i64,
+    /// Whether what nothing depends on yet waits for the next change.
+    pub(super) gathers: bool,
+    pub(super) notes: Vec<Note>,
     /// Dropped last: nobody else may write before the connection is closed.
     _lock: FileLock,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("reader", &self.reader).field("notes", &self.notes.len()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        // Whoever let it go without an end has told why, or is a mistake of the program's that is told elsewhere.
+        let _ = self.write_notes();
+    }
 }
 
 /// So many names of what was under way are told.
@@ -36,7 +53,8 @@ const NAMED: usize = 5;
 
 impl State {
     pub(super) fn new(reader: StateReader, lock: FileLock, world: World, host: Host) -> Self {
-        Self { reader, world, host, retention: HistoryRetention::default(), next: 0, _lock: lock }
+        let retention = HistoryRetention::default();
+        Self { reader, world, host, retention, next: 0, gathers: false, notes: Vec::new(), _lock: lock }
     }
 
     /// Keeps another amount of history than by default.
@@ -78,30 +96,22 @@ impl State {
         Ok(())
     }
 
-    /// Begins a run: it is in the history from now on, whatever becomes of it.
+    /// Begins a run: it is in the history from now on, whatever becomes of it; where notes are gathered, from the next
+    /// change on.
     ///
     /// # Errors
     /// [`StateError::Database`]
     pub fn begin_run(&mut self, start: &RunStart) -> Result<RunId, StateError> {
         let run = RunId(self.world.ids.ordered());
         let now = self.now().as_micros();
-        let RunStart { command, who, host, pid, topology } = start;
+        let RunStart { command, who, host, pid, topology } = start.clone();
         let topology = topology.as_ref().map(ToString::to_string);
-        self.change(|transaction| {
+        self.note(move |transaction| {
             let sql = "INSERT INTO runs (id, command, who, host, pid, started_at, topology) \
                        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-            transaction.execute(sql, (run.to_string(), command, who, host, pid, now, topology)).map(|_| ())
+            transaction.execute(sql, (run.to_string(), &command, &who, &host, pid, now, &topology)).map(|_| ())
         })?;
         Ok(run)
-    }
-
-    pub(super) fn position(&self, run: RunId) -> Result<i64, StateError> {
-        let found = self
-            .reader
-            .connection
-            .query_row("SELECT position FROM runs WHERE id = ?1", [run.to_string()], |row| row.get(0))
-            .optional();
-        found.map_err(|error| self.reader.of(error))?.ok_or(StateError::UnknownRun(run))
     }
 
     /// Notes that these actions are about to begin. To be called before their first effect.
@@ -109,10 +119,9 @@ impl State {
     /// # Errors
     /// [`StateError::UnknownRun`]; [`StateError::Database`]: none of them may begin then.
     pub fn actions_started(&mut self, run: RunId, intents: &[Intent], at: Timestamp) -> Result<(), StateError> {
-        let run = self.position(run)?;
         let first = self.next;
         self.next += column::count(intents.len() as u64);
-        self.change(|transaction| {
+        self.change_in(run, |transaction, run| {
             for (place, intent) in (first..).zip(intents) {
                 let Intent { id, address, kind, action, regions } = intent;
                 // The same one again is another attempt.
@@ -140,18 +149,25 @@ impl State {
     /// # Errors
     /// [`StateError::UnknownRun`]; [`StateError::Database`]: nothing of it stands then.
     pub fn actions_finished(&mut self, run: RunId, conclusions: &[Conclusion]) -> Result<(), StateError> {
-        let position = self.position(run)?;
         let first = self.next;
         self.next += column::count(conclusions.len() as u64);
-        self.change(|transaction| {
-            let mut changed = false;
-            for (place, conclusion) in (first..).zip(conclusions) {
-                write_conclusion(transaction, position, place, conclusion)?;
-                count_sync(transaction, conclusion)?;
-                let Conclusion { intent, finished_at, remember, .. } = conclusion;
-                changed |= remember_object(transaction, Some(run), *finished_at, &intent.address, remember)?;
-            }
-            if changed { grow_serial(transaction) } else { Ok(()) }
+        self.change_in(run, |transaction, position| write_conclusions(transaction, (run, position), first, conclusions))
+    }
+
+    /// The same of the last ones that were under way: what comes next is another intent or the run's end, at once.
+    /// Where notes are gathered these wait for that.
+    ///
+    /// # Errors
+    /// As [`Self::actions_finished`]; where it waits, the next change has them.
+    pub fn last_actions_finished(&mut self, run: RunId, conclusions: Vec<Conclusion>) -> Result<(), StateError> {
+        if !self.gathers {
+            return self.actions_finished(run, &conclusions);
+        }
+        let first = self.next;
+        self.next += column::count(conclusions.len() as u64);
+        self.note(move |transaction| match position(transaction, run)? {
+            Some(position) => write_conclusions(transaction, (run, position), first, &conclusions),
+            None => Err(rusqlite::Error::QueryReturnedNoRows),
         })
     }
 
@@ -163,8 +179,9 @@ impl State {
         if observations.is_empty() {
             return Ok(());
         }
-        self.change(|transaction| {
-            for HealthObservation { region_id, at, status, latency, detail } in observations {
+        let observations = observations.to_vec();
+        self.note(move |transaction| {
+            for HealthObservation { region_id, at, status, latency, detail } in &observations {
                 let sql = "INSERT INTO health (region, at, status, latency, detail) VALUES (?1, ?2, ?3, ?4, ?5)";
                 let latency = latency.map(column::micros);
                 transaction.prepare_cached(sql)?.execute((
@@ -184,11 +201,10 @@ impl State {
     /// # Errors
     /// [`StateError::UnknownRun`]; [`StateError::Database`]
     pub fn finish_run(&mut self, run: RunId, end: &RunEnd) -> Result<(), StateError> {
-        let position = self.position(run)?;
         let now = self.now();
         let retention = self.retention;
         let RunEnd { outcome, exit_code, message } = end;
-        self.change(|transaction| {
+        self.change_in(run, |transaction, position| {
             let sql =
                 "UPDATE runs SET finished_at = ?2, outcome = ?3, exit_code = ?4, message = ?5 WHERE position = ?1";
             transaction.execute(sql, (position, now.as_micros(), column::to_word(outcome), exit_code, message))?;
@@ -204,12 +220,11 @@ impl State {
     /// # Errors
     /// [`StateError::UnknownRun`]; [`StateError::Database`]
     pub fn withdraw_repeat(&mut self, run: RunId, end: &RunEnd) -> Result<bool, StateError> {
-        let position = self.position(run)?;
         let now = self.now();
         let retention = self.retention;
         let RunEnd { outcome, exit_code, message } = end;
         let mut withdrawn = false;
-        self.change(|transaction| {
+        self.change_in(run, |transaction, position| {
             let sql = "SELECT outcome = ?2 AND exit_code IS ?3 AND message IS ?4 FROM runs WHERE position < ?1 \
                        AND command = (SELECT command FROM runs WHERE position = ?1) ORDER BY position DESC LIMIT 1";
             let alike = transaction
@@ -222,6 +237,22 @@ impl State {
         })?;
         Ok(withdrawn)
     }
+}
+
+fn write_conclusions(
+    connection: &Connection,
+    (run, position): (RunId, i64),
+    first: i64,
+    conclusions: &[Conclusion],
+) -> rusqlite::Result<()> {
+    let mut changed = false;
+    for (place, conclusion) in (first..).zip(conclusions) {
+        write_conclusion(connection, position, place, conclusion)?;
+        count_sync(connection, conclusion)?;
+        let Conclusion { intent, finished_at, remember, .. } = conclusion;
+        changed |= remember_object(connection, Some(run), *finished_at, &intent.address, remember)?;
+    }
+    if changed { grow_serial(connection) } else { Ok(()) }
 }
 
 fn write_conclusion(connection: &Connection, run: i64, place: i64, conclusion: &Conclusion) -> rusqlite::Result<()> {

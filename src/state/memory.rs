@@ -23,7 +23,11 @@ pub enum Remember {
     Nothing,
 }
 
+/// What is written with the next change.
+pub(super) type Note = Box<dyn Fn(&Transaction<'_>) -> rusqlite::Result<()> + Send>;
+
 impl State {
+    /// Writes, together with all that was noted before: durable when it returns.
     pub(super) fn change<T>(
         &mut self,
         write: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
@@ -32,9 +36,51 @@ impl State {
         let of = |error| StateError::of(&path, error);
         let connection = &mut self.reader.connection;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(of)?;
+        self.notes.iter().try_for_each(|note| note(&transaction)).map_err(of)?;
         let written = write(&transaction).map_err(of)?;
         transaction.commit().map_err(of)?;
+        self.notes.clear();
         Ok(written)
+    }
+
+    /// The same for a run, by its place in the file.
+    pub(super) fn change_in<T>(
+        &mut self,
+        run: RunId,
+        write: impl FnOnce(&Transaction<'_>, i64) -> rusqlite::Result<T>,
+    ) -> Result<T, StateError> {
+        let written = self.change(|transaction| match position(transaction, run)? {
+            Some(position) => write(transaction, position).map(Some),
+            None => Ok(None),
+        });
+        written?.ok_or(StateError::UnknownRun(run))
+    }
+
+    /// Writes what nothing depends on yet: at once, or with the next change where notes are gathered.
+    pub(super) fn note(
+        &mut self,
+        write: impl Fn(&Transaction<'_>) -> rusqlite::Result<()> + Send + 'static,
+    ) -> Result<(), StateError> {
+        if !self.gathers {
+            return self.change(write);
+        }
+        self.notes.push(Box::new(write));
+        Ok(())
+    }
+
+    /// From now on, that a run began, what it saw and what its last actions came to are written together with the
+    /// next intent or with the run's end, whatever comes first: a sync of the disk is what costs. What is not written
+    /// yet when the process is killed had no effect anywhere, or is found by the next plan.
+    pub const fn gather_notes(&mut self) {
+        self.gathers = true;
+    }
+
+    /// Writes what was noted, before somebody is waited for.
+    ///
+    /// # Errors
+    /// [`StateError::Database`]
+    pub fn write_notes(&mut self) -> Result<(), StateError> {
+        if self.notes.is_empty() { Ok(()) } else { self.change(|_| Ok(())) }
     }
 
     /// Remembers objects: all of them or, where that fails or is cut off, none.
@@ -60,7 +106,6 @@ impl State {
     /// [`StateError::UnknownRun`]; [`StateError::Taken`] where an address belongs to an object that is not itself renamed; nothing is changed
     /// then. [`StateError::Database`]
     pub fn rename_objects(&mut self, run: RunId, moves: &[(Address, Address)]) -> Result<(), StateError> {
-        let run = self.position(run)?;
         let recorded = self.reader.recorded()?;
         let moves: Vec<(&Address, &Address)> = moves
             .iter()
@@ -77,7 +122,7 @@ impl State {
                 return Err(StateError::Taken { from: (*from).clone(), to: (*to).clone() });
             }
         }
-        self.change(|transaction| {
+        self.change_in(run, |transaction, run| {
             // Out of each other's way first: no address begins with a space.
             for (from, to) in &moves {
                 let sql = "UPDATE objects SET address = ' ' || ?2 WHERE address = ?1";
@@ -102,12 +147,13 @@ impl State {
                 known.region_id == *region && known.store == *store && (origin.is_none() || known.origin == *origin)
             })
         };
-        let stores: Vec<_> = stores.iter().filter(|(region, store, origin)| new(region, store, origin)).collect();
+        let stores = stores.iter().filter(|(region, store, origin)| new(region, store, origin));
+        let stores: Vec<_> = stores.cloned().collect();
         if stores.is_empty() {
             return Ok(());
         }
-        self.change(|transaction| {
-            for (region, store, origin) in stores {
+        self.note(move |transaction| {
+            for (region, store, origin) in &stores {
                 write_store(transaction, region, *store, origin.as_deref(), now)?;
             }
             Ok(())
@@ -123,12 +169,12 @@ impl State {
         let higher = |(region, store, serial): &&(RegionId, StoreId, u64)| {
             known.stores.get(region) == Some(store) && known.serials.get(region).is_none_or(|known| known < serial)
         };
-        let higher: Vec<_> = seen.iter().filter(higher).collect();
+        let higher: Vec<_> = seen.iter().filter(higher).cloned().collect();
         if higher.is_empty() {
             return Ok(());
         }
-        self.change(|transaction| {
-            for (region, _, serial) in higher {
+        self.note(move |transaction| {
+            for (region, _, serial) in &higher {
                 let sql = "UPDATE stores SET serial = ?2 WHERE region = ?1";
                 transaction.execute(sql, (region.as_str(), column::count(*serial)))?;
             }
@@ -142,13 +188,19 @@ impl State {
     /// [`StateError::Database`]
     pub fn record_topology(&mut self, topology: &Digest, run: RunId) -> Result<(), StateError> {
         let now = self.now().as_micros();
-        self.change(|transaction| {
-            let digest = topology.to_string();
+        let digest = topology.to_string();
+        self.note(move |transaction| {
             transaction.execute("DELETE FROM topologies WHERE digest = ?1", [&digest])?;
             let sql = "INSERT INTO topologies (digest, run, applied_at) VALUES (?1, ?2, ?3)";
             transaction.execute(sql, (&digest, run.to_string(), now)).map(|_| ())
         })
     }
+}
+
+/// Where a run stands in the file.
+pub(super) fn position(connection: &Connection, run: RunId) -> rusqlite::Result<Option<i64>> {
+    let sql = "SELECT position FROM runs WHERE id = ?1";
+    connection.prepare_cached(sql)?.query_row([run.to_string()], |row| row.get(0)).optional()
 }
 
 pub(super) fn write_store(

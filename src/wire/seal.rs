@@ -6,6 +6,8 @@
 //! answer   BLAKE3 of the request's seal as the server found it, of status and body
 //! ```
 //!
+//! Of a body of blocks the seal is over their [heads](super::blocks), which have a checksum of each block's bytes.
+//!
 //! Guarantee: an answer whose seal holds is the one to this very request, as its server said it, whatever the line or
 //! a proxy makes of either. Names, times and sizes are under no block's hash; they are under this one. Assumption:
 //! accidents. Whoever means it seals anew; TLS keeps them out.
@@ -25,7 +27,7 @@ fn part(hasher: &mut blake3::Hasher, bytes: &[u8]) {
 }
 
 impl Seal {
-    /// Of a request. A query or key that is not there is an empty one.
+    /// Of a request. A query or key that is not there is an empty one; of blocks the body is their heads.
     pub fn of_request(method: &str, path: &str, query: Option<&str>, key: Option<&[u8]>, body: &[u8]) -> Self {
         let mut hasher = blake3::Hasher::new();
         let (query, key) = (query.unwrap_or_default().as_bytes(), key.unwrap_or_default());
@@ -33,7 +35,7 @@ impl Seal {
         Self(hasher.finalize())
     }
 
-    /// Of the answer to the request that this is the seal of.
+    /// Of the answer to the request that this is the seal of; of blocks the body is their heads.
     pub fn of_answer(self, status: u16, body: &[u8]) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.0.as_bytes()).update(&status.to_le_bytes());

@@ -359,6 +359,7 @@ fn blocks_that_are_bombs() {
         let mut block = vec![0; 12];
         block.push(packing);
         block.extend((bytes.len() as u32).to_le_bytes());
+        block.extend(crc32fast::hash(bytes).to_le_bytes());
         block.extend(bytes);
         block
     };
@@ -372,6 +373,11 @@ fn blocks_that_are_bombs() {
         ("a block without end", block(0, &vec![0; 1 << 17])),
         ("half of one", block(1, &small)[..20].to_vec()),
         ("one that nobody asked for", block(1, &unasked)),
+        ("other bytes than its checksum is of", {
+            let mut other = block(0, &small);
+            *other.last_mut().unwrap() ^= 1;
+            other
+        }),
         ("noise", Chance::new(3).bytes(100_000)),
     ] {
         let sent = post("b", &to).header("content-type", "application/octet-stream").body(bytes);
@@ -414,8 +420,9 @@ fn one_answer(mut client: TcpStream, to: &str, lie: Lie) -> Option<()> {
     let (method, target) = (words.next()?, words.next()?);
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     let status = head.split(' ').nth(1)?.parse().ok()?;
+    let sealed = if path.ends_with("/blocks") { checked_anew(&mut body) } else { body.clone() };
     let seal =
-        Seal::of_request(method, path, query, key.as_deref().map(str::as_bytes), &asked).of_answer(status, &body);
+        Seal::of_request(method, path, query, key.as_deref().map(str::as_bytes), &asked).of_answer(status, &sealed);
     let kept = head.trim_end().lines().filter(|line| {
         let line = line.to_lowercase();
         !line.starts_with("content-length") && !line.starts_with(SEAL)
@@ -423,6 +430,19 @@ fn one_answer(mut client: TcpStream, to: &str, lie: Lie) -> Option<()> {
     let head = kept.collect::<Vec<_>>().join("\r\n");
     let head = format!("{head}\r\n{SEAL}: {seal}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
     client.write_all(head.as_bytes()).and_then(|()| client.write_all(&body)).ok()
+}
+
+/// Puts each block under the checksum of what it is now; gives their heads, which a seal is over.
+fn checked_anew(blocks: &mut [u8]) -> Vec<u8> {
+    let (mut rest, mut heads) = (blocks, Vec::new());
+    while let Some((head, after)) = rest.split_first_chunk_mut::<21>() {
+        let length = u32::from_le_bytes(head[13..17].try_into().unwrap());
+        let (bytes, after) = after.split_at_mut(length as usize);
+        head[17..].copy_from_slice(&crc32fast::hash(bytes).to_le_bytes());
+        heads.extend(*head);
+        rest = after;
+    }
+    heads
 }
 
 /// A message with its head and its body, whose length it says.

@@ -29,7 +29,7 @@ use crate::model::region::{Record, RecordChange, RecordWrite};
 use crate::model::topology::Spec;
 use crate::model::{Address, Clock, RegionId, StoreId, Timestamp, World};
 use crate::plan::document::{Action, Change, Plan};
-use crate::state::{HistoryFilter, RunOutcome, StateFile};
+use crate::state::{ActionOutcome, HistoryFilter, RunOutcome, StateFile};
 
 /// Two regions, a pair and two machines; each with one definition and one disk.
 const TOPOLOGY: &str = r#"
@@ -370,7 +370,7 @@ impl Journal for Cut<'_> {
 async fn apply_cut(place: &Place, at: usize, signal: bool) -> bool {
     let fleet = place.fleet();
     let watch = quiet();
-    let mut road = fleet.set_out(Duration::ZERO, &watch).await.unwrap();
+    let mut road = fleet.set_out_to_carry_out(Duration::ZERO, &watch).await.unwrap();
     let sight = road.look().await.unwrap();
     let plan = fleet.plan_of(&sight, &PlanOptions::default().for_planner()).unwrap();
     let authority = road.authority(&sight).unwrap();
@@ -387,7 +387,7 @@ async fn apply_cut(place: &Place, at: usize, signal: bool) -> bool {
         accept_change: false,
         world: fleet.world.clone(),
     };
-    let inner = StateJournal { state: &mut road.state, run: road.run, origins: BTreeMap::new() };
+    let inner = StateJournal { state: &mut road.state, run: road.run, origins: BTreeMap::new(), under_way: Some(0) };
     let cancel = signal.then(|| watch.cancel.clone());
     let mut journal = Cut { inner, calls: 0, at, cancel };
     let result = run(&job, &mut journal, watch.events.as_ref(), &watch.cancel).await;
@@ -415,6 +415,28 @@ async fn cut_off_at_any_step_a_second_apply_converges() {
             }
         }
     }
+}
+
+/// Each of these waits for the disk several times, which is most of what such a run takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_does_nothing_is_one_commit_and_a_copy_of_nothing_two() {
+    let place = Place::new();
+    place.apply().await;
+    // It sees how far the regions' memory went by the first one.
+    place.apply().await;
+    let commits = || {
+        let head = fs::read(place.path("state.db")).unwrap();
+        u32::from_be_bytes(head[24..28].try_into().unwrap())
+    };
+    let before = commits();
+    place.apply().await;
+    assert_eq!(commits() - before, 1);
+    let (vm, east, west) = ("web".parse().unwrap(), id("east"), id("west"));
+    let copied = place.fleet().sync_resource(&vm, &east, &west, false, &quiet()).await.unwrap();
+    assert_eq!((copied.run.class, copied.run.counts.unchanged), (ExitClass::Done, 1));
+    assert_eq!(commits() - before, 3);
+    let newest = place.history().remove(0);
+    assert_eq!((newest.run.outcome, newest.actions[0].outcome), (RunOutcome::Done, ActionOutcome::Unchanged));
 }
 
 #[tokio::test(flavor = "multi_thread")]

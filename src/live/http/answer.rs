@@ -1,5 +1,6 @@
 //! What an answer is worth: the envelope's data, or the error that the region said, or that somebody else answered.
 
+use bytes::Bytes;
 use reqwest::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -10,6 +11,7 @@ use crate::live::silence;
 use crate::model::RegionId;
 use crate::model::observed::RegionStatus;
 use crate::replica::port::TransferError;
+use crate::wire::blocks::Packed;
 use crate::wire::{Envelope, EnvelopeStatus, Fault, FaultCode, Operation};
 
 /// Where every error of a region's has its name.
@@ -258,8 +260,16 @@ pub(super) fn data<T: DeserializeOwned>(client: &Client, answer: Answer) -> Resu
 }
 
 /// The bytes of an answer.
-pub(super) fn bytes(client: &Client, answer: Answer) -> Result<Vec<u8>, CallError> {
+pub(super) fn bytes(client: &Client, answer: Answer) -> Result<Bytes, CallError> {
     if answer.is_bytes { Ok(answer.body) } else { Err(senseless(client, answer)) }
+}
+
+/// The blocks of an answer to a question that was for blocks.
+pub(super) fn blocks(client: &Client, mut answer: Answer) -> Result<Packed, CallError> {
+    match answer.blocks.take() {
+        Some(Ok(packed)) if answer.is_bytes => Ok(packed),
+        Some(_) | None => Err(senseless(client, answer)),
+    }
 }
 
 /// How an operation failed.

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
+use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Identity, Method, StatusCode};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,7 @@ use crate::config::Credential;
 use crate::live::port::PortError;
 use crate::live::silence;
 use crate::model::{RegionId, World};
+use crate::wire::blocks::{BlocksError, Packed};
 use crate::wire::seal::{SEAL, Seal};
 use crate::wire::{API, BYTES, IDEMPOTENCY_KEY, REQUEST_ID};
 
@@ -37,15 +39,32 @@ const BULK_BYTES: usize = 64 << 10;
 #[derive(Debug, Clone)]
 pub(super) enum Body {
     Nothing,
-    Json(Vec<u8>),
-    Bytes(Vec<u8>),
+    Json(Bytes),
+    Blocks {
+        /// All of it.
+        joined: Bytes,
+        /// What its seal is over.
+        heads: Bytes,
+    },
 }
 
 impl Body {
-    fn bytes(&self) -> &[u8] {
+    /// Of blocks.
+    pub(super) fn of_blocks(packed: Packed) -> Self {
+        Self::Blocks { joined: packed.joined(), heads: packed.into_heads() }
+    }
+
+    fn length(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Json(bytes) | Self::Blocks { joined: bytes, heads: _ } => bytes.len(),
+        }
+    }
+
+    fn sealed(&self) -> &[u8] {
         match self {
             Self::Nothing => &[],
-            Self::Json(bytes) | Self::Bytes(bytes) => bytes,
+            Self::Json(bytes) | Self::Blocks { joined: _, heads: bytes } => bytes,
         }
     }
 }
@@ -69,6 +88,8 @@ pub(super) struct Ask {
     pub(super) most: usize,
     /// What is hoped for, in words.
     pub(super) wanted: &'static str,
+    /// Whether that is blocks, of which the seal is over their heads.
+    pub(super) blocks: bool,
     pub(super) repeat: Repeat,
     /// Where the bytes that travel for a sync are counted, those of tries that fail too.
     pub(super) counted: Option<Counted>,
@@ -122,7 +143,9 @@ pub(super) enum Repeat {
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) is_bytes: bool,
-    pub(super) body: Vec<u8>,
+    pub(super) body: Bytes,
+    /// The body as blocks, where these were asked for.
+    pub(super) blocks: Option<Result<Packed, BlocksError>>,
     /// What was asked and under which name, for errors.
     pub(super) asked: Asked,
 }
@@ -237,7 +260,7 @@ impl Client {
             request: request.to_owned(),
         };
         let deadline =
-            if ask.body.bytes().len() >= BULK_BYTES { ask.deadline.max(self.deadlines.bulk) } else { ask.deadline };
+            if ask.body.length() >= BULK_BYTES { ask.deadline.max(self.deadlines.bulk) } else { ask.deadline };
         let lost = |error: reqwest::Error, asked: &Asked| CallError::lost(self.no_answer(&error, deadline), asked);
         let client = self.client().map_err(|error| CallError::unclear(error, None))?;
         let mut sent = client.request(ask.method.clone(), self.address(&ask.path)).header(REQUEST_ID, request);
@@ -254,16 +277,16 @@ impl Client {
         sent = match &ask.body {
             Body::Nothing => sent,
             Body::Json(json) => sent.header(CONTENT_TYPE, "application/json").body(json.clone()),
-            Body::Bytes(bytes) => sent.header(CONTENT_TYPE, BYTES).body(bytes.clone()),
+            Body::Blocks { joined, heads: _ } => sent.header(CONTENT_TYPE, BYTES).body(joined.clone()),
         };
         let mut sent = sent.build().map_err(|error| lost(error, &asked))?;
-        let (key, body) = (key.as_deref().map(str::as_bytes), ask.body.bytes());
+        let (key, body) = (key.as_deref().map(str::as_bytes), ask.body.sealed());
         let seal = Seal::of_request(ask.method.as_str(), sent.url().path(), sent.url().query(), key, body);
         if let Ok(seal) = HeaderValue::try_from(seal.to_string()) {
             sent.headers_mut().insert(SEAL, seal);
         }
         if let Some(counted) = &ask.counted {
-            counted.sent(ask.body.bytes().len());
+            counted.sent(ask.body.length());
         }
         let late = |asked: &Asked| CallError::lost(self.late(deadline), asked);
         let answered = tokio::time::timeout(deadline, client.execute(sent)).await.map_err(|_| late(&asked))?;
@@ -278,18 +301,26 @@ impl Client {
         let given = response.headers().get(SEAL).map(|seal| seal.to_str().ok().and_then(|seal| seal.parse().ok()));
         // What is announced is not believed before it has come: nothing more than a call can need is kept ready.
         let ready = announced.map_or(0, |length: u64| length.min(most.min(READY_BYTES) as u64) as usize);
-        let (mut body, mut whole) = (Vec::with_capacity(ready), true);
+        let blocks = ask.blocks && status.is_success();
+        let (mut body, mut whole) = (Vec::with_capacity(if blocks { 0 } else { ready }), true);
+        // Blocks stay where they came.
+        let (mut pieces, mut length) = (Vec::new(), 0);
         let mut pace = Pace::new(self.deadlines.pace, self.world.clock.since_boot());
         if announced.is_none_or(|length: u64| length <= most as u64) {
             loop {
                 let left = pace.left(self.world.clock.since_boot());
                 match tokio::time::timeout(left, response.chunk()).await {
-                    Ok(Ok(Some(chunk))) if body.len() + chunk.len() <= most => {
+                    Ok(Ok(Some(chunk))) if length + chunk.len() <= most => {
+                        length += chunk.len();
                         pace.moves(chunk.len(), self.world.clock.since_boot());
                         if let Some(counted) = &ask.counted {
                             counted.received(chunk.len());
                         }
-                        body.extend_from_slice(&chunk);
+                        if blocks {
+                            pieces.push(chunk);
+                        } else {
+                            body.extend_from_slice(&chunk);
+                        }
                     }
                     Ok(Ok(Some(_))) => return Err(self.endless(status, &body, asked)),
                     Ok(Ok(None)) => break,
@@ -312,13 +343,25 @@ impl Client {
         } else {
             whole = false;
         }
+        let blocks = blocks.then(|| Packed::read(pieces.iter().cloned()));
+        if matches!(blocks, Some(Err(_))) {
+            // For the words of whoever answered instead.
+            body = pieces.concat();
+        }
+        let body = Bytes::from(body);
+        let sealed = match &blocks {
+            None => Some(&*body),
+            Some(Ok(packed)) => Some(packed.heads()),
+            Some(Err(_)) => None,
+        };
+        let meant = sealed.map(|sealed| seal.of_answer(status.as_u16(), sealed));
         match given {
-            Some(given) if whole && given != Some(seal.of_answer(status.as_u16(), &body)) => {
+            Some(given) if whole && (given.is_none() || given != meant) => {
                 Err(CallError::changed(&self.origin, &asked))
             }
             // Every region seals what it says; this is somebody else's answer, or a region's with its seal lost.
-            None if status.is_success() => Err(senseless(self, Answer { status, is_bytes, body, asked })),
-            Some(_) | None if status.is_success() => Ok(Answer { status, is_bytes, body, asked }),
+            None if status.is_success() => Err(senseless(self, Answer { status, is_bytes, body, blocks, asked })),
+            Some(_) | None if status.is_success() => Ok(Answer { status, is_bytes, body, blocks, asked }),
             Some(_) | None => Err(said(self, status, &body, asked)),
         }
     }

@@ -11,7 +11,7 @@ use reqwest::Method;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::{CallError, bytes, data};
+use super::answer::{self, CallError, data};
 use super::client::{Ask, Body, Client};
 use super::operation::json;
 use super::region::{HttpRegion, of};
@@ -148,15 +148,15 @@ impl Remote {
     fn ask(&self, call: &str, body: Body, files: usize) -> Result<Vec<(BlockAddress, Vec<u8>)>, TransferError> {
         let Self { client, runtime, path, cancel, small: _, given: _ } = self;
         let ask = client.short(Method::POST, format!("{path}/{call}"), body, "blocks");
-        let ask = Ask { deadline: client.deadlines.bulk, most: most(files), ..ask };
+        let ask = Ask { deadline: client.deadlines.bulk, most: most(files), blocks: true, ..ask };
         let answer = runtime.block_on(async {
             tokio::select! {
-                answer = client.ask(&ask) => answer.and_then(|answer| bytes(client, answer)),
+                answer = client.ask(&ask) => answer.and_then(|answer| answer::blocks(client, answer)),
                 () = cancel.cancelled() => Err(CallError::Interrupted),
             }
         });
         let packed = answer.map_err(|error| error.into_transfer(&client.region))?;
-        let unpacked = blocks::unpack(&packed.into()).map_err(|error| TransferError::Corrupt(error.to_string()))?;
+        let unpacked = packed.unpack().map_err(|error| TransferError::Corrupt(error.to_string()))?;
         Ok(unpacked.into_iter().map(|(address, bytes)| (address, bytes.into())).collect())
     }
 

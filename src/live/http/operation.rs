@@ -37,7 +37,7 @@ pub(super) struct Work<'a> {
 /// A body of JSON.
 pub(super) fn json<T: Serialize>(body: &T) -> Body {
     // These types have nothing that JSON has not: no maps by other keys than texts, no failing writers.
-    Body::Json(serde_json::to_vec(body).unwrap_or_default())
+    Body::Json(serde_json::to_vec(body).unwrap_or_default().into())
 }
 
 impl Client {
@@ -53,6 +53,7 @@ impl Client {
             deadline: self.deadlines.call,
             most: JSON_BYTES,
             wanted,
+            blocks: false,
             repeat: Repeat::Few,
             counted: None,
         }
@@ -165,10 +166,10 @@ impl Client {
             OperationState::Failed => Err(failed(self, operation, asked)),
             OperationState::Done | OperationState::Running => {
                 let result = operation.result.unwrap_or(Value::Null);
-                let shown = result.to_string().into_bytes();
+                let shown = result.to_string().into();
                 serde_json::from_value(result).map_err(|_| {
                     let asked = Asked { wanted: "what it was asked for", ..asked };
-                    let answer = Answer { status: StatusCode::OK, is_bytes: false, body: shown, asked };
+                    let answer = Answer { status: StatusCode::OK, is_bytes: false, body: shown, blocks: None, asked };
                     senseless(self, answer)
                 })
             }

@@ -7,13 +7,12 @@ use bytes::Bytes;
 use reqwest::Method;
 use serde::Serialize;
 
-use super::answer::{CallError, bytes};
+use super::answer::{CallError, blocks, bytes};
 use super::client::{Ask, Counted};
 use super::operation::{Work, json};
 use super::region::{HttpRegion, Open};
 use crate::model::region::SyncOrder;
 use crate::replica::port::{BLOCK_BYTES, BlockAddress, Hash, Reading, ReadingEnd, SessionId, Source, TransferError};
-use crate::wire::blocks;
 use crate::wire::call::{GroupRun, Groups, OpenReading, WantedBlocks};
 
 /// The most that hashes of one question can be: those of all blocks of some thousand groups.
@@ -22,20 +21,22 @@ const HASHES_BYTES: usize = 8 << 20;
 const BLOCK_HEAD: usize = 64;
 
 impl HttpRegion {
-    /// Reads bytes of an open reading. Nothing changes by it, so a lost question is asked again.
-    async fn read<T: Serialize + Sync>(
-        &self,
-        open: Open,
-        path: String,
-        body: &T,
-        most: usize,
-        wanted: &'static str,
-    ) -> Result<Vec<u8>, TransferError> {
+    /// A question for bytes of an open reading. Nothing changes by it, so one that is lost is asked again.
+    fn reads<T: Serialize>(&self, open: Open, path: String, body: &T, most: usize, wanted: &'static str) -> Ask {
         let deadline = self.client.deadlines.bulk;
         let counted = Some(Counted::Received(open.bytes));
-        let ask = Ask { deadline, most, counted, ..self.client.short(Method::POST, path, json(body), wanted) };
-        let answer = self.client.ask(&ask).await.map_err(|error| self.transfer(error))?;
-        bytes(&self.client, answer).map_err(|error| self.transfer(error))
+        Ask { deadline, most, counted, ..self.client.short(Method::POST, path, json(body), wanted) }
+    }
+
+    async fn read_hashes<T: Serialize + Sync>(
+        &self,
+        session: SessionId,
+        path: String,
+        body: &T,
+    ) -> Result<Vec<Hash>, TransferError> {
+        let ask = self.reads(self.opened(session), path, body, HASHES_BYTES, "hashes");
+        let read = self.client.ask(&ask).await.and_then(|answer| bytes(&self.client, answer));
+        self.hashes(&read.map_err(|error| self.transfer(error))?)
     }
 
     fn hashes(&self, bytes: &[u8]) -> Result<Vec<Hash>, TransferError> {
@@ -75,13 +76,13 @@ impl Source for HttpRegion {
     ) -> Result<Vec<Hash>, TransferError> {
         let path = format!("readings/{session}/group-hashes");
         let run = GroupRun { file, first, count };
-        self.hashes(&self.read(self.opened(session), path, &run, HASHES_BYTES, "hashes").await?)
+        self.read_hashes(session, path, &run).await
     }
 
     async fn block_hashes(&self, session: SessionId, file: u32, groups: &[u64]) -> Result<Vec<Hash>, TransferError> {
         let path = format!("readings/{session}/block-hashes");
         let groups = Groups { file, groups: groups.to_vec() };
-        self.hashes(&self.read(self.opened(session), path, &groups, HASHES_BYTES, "hashes").await?)
+        self.read_hashes(session, path, &groups).await
     }
 
     async fn blocks(&self, session: SessionId, wanted: &[BlockAddress]) -> Result<Vec<Bytes>, TransferError> {
@@ -91,11 +92,13 @@ impl Source for HttpRegion {
         let compress = packing.next();
         let body = WantedBlocks { wanted: wanted.to_vec(), compress };
         let most = wanted.len() * (BLOCK_BYTES as usize + BLOCK_HEAD);
-        let packed = Bytes::from(self.read(open, path, &body, most, "blocks").await?);
+        let ask = Ask { blocks: true, ..self.reads(open, path, &body, most, "blocks") };
+        let packed = self.client.ask(&ask).await.and_then(|answer| blocks(&self.client, answer));
+        let packed = packed.map_err(|error| self.transfer(error))?;
         let region = &self.client.region;
         let corrupt = |why: String| TransferError::Corrupt(format!("{region} gave blocks that cannot be: {why}"));
         // A core is busy for some milliseconds, and others' answers are coming in.
-        let unpacked = tokio::task::spawn_blocking(move || blocks::unpack(&packed)).await;
+        let unpacked = tokio::task::spawn_blocking(move || packed.unpack()).await;
         let unpacked = unpacked.map_err(|error| TransferError::Region(error.to_string()))?;
         let unpacked = unpacked.map_err(|error| corrupt(error.to_string()))?;
         let bytes = unpacked.iter().map(|(_, bytes)| bytes.len() as u64).sum();

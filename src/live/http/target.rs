@@ -96,9 +96,7 @@ impl Target for HttpRegion {
         let packing = self.opened(session).packing;
         let compress = packing.next();
         let bytes = blocks.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        let packed = tokio::task::spawn_blocking(move || {
-            blocks::pack(blocks.iter().map(|(address, bytes)| (*address, &**bytes)), compress)
-        });
+        let packed = tokio::task::spawn_blocking(move || blocks::pack(blocks, compress).map(Body::of_blocks));
         let packed = packed.await.map_err(std::io::Error::other).flatten();
         let packed = packed.map_err(|error| TransferError::Io {
             action: "cannot pack".to_owned(),
@@ -107,7 +105,7 @@ impl Target for HttpRegion {
             bad_file: false,
             no_space: false,
         })?;
-        self.give::<()>(session, format!("receivings/{session}/blocks"), Body::Bytes(packed), ANSWER).await?;
+        self.give::<()>(session, format!("receivings/{session}/blocks"), packed, ANSWER).await?;
         packing.ended(bytes, self.client.world.clock.since_boot());
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 
-use super::super::answer::{Bytes, Failure, Reply};
+use super::super::answer::{Blocks, Failure, Reply};
 use super::super::asked::AtPoint;
 use super::super::body::Json;
 use super::super::router::App;
@@ -26,7 +26,7 @@ pub(in super::super) async fn read(
     State(app): State<Arc<App>>,
     AtPoint { resource, sequence }: AtPoint,
     Json { value: PointBlocks { file, first, count, compress }, .. }: Json<PointBlocks>,
-) -> Result<Bytes, Failure> {
+) -> Result<Blocks, Failure> {
     if count > PointBlocks::COUNT_MAX {
         let message = format!("at most {} groups are looked through at once", PointBlocks::COUNT_MAX);
         return Err(Failure::bad_request("count", message));
@@ -39,7 +39,7 @@ pub(in super::super) async fn files(
     State(app): State<Arc<App>>,
     AtPoint { resource, sequence }: AtPoint,
     Json { value: PointFiles { files, compress }, .. }: Json<PointFiles>,
-) -> Result<Bytes, Failure> {
+) -> Result<Blocks, Failure> {
     if files.len() > SMALL_FILES {
         return Err(Failure::bad_request("files", format!("at most {SMALL_FILES} files are given at once")));
     }
@@ -47,13 +47,13 @@ pub(in super::super) async fn files(
     give(&app, found, compress).await
 }
 
-async fn give(app: &App, found: Vec<(BlockAddress, Vec<u8>)>, compress: bool) -> Result<Bytes, Failure> {
+async fn give(app: &App, found: Vec<(BlockAddress, Vec<u8>)>, compress: bool) -> Result<Blocks, Failure> {
     // A core is busy for some milliseconds.
     let packed = tokio::task::spawn_blocking(move || {
-        blocks::pack(found.iter().map(|(address, bytes)| (*address, bytes.as_slice())), compress)
+        blocks::pack(found.into_iter().map(|(address, bytes)| (address, bytes.into())), compress)
     });
     let packed = packed.await.map_err(std::io::Error::other).flatten();
     let packed = packed.map_err(|error| PortError::Failed(format!("blocks cannot be packed: {error}")))?;
-    app.numbers.sent(packed.len());
-    Ok(Bytes(packed))
+    app.numbers.sent(packed.length());
+    Ok(Blocks(packed))
 }

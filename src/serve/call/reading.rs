@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 
-use super::super::answer::{Begun, Bytes, Failure};
+use super::super::answer::{Begun, Blocks, Bytes, Failure};
 use super::super::asked::{Asked, Session};
 use super::super::body::{Empty, Json};
 use super::super::job::Job;
@@ -58,17 +58,15 @@ pub(in super::super) async fn blocks(
     State(app): State<Arc<App>>,
     Session(session): Session,
     Json { value: WantedBlocks { wanted, compress }, .. }: Json<WantedBlocks>,
-) -> Result<Bytes, Failure> {
+) -> Result<Blocks, Failure> {
     let _open = app.sessions.take(Kind::Reading, session)?;
     let read = app.region.blocks(session, &wanted).await?;
     // A core is busy for some milliseconds.
-    let packed = tokio::task::spawn_blocking(move || {
-        blocks::pack(wanted.iter().copied().zip(read.iter().map(|bytes| &**bytes)), compress)
-    });
+    let packed = tokio::task::spawn_blocking(move || blocks::pack(wanted.into_iter().zip(read), compress));
     let packed = packed.await.map_err(std::io::Error::other).flatten();
     let packed = packed.map_err(|error| TransferError::Region(format!("blocks cannot be packed: {error}")))?;
-    app.numbers.sent(packed.len());
-    Ok(Bytes(packed))
+    app.numbers.sent(packed.length());
+    Ok(Blocks(packed))
 }
 
 pub(in super::super) async fn close(

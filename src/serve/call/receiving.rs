@@ -14,7 +14,6 @@ use super::super::router::App;
 use super::super::session::Kind;
 use super::ok;
 use crate::replica::port::{BlockAddress, Confirmation, Published, Receiving, Survey, Target, TransferError};
-use crate::wire::blocks;
 use crate::wire::call::{BlockHashes, Confirming, GroupHashes, OpenReceiving, Publish};
 
 pub(in super::super) async fn open(
@@ -78,12 +77,12 @@ pub(in super::super) async fn blocks(
     State(app): State<Arc<App>>,
     keyed: Keyed,
     Session(session): Session,
-    Blocks { packed, fingerprint }: Blocks,
+    Blocks { packed, length, fingerprint }: Blocks,
 ) -> Result<Reply<()>, Failure> {
-    app.numbers.received(packed.len());
+    app.numbers.received(length);
     let work = move |app: Arc<App>| async move {
         // A core is busy for some milliseconds.
-        let unpacked = tokio::task::spawn_blocking(move || blocks::unpack(&packed)).await;
+        let unpacked = tokio::task::spawn_blocking(move || packed.and_then(|packed| packed.unpack())).await;
         let unpacked = unpacked.map_err(|error| TransferError::Region(error.to_string()))?;
         let unpacked = unpacked.map_err(|error| TransferError::Corrupt(error.to_string()))?;
         Ok(app.region.write_blocks(session, unpacked).await?)

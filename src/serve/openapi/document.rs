@@ -56,8 +56,8 @@ pub fn openapi() -> Value {
                 "schema": { "type": "string" },
             }, "Seal": {
                 "name": SEAL, "in": "header",
-                "description": "BLAKE3, in hexadecimal, of method, path, query, idempotency key and body, each after \
-                                its length in 8 bytes, little-endian. What does not fit it is refused; without it \
+                "description": "BLAKE3, in hexadecimal, of method, path, query, idempotency key and body (of blocks: \
+                                their heads), each after its length in 8 bytes, little-endian. What does not fit it is refused; without it \
                                 nothing is.",
                 "schema": { "type": "string", "pattern": "^[0-9a-f]{64}$" },
             } },
@@ -68,8 +68,8 @@ pub fn openapi() -> Value {
                 },
                 "Seal": {
                     "description": "BLAKE3, in hexadecimal, of the request's seal (32 bytes), the status (2 bytes, \
-                                    little-endian), the body's length (8 bytes) and the body; there where the whole \
-                                    request was read.",
+                                    little-endian), the body's length (8 bytes) and the body (of blocks: their heads, \
+                                    and their length); there where the whole request was read.",
                     "schema": { "type": "string", "pattern": "^[0-9a-f]{64}$" },
                 },
                 "OperationPlace": {

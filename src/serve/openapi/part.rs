@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde_json::json;
 
-use super::super::answer::{Begun, Bytes, Created, Document, Failure, JSON, Numbers, Reply};
+use super::super::answer::{self, Begun, Bytes, Created, Document, Failure, JSON, Numbers, Reply};
 use super::super::asked::{Asked, AtPoint, Called, Keyed, Named, Queried, Session, SetAside};
 use super::super::body::{Blocks, Empty, Json};
 use super::super::limits::BLOCKS;
@@ -154,8 +154,9 @@ impl Part for Empty {
 
 impl Part for Blocks {
     fn describe(sheet: &mut Sheet<'_>) {
-        let form = "Blocks after each other, numbers little-endian: file (4 bytes), block (8), packing (1: 0 as it \
-                    is, 1 zstd), length (4), bytes.";
+        let form = "Blocks after each other, numbers little-endian. The head of each: file (4 bytes), block (8), \
+                    packing (1: 0 as it is, 1 zstd), length of the bytes (4), their CRC-32 (4). Then its bytes. A \
+                    seal is over the heads, one after the other, and not over the bytes.";
         sheet.reads_bytes(form, BLOCKS);
     }
 }
@@ -190,7 +191,15 @@ impl<T: JsonSchema> Told for Created<T> {
 impl Told for Bytes {
     fn describe(sheet: &mut Sheet<'_>) {
         let schema = json!({ "type": "string", "format": "binary" });
-        sheet.answers_as(StatusCode::OK, "Hashes of 32 bytes after each other, or blocks.", BYTES, schema);
+        sheet.answers_as(StatusCode::OK, "Hashes of 32 bytes after each other.", BYTES, schema);
+    }
+}
+
+impl Told for answer::Blocks {
+    fn describe(sheet: &mut Sheet<'_>) {
+        let schema = json!({ "type": "string", "format": "binary" });
+        let about = "Blocks, as they are written, too. The seal is over their heads, one after the other.";
+        sheet.answers_as(StatusCode::OK, about, BYTES, schema);
     }
 }
 

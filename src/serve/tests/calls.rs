@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::replica::port::{BlockAddress, Confirmed, Reading, Receiving};
-use crate::wire::blocks;
+use crate::wire::blocks::Packed;
 use crate::wire::call::{
     BlockHashes, Confirming, Controlling, GroupHashes, GroupRun, Groups, HashList, OpenReceiving, Publish, WantedBlocks,
 };
@@ -50,7 +50,7 @@ async fn a_resource_travels_call_by_call() {
         let packed =
             east.post(&format!("{from}/blocks"), &WantedBlocks { wanted: wanted.clone(), compress: true }).await;
         assert_eq!(packed.status, 200, "{packed:?}");
-        let unpacked = blocks::unpack(&packed.body.clone().into()).unwrap();
+        let unpacked = Packed::read([packed.body.clone().into()]).and_then(|packed| packed.unpack()).unwrap();
         assert!(unpacked.iter().map(|(at, _)| at).eq(&wanted));
         assert_eq!(west.bytes(&format!("{to}/blocks"), packed.body).await.data(), Value::Null);
     }

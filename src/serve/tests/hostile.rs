@@ -1,5 +1,6 @@
 //! Requests that mean harm, or come from programs that are broken.
 
+use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -144,18 +145,29 @@ async fn blocks_that_lie_are_not_kept() {
     let to = format!("receivings/{}/blocks", receiving.session);
     let before = picture(&lab);
     let at = BlockAddress { file: 0, block: 0 };
-    let zeros = vec![0; 65536];
-    let honest = |count: usize| blocks::pack((0..count).map(|_| (at, zeros.as_slice())), true).unwrap();
+    let zeros = Bytes::from(vec![0; 65536]);
+    let packed = |count: usize| blocks::pack((0..count).map(|_| (at, zeros.clone())), true).unwrap();
+    let honest = |count: usize| packed(count).joined().to_vec();
     // A gigabyte of zeros in one block, and many small ones that are one together.
     let bomb = zstd::bulk::compress(&vec![0; 1 << 30], 1).unwrap();
     let mut large = honest(1)[..13].to_vec();
     large.extend_from_slice(&(bomb.len() as u32).to_le_bytes());
+    large.extend_from_slice(&crc32fast::hash(&bomb).to_le_bytes());
     large.extend_from_slice(&bomb);
     for (what, bytes) in
         [("one bomb", large), ("many bombs", honest(20_000)), ("cut", honest(1)[..20].to_vec()), ("unasked", honest(1))]
     {
         let answer = west.bytes(&to, bytes).await;
         assert_eq!((answer.status.as_u16(), answer.code().as_str()), (422, "corrupt"), "{what}: {answer:?}");
+    }
+    // What a line made of blocks whose seal tells what they were: other bytes, another place, nothing but heads.
+    let (whole, meant) = (honest(1), packed(1));
+    let seal = Seal::of_request("POST", &format!("/api/v1/{to}"), None, None, meant.heads());
+    let other = |place: usize| whole.iter().enumerate().map(|(at, byte)| byte ^ u8::from(at == place)).collect();
+    for (what, came) in [("bytes", other(whole.len() - 1)), ("head", other(4)), ("cut", meant.heads().to_vec())] {
+        let sent = west.client.post(west.url(&to)).header("content-type", "application/octet-stream");
+        let answer = west.send(sent.header(SEAL, seal.to_string()).body(came)).await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (400, "changed"), "{what}: {answer:?}");
     }
     let answer = west.bytes(&to, vec![0; (8 << 20) + 1]).await;
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (413, "too_large"));

@@ -4,7 +4,7 @@ use super::calls::hashes;
 use super::fetches::{LARGE, slowly};
 use super::*;
 use crate::replica::port::{BlockAddress, Reading, Receiving, Source};
-use crate::wire::blocks;
+use crate::wire::blocks::Packed;
 use crate::wire::call::{BlockHashes, GroupHashes, GroupRun, Groups, OpenReceiving, Publish, WantedBlocks};
 
 #[tokio::test]
@@ -69,8 +69,8 @@ async fn what_a_receiving_is_asked_again_under_one_key_is_told_again() {
             break;
         }
         let packed = east.post(&format!("{from}/blocks"), &WantedBlocks { wanted, compress: true }).await.body;
-        travelled +=
-            blocks::unpack(&packed.clone().into()).unwrap().iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+        let unpacked = Packed::read([packed.clone().into()]).and_then(|packed| packed.unpack()).unwrap();
+        travelled += unpacked.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
         let last = key();
         let written = thrice(&west, &format!("{to}/blocks"), last, packed, "application/octet-stream").await;
         assert_eq!(written, Value::Null);

@@ -60,6 +60,62 @@ fn an_action_is_written_before_it_begins_and_after_it_ended() {
     assert_eq!(serde_json::from_value::<HistoryEntry>(json).unwrap(), history(&state, HistoryFilter::default())[0]);
 }
 
+/// How often the file was changed: the counter in its head.
+fn commits(file: &StateFile) -> u32 {
+    let head = std::fs::read(file.path()).unwrap();
+    u32::from_be_bytes(head[24..28].try_into().unwrap())
+}
+
+#[test]
+fn what_nothing_depends_on_yet_is_written_with_the_next_intent_and_with_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = in_dir(dir.path());
+    let mut state = open(&file);
+    let before = commits(&file);
+    state.gather_notes();
+    let run = state.begin_run(&start("apply")).unwrap();
+    let at = moment(1);
+    let (region_id, latency) = (region("b"), Some(Duration::from_millis(3)));
+    state
+        .observe_health(&[HealthObservation { region_id, at, status: RegionStatus::Healthy, latency, detail: None }])
+        .unwrap();
+    state.record_stores(&[(region("b"), crate::model::StoreId(Uuid::from_u128(9)), None)]).unwrap();
+    let others = |filter| file.read().unwrap().unwrap().history(&filter).unwrap();
+    assert_eq!((commits(&file), others(HistoryFilter::default()).len()), (before, 0));
+    // Durable before the effect, with all that was seen before.
+    let sync = intent("sync:vm.one:b", "vm.one", &["b"]);
+    state.actions_started(run, std::slice::from_ref(&sync), moment(10)).unwrap();
+    assert_eq!(commits(&file), before + 1);
+    assert_eq!(others(HistoryFilter::default())[0].actions[0].outcome, ActionOutcome::Running);
+    assert_eq!(file.read().unwrap().unwrap().stores().unwrap().len(), 1);
+    assert_eq!(file.read().unwrap().unwrap().health(None, 9).unwrap().len(), 1);
+    state.last_actions_finished(run, vec![conclusion(sync.clone(), ActionOutcome::Unchanged, moment(12))]).unwrap();
+    assert_eq!(commits(&file), before + 1);
+    state.record_topology(&digest("one"), run).unwrap();
+    state.finish_run(run, &end(RunOutcome::Done, 0)).unwrap();
+    assert_eq!(commits(&file), before + 2);
+    let seen = others(HistoryFilter::default()).remove(0);
+    assert_eq!((seen.run.outcome, seen.actions[0].outcome), (RunOutcome::Done, ActionOutcome::Unchanged));
+    assert_eq!(file.read().unwrap().unwrap().last_topology().unwrap(), Some(digest("one")));
+    // Another action begins: the last one's end is written with its intent.
+    let run = state.begin_run(&start("apply")).unwrap();
+    state.actions_started(run, std::slice::from_ref(&sync), moment(20)).unwrap();
+    state.last_actions_finished(run, vec![conclusion(sync.clone(), ActionOutcome::Done, moment(21))]).unwrap();
+    let next = intent("sync:vm.two:b", "vm.two", &["b"]);
+    state.actions_started(run, std::slice::from_ref(&next), moment(22)).unwrap();
+    let seen = others(HistoryFilter::default()).remove(0);
+    let outcomes: Vec<_> = seen.actions.iter().map(|action| action.outcome).collect();
+    assert_eq!(outcomes, [ActionOutcome::Done, ActionOutcome::Running]);
+    // What cannot be written with them is written later; and what was let go without an end, when it was.
+    let nobody = RunId(Uuid::from_u128(1));
+    state.last_actions_finished(run, vec![conclusion(next, ActionOutcome::Done, moment(23))]).unwrap();
+    assert!(matches!(state.finish_run(nobody, &end(RunOutcome::Done, 0)), Err(StateError::UnknownRun(_))));
+    let idle = state.begin_run(&start("apply")).unwrap();
+    drop(state);
+    let seen = others(HistoryFilter::default());
+    assert_eq!((seen[0].run.run, seen[1].actions[1].outcome), (idle, ActionOutcome::Done));
+}
+
 #[test]
 fn a_second_attempt_in_one_run_is_the_same_action() {
     let dir = tempfile::tempdir().unwrap();

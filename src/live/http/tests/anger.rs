@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::hostile::{Doing, Hostile, Seen, angry, bytes, good, http, sealed};
 use super::*;
 use crate::live::http::deadlines::LEAST;
@@ -251,16 +253,19 @@ async fn errors_of_the_region_arrive_as_they_were_and_name_their_request() {
 #[tokio::test]
 async fn blocks_that_were_not_asked_for_or_cannot_be_are_corrupt() {
     let (wanted, other) = (BlockAddress { file: 0, block: 7 }, BlockAddress { file: 0, block: 8 });
-    let packed = |address| blocks::pack([(address, b"bytes".as_slice())], true).unwrap();
+    let packed = |address| blocks::pack([(address, Bytes::from_static(b"bytes"))], true).unwrap().joined().to_vec();
     let ask = |answer: Vec<u8>| async move {
         let server = Hostile::always(bytes(&answer)).await;
         region(&server.origin).blocks(uuid::Uuid::nil(), &[wanted]).await
     };
     assert_eq!(ask(packed(wanted)).await.unwrap(), [b"bytes".to_vec()]);
     let two: Vec<u8> = [packed(wanted), packed(wanted)].concat();
-    for answer in [packed(other), two, Vec::new(), packed(wanted)[..9].to_vec()] {
+    for answer in [packed(other), two, Vec::new()] {
         assert!(matches!(ask(answer).await, Err(TransferError::Corrupt(_))));
     }
+    // Of what does not read as blocks there is no seal.
+    let error = ask(packed(wanted)[..9].to_vec()).await.unwrap_err();
+    assert!(error.to_string().contains("was changed on the way"), "{error}");
     let server = Hostile::always(bytes(&[0; 33])).await;
     let error = region(&server.origin).group_hashes(uuid::Uuid::nil(), 0, 0, 1).await;
     assert!(matches!(error, Err(TransferError::Corrupt(_))));
@@ -301,7 +306,8 @@ fn contents() -> PointContents {
 
 #[tokio::test]
 async fn an_export_believes_nothing_that_does_not_hash_to_the_point() {
-    let block = |file, block| blocks::pack([(BlockAddress { file, block }, b"lie".as_slice())], false).unwrap();
+    let lie = |file, block| (BlockAddress { file, block }, Bytes::from_static(b"lie"));
+    let block = |file, block| blocks::pack([lie(file, block)], false).unwrap().joined();
     let mut damaged = contents();
     damaged.point.state = PointState::Damaged;
     let mut outside = contents();
@@ -313,7 +319,7 @@ async fn an_export_believes_nothing_that_does_not_hash_to_the_point() {
         (contents(), bytes(&block(0, 0)), "its bytes are not its hash's"),
         (contents(), bytes(&block(1, 0)), "blocks of another file"),
         (contents(), bytes(&[block(0, 1), block(0, 99)].concat()), "blocks of another group"),
-        (contents(), bytes(&[1, 2, 3]), "in the middle of one"),
+        (contents(), bytes(&[1, 2, 3]), "was changed on the way"),
         (contents(), say("500 Internal Server Error", "boom"), "answered 500: boom"),
         (damaged, bytes(&[]), "is damaged"),
         (outside, bytes(&[]), "the path"),
@@ -362,8 +368,8 @@ async fn many_small_files_that_cannot_be_packed_come_all_the_same() {
         "3" => good(&found),
         "files" => {
             let asked: PointFiles = serde_json::from_slice(&seen.body).unwrap();
-            let of = |file: &u32| (BlockAddress { file: *file, block: 0 }, given.as_slice());
-            bytes(&blocks::pack(asked.files.iter().map(of), true).unwrap())
+            let of = |file: &u32| (BlockAddress { file: *file, block: 0 }, given.clone().into());
+            bytes(&blocks::pack(asked.files.iter().map(of), true).unwrap().joined())
         }
         other => panic!("{other}"),
     })

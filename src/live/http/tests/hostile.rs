@@ -3,12 +3,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::model::Timestamp;
-use crate::wire::Envelope;
+use crate::wire::blocks::Packed;
 use crate::wire::seal::{SEAL, Seal};
+use crate::wire::{BYTES, Envelope};
 
 /// One request as it arrived.
 #[derive(Debug, Clone)]
@@ -180,7 +182,10 @@ pub(super) fn sealed(seen: &Seen, status: &str, kind: &str, body: &[u8]) -> Vec<
     let key = seen.header("idempotency-key").map(str::as_bytes);
     let seal = Seal::of_request(method, path, query, key, &seen.body);
     assert_eq!(seen.header(SEAL), Some(seal.to_string().as_str()), "requests are sealed");
-    let seal = seal.of_answer(status[..3].parse().unwrap(), body);
+    let blocks = path.ends_with("/blocks") || path.ends_with("/files");
+    let packed = Packed::read([Bytes::copy_from_slice(body)]).ok().filter(|_| blocks && kind == BYTES);
+    let sealed = packed.as_ref().map_or(body, Packed::heads);
+    let seal = seal.of_answer(status[..3].parse().unwrap(), sealed);
     let answer = http(status, kind, body);
     let (line, rest) = answer.split_at(answer.iter().position(|byte| *byte == b'\n').unwrap() + 1);
     [line, format!("{SEAL}: {seal}\r\n").as_bytes(), rest].concat()
