@@ -12,7 +12,7 @@ const ROOMS: [&str; 16] = [
 ];
 
 /// Outside crates with one home (or, for SQL, with the two stores and the room that opens databases).
-const HOMES: [(&str, &[&str]); 23] = [
+const HOMES: [(&str, &[&str]); 24] = [
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
@@ -21,6 +21,7 @@ const HOMES: [(&str, &[&str]); 23] = [
     ("reqwest", &["live"]),
     ("backon", &["live"]),
     ("zstd", &["wire"]),
+    ("crc32fast", &["wire"]),
     ("similar", &["render"]),
     ("indicatif", &["render"]),
     ("comfy_table", &["render"]),
