@@ -6,6 +6,7 @@
 //! machines' clocks agree, as everywhere. A crash leaves some dates moved and others not; these are still due.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::copy::Copy;
 use super::event::Outcome;
@@ -97,7 +98,15 @@ fn end(answer: Confirmation) -> Result<SyncReport, SyncFailure> {
     match answer {
         Confirmation::Point(point) => {
             let published = Published { point: *point, new: false, changed: none, set_aside: Vec::new() };
-            Ok(SyncReport { published, bytes: none, wire: None, resumed: none, passes: 0, notes: Vec::new() })
+            Ok(SyncReport {
+                published,
+                bytes: none,
+                wire: None,
+                travelled_for: Duration::ZERO,
+                resumed: none,
+                passes: 0,
+                notes: Vec::new(),
+            })
         }
         Confirmation::Error(error) => Err(SyncFailure { error, bytes: none, notes: Vec::new() }),
     }

@@ -75,7 +75,10 @@ impl Copy {
         let clock = self.world.clock.as_ref();
         let means =
             Means { clock, pace: self.pace.as_deref(), progress: &tell, cancel: &self.cancel, verified_at: None };
-        transfer::sync(&*self.source, &*self.target, &self.order, &self.options, &means).await
+        let report = transfer::sync(&*self.source, &*self.target, &self.order, &self.options, &means).await?;
+        // A copy that was made is none the worse where its speed is not known.
+        let _ = self.target.measured(&self.order.source, report.carried(), report.travelled_for).await;
+        Ok(report)
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) fn record_outcome(change: &Change, refused: &[(RegionId, PortError)])
 pub(super) fn copy_outcome(change: &Change, end: &Result<SyncReport, SyncFailure>) -> ChangeOutcome {
     let ended = |outcome| ChangeOutcome::new(change, outcome);
     match end {
-        Ok(SyncReport { published, bytes, wire, resumed, passes, notes: told }) => {
+        Ok(SyncReport { published, bytes, wire, travelled_for: _, resumed, passes, notes: told }) => {
             let outcome = if published.new { Outcome::Done } else { Outcome::Unchanged };
             let mut notes = told.clone();
             // What nothing was gained by need not be told.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ pub struct Agent {
     /// This life.
     pub life: Life,
     /// What the other regions said in it, the latest of each.
-    heard: BTreeMap<RegionId, Standings>,
+    heard: BTreeMap<RegionId, Arc<Standings>>,
     /// Which regions this one knew then: with others it all begins anew.
     registry: BTreeSet<RegionId>,
     /// The latest state in which each of their stores was met.
@@ -43,30 +44,38 @@ impl Agent {
         }
     }
 
-    /// Takes what another region said when it was asked in this life, and what follows from it.
-    pub fn hear(&mut self, book: &Book, region: RegionId, told: Standings) {
-        // A store that went back, or another one, is met in its turn once it was readmitted: its serial is higher then.
-        let met = self.met.entry(region.clone()).or_insert(told.met);
-        if told.met.serial > met.serial {
-            *met = told.met;
-        }
+    /// Takes what other regions said when they were asked in this life, and what follows from all of it.
+    ///
+    /// Looks only at what this region has a part in and is not clear of yet: once it is clear of everything, another
+    /// answer costs no more than to keep it, however many regions and resources there are.
+    pub fn hear(&mut self, book: &Book, told: impl IntoIterator<Item = (RegionId, Arc<Standings>)>) {
         if self.registry != book.registry {
             self.registry = book.registry.clone();
             self.heard.clear();
             self.abreast.clear();
             self.cleared.clear();
         }
-        self.heard.insert(region, told);
-        let known = self.heard.values().flat_map(|told| told.resources.keys()).chain(book.parts.keys());
-        let known: BTreeSet<ResourceKey> = known.cloned().collect();
-        for key in known {
-            match self.obstacle(book, &key) {
+        for (region, told) in told {
+            // A store that went back, or another one, is met in its turn once it was readmitted: its serial is higher
+            // then.
+            let met = self.met.entry(region.clone()).or_insert(told.met);
+            if told.met.serial > met.serial {
+                *met = told.met;
+            }
+            self.heard.insert(region, told);
+        }
+        let unclear: Vec<&ResourceKey> = book.parts.keys().filter(|key| !self.cleared.contains(*key)).collect();
+        if unclear.is_empty() || self.unheard(book).is_some() {
+            return;
+        }
+        for key in unclear {
+            match self.obstacle_to(book, key) {
                 None => {
                     self.abreast.insert(key.clone());
-                    self.cleared.insert(key);
+                    self.cleared.insert(key.clone());
                 }
                 Some(Hold::RunsAt(_)) => {
-                    self.abreast.insert(key);
+                    self.abreast.insert(key.clone());
                 }
                 Some(_) => {}
             }
@@ -103,7 +112,7 @@ impl Agent {
 
     /// What is open at the regions that it heard, and which take part.
     fn heard_open<'a>(&'a self, book: &'a Book) -> impl Iterator<Item = (&'a OperationId, &'a Open)> {
-        let counts = move |told: &&Standings| told.inert.is_none() && !book.gone.contains_key(&told.region);
+        let counts = move |told: &&Arc<Standings>| told.inert.is_none() && !book.gone.contains_key(&told.region);
         self.heard.values().filter(counts).flat_map(|told| &told.open)
     }
 
@@ -114,22 +123,31 @@ impl Agent {
 
     /// What stands in the way of being clear of a resource; that it runs elsewhere comes last.
     fn obstacle(&self, book: &Book, key: &ResourceKey) -> Option<Hold> {
-        let mut runs = None;
-        for region in others(book) {
+        self.unheard(book).or_else(|| self.obstacle_to(book, key))
+    }
+
+    /// What stands in the way of being clear of anything: a region that was not heard, or whose word does not count.
+    fn unheard(&self, book: &Book) -> Option<Hold> {
+        others(book).find_map(|region| {
             let Some(heard) = self.heard.get(region).filter(|heard| heard.inert.is_none()) else {
                 return Some(Hold::Unheard(region.clone()));
             };
             if heard.registry != book.registry {
                 return Some(Hold::OtherRegistry(region.clone()));
             }
-            if heard.cut_off.contains_key(&book.region) {
-                return Some(Hold::CutOff(region.clone()));
-            }
-            let Some(standing) = heard.resources.get(key) else { continue };
+            heard.cut_off.contains_key(&book.region).then(|| Hold::CutOff(region.clone()))
+        })
+    }
+
+    /// What stands in the way of being clear of a resource, where every region was heard.
+    fn obstacle_to(&self, book: &Book, key: &ResourceKey) -> Option<Hold> {
+        let own = book.parts.get(key).map(Part::age);
+        let mut runs = None;
+        for region in others(book) {
+            let Some(standing) = self.heard.get(region).and_then(|heard| heard.resources.get(key)) else { continue };
             if let Some(operation) = standing.operation {
                 return Some(Hold::OpenAt(region.clone(), operation));
             }
-            let own = book.parts.get(key).map(Part::age);
             if let Some(theirs) = standing.part.as_ref().filter(|theirs| own.is_some_and(|own| theirs.age() > own)) {
                 return Some(Hold::Later(region.clone(), theirs.epoch));
             }

@@ -91,8 +91,17 @@ impl MultiRegionManager {
         let sight = self.look().await?;
         let mut plan = self.plan_of(&sight, &options.for_planner())?;
         sight.warn(&mut plan, options.adopt);
-        let Sight { recorded, superseded: _, observed, looked_at: _, seating: _, ports: _, obeyed: _, returned: _ } =
-            sight;
+        let Sight {
+            recorded,
+            superseded: _,
+            observed,
+            looked_at: _,
+            seating: _,
+            ports: _,
+            silent: _,
+            obeyed: _,
+            returned: _,
+        } = sight;
         Ok(Planned { plan, observed: Arc::unwrap_or_clone(observed), recorded })
     }
 

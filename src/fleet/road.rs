@@ -23,7 +23,7 @@ use crate::execute::run::{Job, run};
 use crate::host::lock::Holder;
 use crate::live::port::{PortError, RegionPort};
 use crate::model::failover::Standings;
-use crate::model::observed::{Observation, Observed};
+use crate::model::observed::{Observation, Observed, RegionStatus};
 use crate::model::recorded::Recorded;
 use crate::model::region::{Authority, Controller, RegionSnapshot};
 use crate::model::topology::Endpoint;
@@ -49,6 +49,8 @@ pub(super) struct Sight {
     /// The place that the state holds as controller; none: it never took one, or lost it.
     pub(super) seating: Option<Seating>,
     pub(super) ports: Ports,
+    /// The regions that left every question without an answer, for as long as the policy waits.
+    pub(super) silent: BTreeSet<RegionId>,
     /// Whom each region obeys that answered, those too on which no plan relies.
     pub(super) obeyed: BTreeMap<RegionId, Controller>,
     /// Regions that answered, and were declared gone before: nothing they say counts.
@@ -116,6 +118,12 @@ impl MultiRegionManager {
         let itself = |region: &RegionId, seen: &RegionSnapshot| {
             seen.identity.as_ref().is_some_and(|identity| identity.region_id == *region)
         };
+        let is_silent = |seen: &Observation| match seen {
+            Observation::Silent(silence) => silence.status == RegionStatus::Unreachable,
+            Observation::Answered { .. } => false,
+        };
+        let silent =
+            seen.regions.iter().filter(|(_, seen)| is_silent(seen)).map(|(region, _)| region.clone()).collect();
         let answered = seen.answering().filter(|(region, seen)| itself(region, seen));
         let answered: BTreeSet<RegionId> = answered.map(|(region, _)| region.clone()).collect();
         let obeyed = seen.answering().filter_map(|(region, seen)| Some((region.clone(), seen.controller.clone()?)));
@@ -123,7 +131,17 @@ impl MultiRegionManager {
         let observed = self.judge(&recorded, seen);
         let gone = observed.gone().into_keys().filter(|region| answered.contains(*region));
         let returned = gone.cloned().collect();
-        Sight { recorded, superseded, observed: Arc::new(observed), looked_at, seating, ports, obeyed, returned }
+        Sight {
+            recorded,
+            superseded,
+            observed: Arc::new(observed),
+            looked_at,
+            seating,
+            ports,
+            silent,
+            obeyed,
+            returned,
+        }
     }
 
     /// Takes answers that cannot be relied on for silence, so that nothing beyond the planner is misled by them either.

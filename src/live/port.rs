@@ -404,6 +404,15 @@ pub trait RegionPort: Source + Target + std::fmt::Debug {
         None
     }
 
+    /// Takes in how long blocks travelled here from `source`, where whoever asks carried them and the region cannot tell
+    /// by itself. A served region measures what it receives.
+    ///
+    /// # Errors
+    /// Where it could not be written.
+    async fn measured(&self, _source: &RegionId, _bytes: ByteCount, _took: Duration) -> Result<(), PortError> {
+        Ok(())
+    }
+
     /// Stops running transfers, verifications and exports at the next durable place.
     fn interrupt(&self);
 }

@@ -88,20 +88,32 @@ impl LocalRegion {
         Ok(held.map(|(key, _)| key.clone()).collect())
     }
 
-    /// Takes in what another region says of itself: what follows from it for this one's roles is durable when it
-    /// returns. Says whether this region is the holder of something no more.
+    /// Takes in what other regions say of themselves: what follows from it for this one's roles is durable when it
+    /// returns. Gives those by whose word this region is the holder of something no more. Where nothing follows, nothing
+    /// is written.
     ///
     /// # Errors
-    /// Where the store cannot be written.
-    pub async fn hear(&self, region: &RegionId, told: Standings) -> Result<bool, PortError> {
+    /// Where the store cannot be written: nobody was heard then.
+    pub async fn hear(&self, told: Vec<(RegionId, Arc<Standings>)>) -> Result<Vec<RegionId>, PortError> {
         let writing = self.inner.writing().await?;
-        let (inner, region) = (Arc::clone(&self.inner), region.clone());
+        let inner = Arc::clone(&self.inner);
         blocking(move || {
-            let (book, lost) = inner.change(&writing, None, |book| {
-                let lost = book.learn(&told);
-                Ok((book.clone(), !lost.is_empty()))
-            })?;
-            inner.roles.agent().hear(&book, region, told);
+            let learn = |book: &mut Book| -> Vec<RegionId> {
+                let lost = told.iter().filter(|(_, told)| !book.learn(told).is_empty());
+                lost.map(|(region, _)| region.clone()).collect()
+            };
+            let known = writing.store.book(&writing.identity).map_err(|error| inner.of(error))?;
+            let mut learned = Book::clone(&known);
+            learn(&mut learned);
+            let (book, lost) = if learned == *known {
+                (known, Vec::new())
+            } else {
+                inner.change(&writing, None, |book| {
+                    let lost = learn(book);
+                    Ok((Arc::new(book.clone()), lost))
+                })?
+            };
+            inner.roles.agent().hear(&book, told);
             inner.roles.hears();
             Ok(lost)
         })
@@ -186,10 +198,10 @@ impl Inner {
 
     /// Makes replicas of what has another holder, in one task at a time. Says what it did once it has: reading all that
     /// was held may take hours, in which orders are obeyed and others are heard.
-    async fn settle_beside(self: &Arc<Self>, writing: &Arc<Writing>, book: &Book) -> Vec<String> {
+    async fn settle_beside(self: &Arc<Self>, writing: &Arc<Writing>, book: &Arc<Book>) -> Vec<String> {
         let mut settling = self.roles.settling().await;
         let mut task = settling.take().unwrap_or_else(|| {
-            let (inner, open, book) = (Arc::clone(self), Arc::clone(writing), book.clone());
+            let (inner, open, book) = (Arc::clone(self), Arc::clone(writing), Arc::clone(book));
             tokio::spawn(async move { inner.settle_all(&open, &book).await })
         });
         match tokio::time::timeout(A_WHILE, &mut task).await {

@@ -57,7 +57,7 @@ impl LocalRegion {
         let book = self.inner.book(&writing).await?;
         let inner = std::sync::Arc::clone(&self.inner);
         let mut events = blocking(move || writing.store.failovers().map_err(|error| inner.of(error))).await?;
-        let by = book.controller.map(|controller| controller.place).unwrap_or_default();
+        let by = book.controller.as_ref().map(|controller| controller.place.clone()).unwrap_or_default();
         events.extend(book.open.values().map(|open| FailoverEvent::of(&open.bid, by.clone())));
         Ok(events)
     }

@@ -14,6 +14,7 @@ use super::place::Places;
 use super::quiesce;
 use super::restore;
 use super::store::{KeptResource, Records, Store, StoreError};
+use super::watch::rates;
 use crate::config::RegionConfig;
 use crate::host::Disk;
 use crate::live::port::PortError;
@@ -61,8 +62,9 @@ fn snapshot(
         let contents = contents(&places, &Records::default(), only)?;
         return Ok(RegionSnapshot { freezes, runner, ..RegionSnapshot::vacant(contents, free) });
     };
-    let ((mut records, mut ledgers), copies, audits) =
-        read(layout, &identity, |store| Ok((store.everything_listed()?, store.copies_lately(now)?, store.audits()?)))?;
+    let ((mut records, mut ledgers), copies, audits, links) = read(layout, &identity, |store| {
+        Ok((store.everything_listed()?, store.copies_lately(now)?, store.audits()?, store.links()?))
+    })?;
     // What cannot be said of these hides nothing else.
     let mut replaced = restore::counts(disk, layout).unwrap_or_default();
     if let Some(only) = only {
@@ -115,10 +117,10 @@ fn snapshot(
         freezes,
         runner,
         still_held: quiesce::still_held(disk, &layout.marks(), now),
+        links: if only.is_none() { rates(&links) } else { BTreeMap::new() },
         // Known to whoever serves the region.
         foreign_starts: BTreeMap::new(),
         sightings: BTreeMap::new(),
-        links: BTreeMap::new(),
         work: Vec::new(),
         failed_copies: BTreeMap::new(),
         copies_lately: Some(copies),

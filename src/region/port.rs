@@ -20,7 +20,7 @@ use crate::model::policy::HealthPolicy;
 use crate::model::region::{Authority, Identity, Pause, RecordChange, RegionSnapshot};
 use crate::model::running::Running;
 use crate::model::sighting::Probe;
-use crate::model::{Address, OperationId, RegionId, ResourceKey};
+use crate::model::{Address, ByteCount, OperationId, RegionId, ResourceKey};
 use crate::replica::catalog::Catalog;
 use crate::replica::export::{ExportOrder, export};
 use crate::replica::points::{self, PointChoice};
@@ -263,6 +263,10 @@ impl RegionPort for LocalRegion {
 
     async fn discard(&self, authority: &Authority, resource: &ResourceKey, name: &str) -> Result<(), PortError> {
         self.inner.discard(authority, resource, name).await
+    }
+
+    async fn measured(&self, source: &RegionId, bytes: ByteCount, took: Duration) -> Result<(), PortError> {
+        self.measured(source, bytes, took).await
     }
 
     /// As long as a server holds it.

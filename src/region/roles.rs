@@ -334,7 +334,7 @@ impl Inner {
         })
     }
 
-    pub(super) async fn book(self: &Arc<Self>, writing: &Arc<Writing>) -> Result<Book, PortError> {
+    pub(super) async fn book(self: &Arc<Self>, writing: &Arc<Writing>) -> Result<Arc<Book>, PortError> {
         let (inner, writing) = (Arc::clone(self), Arc::clone(writing));
         blocking(move || writing.store.book(&writing.identity).map_err(|error| inner.of(error))).await
     }

@@ -21,7 +21,7 @@ use crate::model::policy::HealthPolicy;
 use crate::model::region::{RegionRecord, RegionSnapshot, Role};
 use crate::model::sighting::{Evidence, Probe, Sighting, has_caught_up};
 use crate::model::work::Link;
-use crate::model::{ByteCount, RegionId, Timestamp};
+use crate::model::{BitRate, ByteCount, RegionId, Timestamp};
 
 /// Figures that change with every probe or transfer are written no more often.
 const THINNED: Duration = Duration::from_secs(30);
@@ -103,19 +103,23 @@ impl Inner {
         Ok(())
     }
 
-    /// The snapshot with what only whoever serves the region knows.
+    /// The snapshot with what only whoever serves the region knows; of the links that is more than what the disk has.
     pub(super) fn with_sightings(&self, snapshot: RegionSnapshot) -> RegionSnapshot {
         let watch = self.watch();
         let now = self.moment(&watch);
         let evidence = |(id, known): (&RegionId, &Sighting)| (id.clone(), known.evidence(now, &watch.policy));
-        let links = watch.links.iter().filter_map(|(id, link)| Some((id.clone(), link.rate()?)));
         RegionSnapshot {
             foreign_starts: self.foreign.all(),
             sightings: watch.known.iter().map(evidence).collect(),
-            links: links.collect(),
+            links: if watch.clock.is_some() { rates(&watch.links) } else { snapshot.links },
             ..snapshot
         }
     }
+}
+
+/// How fast each of the links was lately.
+pub(super) fn rates(links: &BTreeMap<RegionId, Link>) -> BTreeMap<RegionId, BitRate> {
+    links.iter().filter_map(|(id, link)| Some((id.clone(), link.rate()?))).collect()
 }
 
 impl LocalRegion {
@@ -255,28 +259,42 @@ impl LocalRegion {
         self.inner.watch().known.get(region).is_some_and(|known| known.returned_at.is_some())
     }
 
-    /// Takes in how long blocks travelled from `region`. Written now and then: a crash forgets the last minute's
-    /// transfers, of which the next ones tell as much.
+    /// Takes in how long blocks travelled from `region`. Of a region that is served it is written now and then: a crash
+    /// forgets the last minute's transfers, of which the next ones tell as much. Of any other it is written at once,
+    /// because nobody remembers it.
     ///
     /// # Errors
     /// Where it could not be written; it is known all the same.
     pub async fn measured(&self, region: &RegionId, bytes: ByteCount, took: Duration) -> Result<(), PortError> {
-        let link = {
-            let mut watch = self.inner.watch();
-            let link = watch.links.entry(region.clone()).or_default();
-            if !link.add(bytes, took) {
-                return Ok(());
-            }
-            let (link, now) = (link.clone(), self.inner.world.clock.since_boot());
-            if watch.links_written.get(region).is_some_and(|written| now.saturating_sub(*written) < THINNED) {
-                return Ok(());
-            }
-            watch.links_written.insert(region.clone(), now);
-            link
-        };
         let writing = self.inner.writing().await?;
+        let _in_turn = self.inner.keeping.lock().await;
         let (inner, id) = (Arc::clone(&self.inner), region.clone());
-        blocking(move || writing.store.keep_link(&id, &link).map_err(|error| inner.of(error))).await
+        blocking(move || {
+            let kept = match inner.watch().clock {
+                Some(_) => None,
+                None => Some(writing.store.links().map_err(|error| inner.of(error))?.remove(&id).unwrap_or_default()),
+            };
+            let link = {
+                let mut watch = inner.watch();
+                let link = watch.links.entry(id.clone()).or_default();
+                let is_watched = kept.is_none();
+                if let Some(kept) = kept {
+                    *link = kept;
+                }
+                if !link.add(bytes, took) {
+                    return Ok(());
+                }
+                let (link, now) = (link.clone(), inner.world.clock.since_boot());
+                let lately = |written: &Duration| now.saturating_sub(*written) < THINNED;
+                if is_watched && watch.links_written.get(&id).is_some_and(lately) {
+                    return Ok(());
+                }
+                watch.links_written.insert(id.clone(), now);
+                link
+            };
+            writing.store.keep_link(&id, &link).map_err(|error| inner.of(error))
+        })
+        .await
     }
 }
 

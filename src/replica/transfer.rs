@@ -32,7 +32,7 @@ use super::port::{
 };
 use crate::model::point::{BlockReason, PointKind};
 use crate::model::region::SyncOrder;
-use crate::model::{BitRate, ByteCount, Clock, Timestamp};
+use crate::model::{BitRate, ByteCount, Clock, Timestamp, units};
 
 /// Readings of a source that is written all the while.
 const PASSES: u32 = 3;
@@ -124,6 +124,10 @@ pub struct SyncReport {
     /// What these and their hashes came to on the network, packed; none: there was no network between.
     #[serde(default)]
     pub wire: Option<ByteCount>,
+    /// How long blocks travelled, of all passes.
+    #[serde(default, with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub travelled_for: Duration,
     /// Bytes that an interrupted sync had left and that did not travel again.
     pub resumed: ByteCount,
     /// How often the source was read.
@@ -157,6 +161,7 @@ struct Driver<'a> {
     options: &'a SyncOptions,
     means: &'a Means<'a>,
     travelled: &'a AtomicU64,
+    travelled_for: &'a Mutex<Duration>,
     wire: &'a Mutex<Option<ByteCount>>,
     notes: &'a Mutex<Vec<String>>,
 }
@@ -233,14 +238,36 @@ pub async fn sync(
     options: &SyncOptions,
     means: &Means<'_>,
 ) -> Result<SyncReport, SyncFailure> {
-    let (travelled, wire, notes) = (AtomicU64::new(0), Mutex::default(), Mutex::default());
-    let sync = Driver { source, target, order, options, means, travelled: &travelled, wire: &wire, notes: &notes };
+    let (travelled, travelled_for) = (AtomicU64::new(0), Mutex::default());
+    let (wire, notes) = (Mutex::default(), Mutex::default());
+    let sync = Driver {
+        source,
+        target,
+        order,
+        options,
+        means,
+        travelled: &travelled,
+        travelled_for: &travelled_for,
+        wire: &wire,
+        notes: &notes,
+    };
     let done = sync.passes().await;
     let bytes = ByteCount(travelled.load(Ordering::Relaxed));
     let (wire, notes) = (*lock(&wire), std::mem::take(&mut *lock(&notes)));
+    let travelled_for = *lock(&travelled_for);
     match done {
-        Ok((published, resumed, passes)) => Ok(SyncReport { published, bytes, wire, resumed, passes, notes }),
+        Ok((published, resumed, passes)) => {
+            Ok(SyncReport { published, bytes, wire, travelled_for, resumed, passes, notes })
+        }
         Err(error) => Err(SyncFailure { error, bytes, notes }),
+    }
+}
+
+impl SyncReport {
+    /// What travelled between the two ends, packed where it was: with [`travelled_for`](Self::travelled_for) a measure of
+    /// the link.
+    pub fn carried(&self) -> ByteCount {
+        self.wire.unwrap_or(self.bytes)
     }
 }
 
@@ -358,7 +385,9 @@ impl Driver<'_> {
         scales.compared.store(true, Ordering::Relaxed);
         let survey = self.target.end_survey(receiving.session).await?;
         // What came last is made durable by whoever ends the receiving: publishing it, or closing it.
+        let began = self.means.clock.since_boot();
         let pumped = self.pump(reading, receiving, &survey, &scales).await;
+        *lock(self.travelled_for) += self.means.clock.since_boot().saturating_sub(began);
         self.weigh(&scales);
         pumped?;
         Ok(survey)

@@ -3,13 +3,19 @@
 //! Owns when they are asked. What follows is the region's. Regions in directories answer no agent; whoever runs an
 //! operation by hand carries their answers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use super::router::App;
-use crate::live::RegionPort;
+use crate::model::failover::Standings;
+use crate::model::{Digest, RegionId};
+use crate::wire::call::Told;
+
+/// What the others said last, as they know it by.
+type Known = BTreeMap<RegionId, (Digest, Arc<Standings>)>;
 
 /// Between two rounds, where nothing is waited for.
 const AT_REST: Duration = Duration::from_secs(30);
@@ -21,12 +27,12 @@ const UNCLEAR_MAX: Duration = Duration::from_secs(10);
 impl App {
     /// Asks and follows, again and again, until the server is to end.
     pub(super) async fn attend(self: Arc<Self>) {
-        let mut pace = UNCLEAR;
+        let (mut pace, mut known) = (UNCLEAR, Known::new());
         self.region.attended();
         loop {
             let rests = tokio::select! {
                 () = self.drain.cancelled() => break,
-                rests = self.attend_once() => rests,
+                rests = self.attend_once(&mut known) => rests,
             };
             let wait = if rests { AT_REST } else { pace };
             pace = if rests { UNCLEAR } else { (pace * 2).min(UNCLEAR_MAX) };
@@ -39,7 +45,7 @@ impl App {
     }
 
     /// Says whether nothing is waited for.
-    async fn attend_once(&self) -> bool {
+    async fn attend_once(&self, known: &mut Known) -> bool {
         let neighbourhood = match self.region.neighbourhood().await {
             Ok(Some(neighbourhood)) => neighbourhood,
             Ok(None) => return false,
@@ -55,26 +61,36 @@ impl App {
                 return false;
             }
         };
+        known.retain(|region, _| neighbourhood.regions.contains_key(region));
         let asked = neighbourhood.regions.iter().map(|(region, record)| {
-            let unclear = &unclear;
+            let (unclear, known) = (&unclear, known.get(region).map(|(digest, _)| *digest));
             async move {
-                let told = self.neighbour(region, record)?.standings(unclear).await;
+                let told = self.neighbour(region, record)?.standings_since(unclear, known).await;
                 Some((region, told))
             }
         });
+        let mut heard = Vec::new();
         for (region, told) in join_all(asked).await.into_iter().flatten() {
-            let heard = match told {
-                Ok(told) => self.region.hear(region, told).await,
-                Err(error) => {
-                    tracing::debug!(%region, %error, "a region says nothing of its roles");
-                    continue;
+            match told {
+                Ok(Told { digest, standings: Some(standings) }) => {
+                    let standings = Arc::new(standings);
+                    known.insert(region.clone(), (digest, Arc::clone(&standings)));
+                    heard.push((region.clone(), standings));
                 }
-            };
-            match heard {
-                Ok(false) => {}
-                Ok(true) => tracing::warn!(%region, "this region holds something no more, as that one knows"),
-                Err(error) => tracing::warn!(%region, %error, "what a region says of its roles could not be kept"),
+                Ok(Told { digest, standings: None }) => {
+                    let same = known.get(region).filter(|(known, _)| *known == digest);
+                    heard.extend(same.map(|(_, standings)| (region.clone(), Arc::clone(standings))));
+                }
+                Err(error) => tracing::debug!(%region, %error, "a region says nothing of its roles"),
             }
+        }
+        match self.region.hear(heard).await {
+            Ok(lost) => {
+                for region in lost {
+                    tracing::warn!(%region, "this region holds something no more, as that one knows");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "what other regions say of their roles could not be kept"),
         }
         match self.region.look_after().await {
             Ok(told) => told.iter().for_each(|told| tracing::warn!("{told}")),

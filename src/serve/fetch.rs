@@ -22,7 +22,7 @@ use crate::model::{Clock, RegionId, ResourceKey};
 use crate::region::LocalRegion;
 use crate::replica::pace::Paces;
 use crate::replica::port::{Source, TransferError};
-use crate::replica::transfer::{Means, Stage, SyncFailure, SyncOptions, SyncReport, sync};
+use crate::replica::transfer::{Means, SyncFailure, SyncOptions, SyncReport, sync};
 use crate::wire::Progressed;
 
 /// How many run at once.
@@ -53,29 +53,6 @@ pub(super) struct Fetches {
     turns: Arc<Turns>,
     paces: Paces,
     lanes: Mutex<BTreeMap<ResourceKey, Arc<Lane>>>,
-}
-
-/// How long blocks have been travelling in one fetch.
-#[derive(Debug, Default)]
-struct Copying(Mutex<(Duration, Option<Duration>)>);
-
-impl Copying {
-    fn tell(&self, stage: Stage, now: Duration) {
-        let (total, since) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match (stage, *since) {
-            (Stage::Copying, None) => *since = Some(now),
-            (Stage::Copying, Some(_)) => {}
-            (Stage::Reading | Stage::Comparing | Stage::Publishing, began) => {
-                *total += began.map_or(Duration::ZERO, |began| now.saturating_sub(began));
-                *since = None;
-            }
-        }
-    }
-
-    fn took(&self, now: Duration) -> Duration {
-        let (total, since) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        total + since.map_or(Duration::ZERO, |began| now.saturating_sub(began))
-    }
 }
 
 /// The fetches of one resource.
@@ -162,18 +139,14 @@ impl Fetches {
         };
         let source = self.source(region, order).await?;
         running.is_about(order.resource.clone(), Some(order.source.clone()));
-        let copying = Copying::default();
         let progress = |stage, bytes_done, bytes_total| {
-            let now = self.clock.since_boot();
-            copying.tell(stage, now);
-            running.progress(Progressed { stage, bytes_done, bytes_total }, now);
+            running.progress(Progressed { stage, bytes_done, bytes_total }, self.clock.since_boot());
         };
         let pace = self.paces.of(order, options.bandwidth_limit);
         let means =
             Means { clock: &*self.clock, pace: pace.as_deref(), progress: &progress, cancel, verified_at: None };
         let report = sync(&*source, region, order, options, &means).await?;
-        let bytes = report.wire.unwrap_or(report.bytes);
-        let measured = region.measured(&order.source, bytes, copying.took(self.clock.since_boot())).await;
+        let measured = region.measured(&order.source, report.carried(), report.travelled_for).await;
         if let Err(error) = measured {
             tracing::warn!(%error, source = %order.source, "a link's speed could not be written");
         }

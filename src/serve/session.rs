@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::answer::{Failure, no_session};
 use super::questions::Questions;
-use crate::model::Clock;
+use crate::model::{ByteCount, Clock, RegionId};
 use crate::replica::port::SessionId;
 
 /// What a session is.
@@ -57,6 +57,19 @@ struct Lease {
     users: usize,
     last: Duration,
     questions: Arc<Questions>,
+    /// Of a receiving: where from.
+    source: Option<RegionId>,
+    travelled: Travelled,
+}
+
+/// What arrived in a receiving, and when: a measure of the link.
+#[derive(Debug, Clone, Copy, Default)]
+struct Travelled {
+    bytes: ByteCount,
+    /// When blocks were asked for first.
+    began: Option<Duration>,
+    /// When some were written last.
+    ended: Duration,
 }
 
 /// A session in use; its lease begins anew when this is dropped.
@@ -77,10 +90,35 @@ impl Sessions {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One was opened.
-    pub(super) fn opened(&self, kind: Kind, session: SessionId) {
-        let last = self.clock.since_boot();
-        self.open().insert(session, Lease { kind, users: 0, last, questions: Arc::default() });
+    /// One was opened; of a receiving with the region that blocks come from.
+    pub(super) fn opened(&self, kind: Kind, session: SessionId, source: Option<RegionId>) {
+        let (last, travelled) = (self.clock.since_boot(), Travelled::default());
+        self.open().insert(session, Lease { kind, users: 0, last, questions: Arc::default(), source, travelled });
+    }
+
+    /// Blocks were asked for.
+    pub(super) fn wants(&self, session: SessionId) {
+        let now = self.clock.since_boot();
+        if let Some(lease) = self.open().get_mut(&session) {
+            lease.travelled.began.get_or_insert(now);
+        }
+    }
+
+    /// Blocks have come, packed into so many bytes, and were written.
+    pub(super) fn wrote(&self, session: SessionId, packed: usize) {
+        let now = self.clock.since_boot();
+        if let Some(lease) = self.open().get_mut(&session) {
+            lease.travelled.bytes += ByteCount(packed as u64);
+            lease.travelled.ended = now;
+        }
+    }
+
+    /// What has come in a receiving so far, from where, and in how long.
+    pub(super) fn travelled(&self, session: SessionId) -> Option<(RegionId, ByteCount, Duration)> {
+        let open = self.open();
+        let lease = open.get(&session)?;
+        let Travelled { bytes, began, ended } = lease.travelled;
+        Some((lease.source.clone()?, bytes, ended.saturating_sub(began?)))
     }
 
     /// Uses one.

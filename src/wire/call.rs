@@ -39,9 +39,10 @@ use serde::{Deserialize, Serialize};
 
 use super::record::RecordChangeBody;
 use crate::failover::Control;
+use crate::model::failover::Standings;
 use crate::model::point::PointSelector;
 use crate::model::region::{Authority, Pause, PeerRecords, SyncOrder};
-use crate::model::{OperationId, RegionId, ResourceKey, Timestamp, units};
+use crate::model::{Digest, OperationId, RegionId, ResourceKey, Timestamp, units};
 use crate::replica::port::{BlockAddress, Confirmed, Reading};
 use crate::replica::transfer::SyncOptions;
 
@@ -77,6 +78,18 @@ pub struct Pausing {
 pub struct Inquiry {
     /// The machines of which the runner is to be asked; any other one may run.
     pub machines: BTreeSet<ResourceKey>,
+    /// What was answered last: it need not be told once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<Digest>,
+}
+
+/// What a region says of its roles now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Told {
+    /// Of the whole.
+    pub digest: Digest,
+    /// The whole; none: it is what whoever asks knows.
+    pub standings: Option<Standings>,
 }
 
 /// Conditional writes of records, all or none.

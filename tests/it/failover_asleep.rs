@@ -1,11 +1,11 @@
-//! An orchestrator that sleeps through its own failover: a laptop that is closed right before the fence, and opened when
-//! everything is over.
+//! What is suspended: an orchestrator that sleeps through its own failover, a laptop that is closed right before the
+//! fence, and opened when everything is over; and a region that takes connections and answers nothing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -108,4 +108,19 @@ fn a_laptop_that_wakes_up_runs_no_hook_and_changes_nothing() {
     assert_eq!(roles(), before);
     fleet.assert_all_run_at("a");
     world.run(["failover", "status"]).exits(0).says(&["no operation is open"]);
+}
+
+#[test]
+fn a_region_that_is_frozen_is_waited_for_once() {
+    let fleet = Fleet::new(1, "");
+    let world = &fleet.world;
+    let frozen = Pid::from_child(&fleet.regions[0].child);
+    kill_process(frozen, Signal::STOP).unwrap();
+    let began = Instant::now();
+    let said = world.run(["failover", "status"]).exits(0);
+    let took = began.elapsed();
+    kill_process(frozen, Signal::CONT).unwrap();
+    said.says(&["no operation is open", "a does not answer"]);
+    // The policy's two seconds, and room for a busy machine.
+    assert!(took < Duration::from_secs(9), "{took:?}");
 }

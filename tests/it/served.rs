@@ -112,6 +112,41 @@ fn small_world() -> World {
 }
 
 #[test]
+fn a_link_is_measured_whoever_carries_the_bytes() {
+    for (a_is_served, b_is_served) in [(false, false), (false, true), (true, false), (true, true)] {
+        let world = World::new();
+        world.write("a/resources/vm/web-1/disk.raw", Chance::new(1).bytes(3 << 20));
+        fs::create_dir_all(world.path("b")).unwrap();
+        let served: Vec<Served> = [("a", a_is_served), ("b", b_is_served)]
+            .into_iter()
+            .filter(|(_, is_served)| *is_served)
+            .map(|(region, _)| Served::start(&world, region, &[]))
+            .collect();
+        let at = |region: &str| {
+            let origin = served.iter().find(|served| served.region == region).map(|served| served.origin.clone());
+            origin.unwrap_or_else(|| format!("file:{region}"))
+        };
+        topology(&world, &at("a"), &at("b"), "", "[vms.web-1]\nreplicas = [\"b\"]\n");
+        let mbps = || {
+            let regions = world.run(["region", "list", "--format", "json"]).exits(0).json();
+            let a = regions.as_array().unwrap().iter().find(|region| region["region_id"] == "a").unwrap().clone();
+            a["bandwidth_mbps"].as_f64()
+        };
+        world.apply();
+        let first = mbps().unwrap_or_else(|| panic!("a is served: {a_is_served}, b: {b_is_served}"));
+        // Three MiB, in no more than the minutes that a machine may take, and not faster than memory.
+        assert!((0.1..1e6).contains(&first), "{first}");
+        // What is added to is what was measured before.
+        world.write("a/resources/vm/web-1/disk.raw", Chance::new(2).bytes(3 << 20));
+        world.apply();
+        assert!(mbps().is_some());
+        if (a_is_served, b_is_served) == (false, false) {
+            assert_ne!(mbps(), Some(first), "both copies count");
+        }
+    }
+}
+
+#[test]
 fn two_served_regions_are_reconciled_as_two_directories_are() {
     let world = small_world();
     let (a, b) = (Served::start(&world, "a", &[]), Served::start(&world, "b", &[]));

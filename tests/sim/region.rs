@@ -1,6 +1,7 @@
 //! A region: a durable book, an agent that dies, and machines that don't die with it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use debvisor_region::failover::{Act, Agent, Book, Control, Duty, Order, Refusal, Reply, may_run};
 use debvisor_region::model::failover::{Part, Standings};
@@ -210,7 +211,7 @@ impl Region {
         let before = self.book.clone();
         let lost = self.book.learn(&told);
         self.commit(&before);
-        agent.hear(&self.book, told.region.clone(), told);
+        agent.hear(&self.book, [(told.region.clone(), Arc::new(told))]);
         self.agent = Some(agent);
         lost
     }

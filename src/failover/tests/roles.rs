@@ -1,6 +1,7 @@
 //! Three regions in memory, `a` the holder of two machines, and an orderer that asks them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -120,11 +121,11 @@ impl Regions {
     pub(super) fn talk(&mut self) {
         let heard: Vec<RegionId> = self.books.keys().filter(|region| !self.silent.contains(*region)).cloned().collect();
         for from in &heard {
-            let told = self.books[from].standings(&self.agents[from], &self.runs(from));
+            let told = Arc::new(self.books[from].standings(&self.agents[from], &self.runs(from)));
             for to in heard.iter().filter(|to| *to != from) {
                 let book = self.books.get_mut(to).unwrap();
                 book.learn(&told);
-                self.agents.get_mut(to).unwrap().hear(book, from.clone(), told.clone());
+                self.agents.get_mut(to).unwrap().hear(book, [(from.clone(), Arc::clone(&told))]);
             }
         }
     }

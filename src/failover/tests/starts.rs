@@ -1,9 +1,15 @@
 //! Who may start a machine.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::roles::{Regions, attempt, authority, bid, id, ids, key};
-use crate::failover::{Hold, Mandate, Order, Refusal, may_run};
+use uuid::Uuid;
+
+use super::roles::{Regions, attempt, authority, bid, book, id, ids, key};
+use crate::failover::{Agent, Book, Hold, Mandate, Order, Refusal, may_run};
+use crate::model::failover::{Part, Standings};
+use crate::model::{Life, RegionId, StoreId};
 
 fn may(regions: &Regions, region: &str) -> Result<(), Hold> {
     may_run(&regions.books[&id(region)], &regions.agents[&id(region)], &key("db"), None)
@@ -95,4 +101,60 @@ fn an_order_of_an_earlier_life_is_void() {
     regions.restart("b");
     let order = Order::Hold { authority: authority(1), mandate, resources: BTreeSet::from([key("db")]) };
     assert_eq!(regions.ask(&id("b"), &order), Err(Refusal::Hold(key("db"), Hold::OtherLife)));
+}
+
+/// A hundred regions, and a hundred machines that each of them holds, with copies at the next two.
+fn many() -> Vec<Book> {
+    let names: Vec<RegionId> = (0..100).map(|n| id(&format!("r{n:03}"))).collect();
+    let books = names.iter().enumerate().map(|(n, name)| {
+        let like = |other: usize| if other == n { "a" } else { "b" };
+        let parts = [n, (n + 99) % 100, (n + 98) % 100].into_iter().flat_map(|holder| {
+            let part = book(like(holder)).parts[&key("db")].clone();
+            let holder_id = names[holder].clone();
+            (0..100).map(move |vm| {
+                let part = Part { holder: holder_id.clone(), ..part.clone() };
+                (key(&format!("vm-{:05}", holder * 100 + vm)), part)
+            })
+        });
+        Book {
+            region: name.clone(),
+            store: StoreId(Uuid::from_u128(n as u128 + 1)),
+            registry: names.iter().cloned().collect(),
+            parts: parts.collect(),
+            ..book("a")
+        }
+    });
+    books.collect()
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a generous deadline")]
+fn what_a_hundred_regions_say_costs_little_once_this_one_is_clear() {
+    let books = many();
+    let nothing = BTreeSet::new();
+    let agent = || Agent::new(Life(Uuid::from_u128(9)));
+    let tell = |book: &Book| (book.region.clone(), Arc::new(book.standings(&agent(), &nothing)));
+    let told: Vec<(RegionId, Arc<Standings>)> = books[1..].iter().map(tell).collect();
+    let (own, mut hears) = (&books[0], agent());
+    let began = Instant::now();
+    // One after the other, ten times.
+    for (region, told) in (0..10).flat_map(|_| told.iter().cloned()) {
+        hears.hear(own, [(region, told)]);
+    }
+    assert!(own.parts.keys().all(|key| hears.is_clear(key) && hears.is_abreast(key)));
+    // To look at all ten thousand machines at all regions with each answer takes minutes.
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_machine_that_is_new_is_clear_with_the_next_word_of_anybody() {
+    let mut regions = Regions::new();
+    regions.running.clear();
+    let new = regions.books[&id("a")].parts[&key("db")].clone();
+    regions.books.get_mut(&id("a")).unwrap().parts.insert(key("new"), new);
+    let is_clear = |regions: &Regions| regions.agents[&id("a")].is_clear(&key("new"));
+    assert!(!is_clear(&regions));
+    regions.silent.insert(id("c"));
+    regions.talk();
+    assert!(is_clear(&regions));
 }

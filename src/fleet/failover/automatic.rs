@@ -79,7 +79,7 @@ impl MultiRegionManager {
             // The round is refused as a whole.
             return Ok(done);
         }
-        let open = if sight.has_open() { pending_at(&sight.ports).await.0 } else { BTreeMap::new() };
+        let open = if sight.has_open() { pending_at(sight.ports.iter()).await.0 } else { BTreeMap::new() };
         let may = self.speaker(&sight).and_then(|_| self.expect_applied(&sight));
         let paused = !sight.pauses().is_empty();
         for (id, pending) in &open {

@@ -109,7 +109,9 @@ impl MultiRegionManager {
         if sight.observed.answering().next().is_none() {
             return Err(FleetError::Request(Box::new(PlanRefusal::NoRegionAnswered { regions })));
         }
-        let (pending, _) = pending_at(&sight.ports).await;
+        // Those that were silent had their time to answer a moment ago.
+        let answering = sight.ports.iter().filter(|(region, _)| !sight.silent.contains(*region));
+        let (pending, _) = pending_at(answering).await;
         let operations = pending.into_values().collect();
         let pauses = sight.pauses().into_iter().map(|(region, pause)| (region.clone(), pause.clone())).collect();
         let automation = self.automation(&sight, &pauses, watch).await?;

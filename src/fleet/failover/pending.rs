@@ -18,7 +18,8 @@ use crate::failover::{Asker, Outcome as Proposed, Overrides, Progress, Request};
 use crate::fleet::error::FleetError;
 use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::options::Watch;
-use crate::fleet::road::{Ports, Sight, standings};
+use crate::fleet::road::{Sight, standings};
+use crate::live::RegionPort;
 use crate::model::event::{FailoverOutcome, Seconds, StepRecord};
 use crate::model::failover::{Attempt, Bid, Direction, Hook, Note, Open};
 use crate::model::region::{Epoch, ResourceRecord};
@@ -191,7 +192,7 @@ impl MultiRegionManager {
             return Ok(());
         }
         let Some(_at_rest) = log.at_rest()? else { return Ok(()) };
-        let (pending, unheard) = pending_at(&sight.ports).await;
+        let (pending, unheard) = pending_at(sight.ports.iter()).await;
         if unheard.iter().any(|region| !gone.contains_key(region)) {
             return Ok(());
         }
@@ -276,7 +277,7 @@ impl MultiRegionManager {
     }
 
     async fn the_pending(&self, sight: &Sight, operation: Option<OperationId>) -> Result<PendingOperation, FleetError> {
-        let (mut pending, _) = pending_at(&sight.ports).await;
+        let (mut pending, _) = pending_at(sight.ports.iter()).await;
         let unfit = |reason: String, help: &str| FleetError::Unfit { reason, help: Some(help.to_owned()) };
         match operation {
             Some(id) => pending.remove(&id).ok_or_else(|| {
@@ -348,10 +349,12 @@ fn ran(hooks: &BTreeSet<Hook>, journal: &[StepRecord]) -> Vec<Note> {
     hooks.iter().filter(ran).map(|hook| Note::HookDone { hook: hook.clone() }).collect()
 }
 
-/// What is open at the regions that answer, and those that do not.
-pub(super) async fn pending_at(ports: &Ports) -> (BTreeMap<OperationId, PendingOperation>, BTreeSet<RegionId>) {
+/// What is open at those of these regions that answer, and those that do not.
+pub(super) async fn pending_at<'a>(
+    ports: impl Iterator<Item = (&'a RegionId, &'a Arc<dyn RegionPort>)>,
+) -> (BTreeMap<OperationId, PendingOperation>, BTreeSet<RegionId>) {
     let (mut pending, mut unheard, mut all) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
-    for (region, told) in standings(ports.iter()).await {
+    for (region, told) in standings(ports).await {
         let Ok(told) = told else {
             unheard.insert(region);
             continue;

@@ -17,6 +17,7 @@ use super::lookup::{Lookup, System};
 use crate::config::Credential;
 use crate::live::port::PortError;
 use crate::live::silence;
+use crate::model::sighting::Probe;
 use crate::model::{RegionId, World};
 use crate::wire::blocks::{BlocksError, Packed};
 use crate::wire::seal::{SEAL, Seal};
@@ -178,7 +179,8 @@ pub(super) struct Client {
     pub(super) world: World,
     /// Nothing new is begun, and nothing lost is asked again.
     pub(super) interrupted: CancellationToken,
-    /// The last question that was asked patiently, or that the region was observed by, brought no answer.
+    /// The last question that was asked patiently, or that the region was observed by, brought no answer; or it left the
+    /// small one that goes beside the latter without.
     silent: AtomicBool,
     lookup: Lookup,
     built: OnceLock<Result<reqwest::Client, PortError>>,
@@ -245,6 +247,16 @@ impl Client {
             self.silent.store(lost, Ordering::Relaxed);
         }
         given
+    }
+
+    /// What came of the small question by which a region is observed: one that left it without an answer is waited for
+    /// no second time, though the larger question beside it was given up before it ended.
+    pub(super) fn met(&self, probe: &Probe) {
+        match probe {
+            Probe::Answered { .. } => self.silent.store(false, Ordering::Relaxed),
+            Probe::Silent(_) => self.silent.store(true, Ordering::Relaxed),
+            Probe::Unclear(_) => {}
+        }
     }
 
     /// The question without its body and what names it.

@@ -27,11 +27,11 @@ use crate::model::policy::HealthPolicy;
 use crate::model::region::{Authority, Identity, Pause, RecordChange, RegionSnapshot, SyncOrder};
 use crate::model::running::Running;
 use crate::model::sighting::Probe;
-use crate::model::{ByteCount, OperationId, RegionId, ResourceKey, World};
+use crate::model::{ByteCount, Digest, OperationId, RegionId, ResourceKey, World};
 use crate::replica::port::{SessionId, TransferError};
 use crate::replica::transfer::{Progress, SyncFailure, SyncOptions, SyncReport};
 use crate::wire::Operation;
-use crate::wire::call::{ByHand, Controlling, Drill, Fetch, Inquiry, Ordered, Pausing, Recording, Restore};
+use crate::wire::call::{ByHand, Controlling, Drill, Fetch, Inquiry, Ordered, Pausing, Recording, Restore, Told};
 use crate::wire::record::RecordChangeBody;
 use crate::wire::region::RegionHealth;
 
@@ -82,6 +82,21 @@ impl HttpRegion {
     /// A short question that is safe to repeat.
     pub(super) async fn question<T: DeserializeOwned>(&self, ask: &Ask) -> Result<T, CallError> {
         data(&self.client, self.client.ask(ask).await?)
+    }
+
+    /// What [`RegionPort::standings`] asks, where the answer need not travel once more that has the digest `known`: regions
+    /// at rest say the same all the time.
+    ///
+    /// # Errors
+    /// [`PortError`].
+    pub async fn standings_since(
+        &self,
+        machines: &BTreeSet<ResourceKey>,
+        known: Option<Digest>,
+    ) -> Result<Told, PortError> {
+        let body = json(&Inquiry { machines: machines.clone(), known });
+        let ask = self.client.short(Method::POST, "standings", body, "standings");
+        self.question(&ask).await.map_err(CallError::into_port)
     }
 
     /// A short order: a repeat of it does nothing twice.
@@ -158,7 +173,9 @@ impl RegionPort for HttpRegion {
     }
 
     async fn probe(&self, policy: &HealthPolicy) -> Probe {
-        self.probe_for(policy, policy.timeout).await
+        let probe = self.probe_for(policy, policy.timeout).await;
+        self.client.met(&probe);
+        probe
     }
 
     async fn running(&self) -> Result<Running, PortError> {
@@ -192,9 +209,8 @@ impl RegionPort for HttpRegion {
     }
 
     async fn standings(&self, machines: &BTreeSet<ResourceKey>) -> Result<Standings, PortError> {
-        let body = json(&Inquiry { machines: machines.clone() });
-        let ask = self.client.short(Method::POST, "standings", body, "standings");
-        self.question(&ask).await.map_err(CallError::into_port)
+        let Told { digest: _, standings } = self.standings_since(machines, None).await?;
+        standings.ok_or_else(|| PortError::Failed("it says that its standings are known, and they are not".to_owned()))
     }
 
     async fn keep_pause(&self, pause: Option<&Pause>) -> Result<(), PortError> {

@@ -4,6 +4,7 @@
 //! the book as it was or as it became. A role is only written where the resource has a record.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rusqlite::{OptionalExtension, Transaction};
 
@@ -22,8 +23,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn book(&self, identity: &Identity) -> Result<Book, StoreError> {
-        self.read(|transaction, of| load(transaction, of, identity, None))
+    pub fn book(&self, identity: &Identity) -> Result<Arc<Book>, StoreError> {
+        self.book_by(|transaction, of| load(transaction, of, identity, None))
     }
 
     /// Lets `act` change the book, and makes what it changed durable before it returns; where `act` refuses, nothing is

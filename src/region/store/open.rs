@@ -1,12 +1,13 @@
 //! Opening the database of a region.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::error::StoreError;
 use super::schema::{APPLICATION_ID, MIGRATIONS};
+use crate::failover::Book;
 use crate::host::sqlite::{self, DatabaseError, Mode};
 use crate::model::StoreId;
 use crate::model::region::Identity;
@@ -15,7 +16,15 @@ use crate::model::region::Identity;
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
-    connection: Mutex<Connection>,
+    opened: Mutex<Opened>,
+}
+
+/// A connection, and what was read through it last.
+#[derive(Debug)]
+struct Opened {
+    connection: Connection,
+    /// The book, with the state of the file that it was read in. Whatever is written here forgets it.
+    book: Option<(i64, Arc<Book>)>,
 }
 
 impl Store {
@@ -77,13 +86,13 @@ impl Store {
 
     fn open(path: &Path, mode: Mode) -> Result<Self, StoreError> {
         let connection = sqlite::open(path, APPLICATION_ID, &MIGRATIONS, mode)?;
-        Ok(Self { path: path.to_owned(), connection: Mutex::new(connection) })
+        Ok(Self { path: path.to_owned(), opened: Mutex::new(Opened { connection, book: None }) })
     }
 
     fn belonging_to(self, identity: &Identity) -> Result<Self, StoreError> {
         let found: Option<String> = {
-            let connection = self.lock();
-            connection
+            let opened = self.lock();
+            (opened.connection)
                 .query_row("SELECT store FROM region", [], |row| row.get(0))
                 .optional()
                 .map_err(|error| DatabaseError::of(&self.path, error))?
@@ -95,9 +104,30 @@ impl Store {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    fn lock(&self) -> MutexGuard<'_, Opened> {
         // A panic in a transaction rolled it back.
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The book as `load` reads it, or as it was read before, where nothing was written since: through this connection
+    /// or, as the file itself tells, by anybody else.
+    pub(super) fn book_by(
+        &self,
+        load: impl FnOnce(&Transaction<'_>, &dyn Fn(rusqlite::Error) -> StoreError) -> Result<Book, StoreError>,
+    ) -> Result<Arc<Book>, StoreError> {
+        let of = |error| StoreError::Database(DatabaseError::of(&self.path, error));
+        let mut opened = self.lock();
+        let Opened { connection, book } = &mut *opened;
+        // Before it is read: what somebody writes meanwhile makes the next look another one.
+        let version = connection.pragma_query_value(None, "data_version", |row| row.get(0)).map_err(of)?;
+        if let Some((_, kept)) = book.as_ref().filter(|(read_in, _)| *read_in == version) {
+            return Ok(Arc::clone(kept));
+        }
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred).map_err(of)?;
+        let read = Arc::new(load(&transaction, &of)?);
+        transaction.commit().map_err(of)?;
+        *book = Some((version, Arc::clone(&read)));
+        Ok(read)
     }
 
     /// Reads within one transaction: one moment's state.
@@ -122,8 +152,8 @@ impl Store {
         act: impl FnOnce(&Transaction<'_>, &dyn Fn(rusqlite::Error) -> StoreError) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let of = |error| StoreError::Database(DatabaseError::of(&self.path, error));
-        let mut connection = self.lock();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(of)?;
+        let mut opened = self.lock();
+        let transaction = opened.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(of)?;
         act(&transaction, &of)?;
         transaction.rollback().map_err(of)
     }
@@ -134,9 +164,15 @@ impl Store {
         act: impl FnOnce(&Transaction<'_>, &dyn Fn(rusqlite::Error) -> StoreError) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let of = |error| StoreError::Database(DatabaseError::of(&self.path, error));
-        let mut connection = self.lock();
+        let mut opened = self.lock();
+        let Opened { connection, book } = &mut *opened;
+        let before = connection.total_changes();
         let transaction = connection.transaction_with_behavior(behaviour).map_err(of)?;
         let done = act(&transaction, &of)?;
+        if transaction.total_changes() != before {
+            // Before the end of it, which may be unclear.
+            *book = None;
+        }
         transaction.commit().map_err(of)?;
         Ok(done)
     }

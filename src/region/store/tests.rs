@@ -214,6 +214,29 @@ fn only_the_controller_touches_roles_and_the_registry() {
 }
 
 #[test]
+fn the_book_is_read_again_only_where_something_was_written_by_whomever() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let book = || store.book(&identity()).unwrap();
+    let first = book();
+    assert!(Arc::ptr_eq(&first, &book()), "nothing was written");
+    let refused: Result<Result<(), ()>, _> = store.change_book(&identity(), None, |book| {
+        book.serial += 1;
+        Err(())
+    });
+    assert_eq!(refused.unwrap(), Err(()));
+    store.change_book(&identity(), None, |_| Ok::<_, ()>(())).unwrap().unwrap();
+    assert!(Arc::ptr_eq(&first, &book()), "a change that was refused, and one that changes nothing, write nothing");
+    record(&store, &authority(1), &[create_vm("vm.web-1")]).unwrap();
+    let second = book();
+    assert!(second.parts.contains_key(&"vm.web-1".parse().unwrap()) && second.serial > first.serial);
+    let other = Store::open_writing(&dir.path().join("region.db"), &identity()).unwrap();
+    record(&other, &authority(2), &[create_vm("vm.web-2")]).unwrap();
+    assert!(book().parts.contains_key(&"vm.web-2".parse().unwrap()), "somebody else wrote it");
+    assert_eq!(*book(), *other.book(&identity()).unwrap());
+}
+
+#[test]
 fn a_living_resource_keeps_its_role_whatever_is_declared() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

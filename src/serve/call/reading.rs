@@ -23,7 +23,7 @@ pub(in super::super) async fn open(
     let shared = Arc::clone(&app);
     let work = |running: Arc<Running>| async move {
         let reading = shared.region.until(&running.cancel).open_reading(&order, full).await?;
-        shared.sessions.opened(Kind::Reading, reading.session);
+        shared.sessions.opened(Kind::Reading, reading.session, None);
         Ok(reading)
     };
     asked.operation(&app, Job::Reading, fingerprint, work).await

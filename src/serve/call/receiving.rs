@@ -25,7 +25,7 @@ pub(in super::super) async fn open(
     let work = |running: Arc<Running>| async move {
         let region = shared.region.until(&running.cancel);
         let receiving = region.open_receiving(&order, &reading, accept_change).await?;
-        shared.sessions.opened(Kind::Receiving, receiving.session);
+        shared.sessions.opened(Kind::Receiving, receiving.session, Some(order.source));
         Ok(receiving)
     };
     asked.operation(&app, Job::Receiving, fingerprint, work).await
@@ -69,7 +69,11 @@ pub(in super::super) async fn wanted(
     Session(session): Session,
     Empty { fingerprint }: Empty,
 ) -> Result<Reply<Vec<BlockAddress>>, Failure> {
-    let work = move |app: Arc<App>| async move { Ok(app.region.next_wanted(session).await?) };
+    let work = move |app: Arc<App>| async move {
+        let wanted = app.region.next_wanted(session).await?;
+        app.sessions.wants(session);
+        Ok(wanted)
+    };
     keyed.on_session(&app, (Kind::Receiving, session), fingerprint, work).await
 }
 
@@ -85,7 +89,9 @@ pub(in super::super) async fn blocks(
         let unpacked = tokio::task::spawn_blocking(move || packed.and_then(|packed| packed.unpack())).await;
         let unpacked = unpacked.map_err(|error| TransferError::Region(error.to_string()))?;
         let unpacked = unpacked.map_err(|error| TransferError::Corrupt(error.to_string()))?;
-        Ok(app.region.write_blocks(session, unpacked).await?)
+        app.region.write_blocks(session, unpacked).await?;
+        app.sessions.wrote(session, length);
+        Ok(())
     };
     keyed.on_session(&app, (Kind::Receiving, session), fingerprint, work).await
 }
@@ -109,6 +115,11 @@ pub(in super::super) async fn publish(
     let work = move |app: Arc<App>| async move {
         let published = app.region.publish(session, verified_at).await?;
         app.numbers.synced(1);
+        if let Some((source, bytes, took)) = app.sessions.travelled(session)
+            && let Err(error) = app.region.measured(&source, bytes, took).await
+        {
+            tracing::warn!(%error, %source, "a link's speed could not be written");
+        }
         app.sessions.closed(session);
         Ok(published)
     };

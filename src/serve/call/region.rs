@@ -16,12 +16,11 @@ use super::ok;
 use crate::failover::Order;
 use crate::live::RegionPort;
 use crate::live::port::Carried;
-use crate::model::ResourceKey;
 use crate::model::audit::Audited;
-use crate::model::failover::Standings;
 use crate::model::region::{Identity, RegionSnapshot};
 use crate::model::running::Running;
-use crate::wire::call::{Controlling, Inquiry, Ordered, Pausing};
+use crate::model::{Digest, ResourceKey};
+use crate::wire::call::{Controlling, Inquiry, Ordered, Pausing, Told};
 
 /// What `health` says.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -70,9 +69,11 @@ pub(in super::super) async fn snapshot(
 
 pub(in super::super) async fn standings(
     State(app): State<Arc<App>>,
-    Json { value: Inquiry { machines }, .. }: Json<Inquiry>,
-) -> Result<Reply<Standings>, Failure> {
-    Ok(ok(&app, &app.region.standings(&machines).await?))
+    Json { value: Inquiry { machines, known }, .. }: Json<Inquiry>,
+) -> Result<Reply<Told>, Failure> {
+    let standings = app.region.standings(&machines).await?;
+    let digest = Digest::of(&serde_json::to_vec(&standings).expect("plain data with text keys converts to JSON"));
+    Ok(ok(&app, &Told { digest, standings: (known != Some(digest)).then_some(standings) }))
 }
 
 pub(in super::super) async fn keep_pause(

@@ -52,6 +52,7 @@ fn report() -> Value {
         published,
         bytes: ByteCount(9),
         wire: Some(ByteCount(9)),
+        travelled_for: Duration::ZERO,
         resumed: ByteCount(0),
         passes: 1,
         notes: Vec::new(),
