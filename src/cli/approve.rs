@@ -71,33 +71,59 @@ impl Review for Reviewer {
         if self.approval == Approval::Given || plan.effects().next().is_none() {
             return Verdict::Proceed;
         }
-        if !session.can_ask() {
-            self.declined = Some(CliError::NotApproved {
-                detail: format!("nobody can be asked here, and nothing was changed: {}", plan::verdict(plan)),
-                help: "Add --auto-approve, or save the plan with `plan --out FILE` and apply that file.".to_owned(),
-            });
-            return Verdict::Decline;
+        let question = Question {
+            asks: format!("Do this? {}.", plan::verdict(plan)),
+            otherwise: format!("nothing was changed ({})", plan::verdict(plan)),
+            help: "Add --auto-approve, or save the plan with `plan --out FILE` and apply that file.",
+        };
+        verdict(confirm(session, &question).await, &mut self.declined)
+    }
+}
+
+/// What a person is to answer with the word `yes`.
+#[derive(Debug, Clone)]
+pub(crate) struct Question<'a> {
+    /// As it is asked, without which answer is taken.
+    pub(crate) asks: String,
+    /// What is told where the answer is another one, or nobody can be asked.
+    pub(crate) otherwise: String,
+    /// How to go on without being asked.
+    pub(crate) help: &'a str,
+}
+
+/// Asks before anything is changed: the one way in which every command does.
+///
+/// # Errors
+/// [`CliError::NotApproved`] where nobody can be asked, or answers anything but `yes`; [`CliError::Interrupted`].
+pub(crate) async fn confirm(session: &Session, question: &Question<'_>) -> Result<(), CliError> {
+    let Question { asks, otherwise, help } = question;
+    let detail = if session.can_ask() {
+        match ask(session, &format!("{asks} Only `yes` is taken for a yes: ")).await {
+            Answer::Yes => return Ok(()),
+            Answer::No(said) => format!("{otherwise}: the answer was `{said}`, not `yes`"),
+            Answer::Interrupted => return Err(CliError::Interrupted),
         }
-        match ask(session, &format!("Do this? {}. Only `yes` is taken for a yes: ", plan::verdict(plan))).await {
-            Answer::Yes => Verdict::Proceed,
-            Answer::No(said) => {
-                self.declined = Some(CliError::NotApproved {
-                    detail: format!("not approved, and nothing was changed: the answer was `{said}`, not `yes`"),
-                    help: "Answer `yes`, or add --auto-approve.".to_owned(),
-                });
-                Verdict::Decline
-            }
-            Answer::Interrupted => {
-                self.declined = Some(CliError::Interrupted);
-                Verdict::Interrupt
-            }
+    } else {
+        format!("nobody can be asked here, and {otherwise}")
+    };
+    Err(CliError::NotApproved { detail, help: (*help).to_owned() })
+}
+
+/// The same for whoever reviews a run; why it was declined is kept.
+pub(crate) fn verdict(confirmed: Result<(), CliError>, declined: &mut Option<CliError>) -> Verdict {
+    match confirmed {
+        Ok(()) => Verdict::Proceed,
+        Err(error) => {
+            let interrupted = matches!(error, CliError::Interrupted);
+            *declined = Some(error);
+            if interrupted { Verdict::Interrupt } else { Verdict::Decline }
         }
     }
 }
 
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answer {
+enum Answer {
     /// The word `yes`.
     Yes,
     /// Something else.
@@ -107,7 +133,7 @@ pub(crate) enum Answer {
 }
 
 /// Asks for the word `yes`.
-pub(crate) async fn ask(session: &Session, question: &str) -> Answer {
+async fn ask(session: &Session, question: &str) -> Answer {
     let Some(mut input) = session.input.lock().unwrap_or_else(PoisonError::into_inner).take() else {
         return Answer::No(String::new());
     };

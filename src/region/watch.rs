@@ -270,15 +270,12 @@ impl LocalRegion {
         let _in_turn = self.inner.keeping.lock().await;
         let (inner, id) = (Arc::clone(&self.inner), region.clone());
         blocking(move || {
-            let kept = match inner.watch().clock {
-                Some(_) => None,
-                None => Some(writing.store.links().map_err(|error| inner.of(error))?.remove(&id).unwrap_or_default()),
-            };
+            let is_watched = inner.watch().clock.is_some();
+            let kept = if is_watched { None } else { Some(writing.store.links().map_err(|error| inner.of(error))?) };
             let link = {
                 let mut watch = inner.watch();
                 let link = watch.links.entry(id.clone()).or_default();
-                let is_watched = kept.is_none();
-                if let Some(kept) = kept {
+                if let Some(kept) = kept.and_then(|mut kept| kept.remove(&id)) {
                     *link = kept;
                 }
                 if !link.add(bytes, took) {

@@ -18,7 +18,7 @@ pub fn question(region: &RegionId, fencing: &Fencing) -> String {
             format!("{} that it holds, and whatever else runs there, stop.", count(machines, "machine", "machines"))
         }
     };
-    format!("Cut {region} off? {state}{held} Only `yes` is taken for a yes: ")
+    format!("Cut {region} off? {state}{held}")
 }
 
 /// What came of cutting it off.

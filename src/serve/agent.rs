@@ -23,6 +23,8 @@ const AT_REST: Duration = Duration::from_secs(30);
 const UNCLEAR: Duration = Duration::from_millis(250);
 /// At most.
 const UNCLEAR_MAX: Duration = Duration::from_secs(10);
+/// Something that was written is followed no later than that after the last round.
+const BREATH_MAX: Duration = Duration::from_secs(1);
 
 impl App {
     /// Asks and follows, again and again, until the server is to end.
@@ -30,16 +32,23 @@ impl App {
         let (mut pace, mut known) = (UNCLEAR, Known::new());
         self.region.attended();
         loop {
+            let began = self.world.clock.since_boot();
             let rests = tokio::select! {
                 () = self.drain.cancelled() => break,
                 rests = self.attend_once(&mut known) => rests,
             };
             let wait = if rests { AT_REST } else { pace };
             pace = if rests { UNCLEAR } else { (pace * 2).min(UNCLEAR_MAX) };
+            // However often something is written: where many are asked, or answer slowly, it is not all that they do.
+            let breath = self.world.clock.since_boot().saturating_sub(began).min(BREATH_MAX);
+            let stirred = async {
+                tokio::time::sleep(breath).await;
+                self.region.stirred().await;
+            };
             tokio::select! {
                 () = self.drain.cancelled() => break,
                 () = tokio::time::sleep(wait) => {}
-                () = self.region.stirred() => pace = UNCLEAR,
+                () = stirred => pace = UNCLEAR,
             }
         }
     }

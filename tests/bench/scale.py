@@ -238,12 +238,12 @@ def many_regions(fleet, options, results):
     for name, command in cases:
         rounds = [fleet.run(*command) for _ in range(options.rounds)]
         results.command(
-            f"{len(fleet.regions)} live regions that probe each other every 5 s, {fleet.vms} VMs with two replicas each",
+            f"{len(fleet.regions)} live regions that probe each other every minute, {fleet.vms} VMs with two replicas each",
             "regions", len(fleet.regions), name, rounds, fleet.peak(),
         )
     before = fleet.busy()
     time.sleep(10)
-    results.note(f"{len(fleet.regions)} servers that only probe each other take {(fleet.busy() - before) / 10 * 100:.0f} % of one processor together.")
+    results.note(f"{len(fleet.regions)} servers at rest take {(fleet.busy() - before) / 10 * 100:.0f} % of one processor together.")
 
 
 def terraform(home, objects, options, results):

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
-use super::super::approve::{Answer, ask};
+use super::super::approve::{Question, confirm};
 use super::super::declare::{Declaration, How, declare, ground, not_declared};
 use super::super::error::CliError;
 use super::super::exit::Exit;
@@ -116,20 +116,12 @@ impl Restore {
 }
 
 async fn approve(session: &Session, id: &ResourceId) -> Result<(), CliError> {
-    let help = "Add --auto-approve. The files that are there now are kept either way.".to_owned();
-    if !session.can_ask() {
-        let detail = format!("nobody can be asked here, and {id} was not restored");
-        return Err(CliError::NotApproved { detail, help });
-    }
-    let question = format!("Replace the files of {id}? They are kept beside. Only `yes` is taken for a yes: ");
-    match ask(session, &question).await {
-        Answer::Yes => Ok(()),
-        Answer::No(said) => {
-            let detail = format!("{id} was not restored: the answer was `{said}`, not `yes`");
-            Err(CliError::NotApproved { detail, help })
-        }
-        Answer::Interrupted => Err(CliError::Interrupted),
-    }
+    let question = Question {
+        asks: format!("Replace the files of {id}? They are kept beside."),
+        otherwise: format!("{id} was not restored"),
+        help: "Add --auto-approve. The files that are there now are kept either way.",
+    };
+    confirm(session, &question).await
 }
 
 /// Declare a virtual machine and the regions that keep copies of it

@@ -4,7 +4,8 @@ use super::*;
 use crate::replica::port::{BlockAddress, Confirmed, Reading, Receiving};
 use crate::wire::blocks::Packed;
 use crate::wire::call::{
-    BlockHashes, Confirming, Controlling, GroupHashes, GroupRun, Groups, HashList, OpenReceiving, Publish, WantedBlocks,
+    BlockHashes, Confirming, Controlling, GroupHashes, GroupRun, Groups, HashList, Inquiry, OpenReceiving, Publish,
+    Told, WantedBlocks,
 };
 
 pub(super) fn hashes(bytes: &[u8]) -> HashList {
@@ -76,6 +77,25 @@ async fn a_resource_travels_call_by_call() {
     assert!(check["files"].as_array().unwrap().iter().all(|file| file["verdict"] == "identical"), "{check}");
     let snapshot = west.get("snapshot").await.data();
     assert!(snapshot["replicas"]["vm.web"]["newest"].is_object(), "{snapshot}");
+}
+
+#[tokio::test]
+async fn what_whoever_asks_knows_of_the_roles_is_not_told_once_more() {
+    let lab = Lab::new();
+    let (east, _west) = lab.pair(b"disk").await;
+    let ask = async |known| {
+        let told = east.post("standings", &Inquiry { machines: BTreeSet::new(), known }).await.data();
+        serde_json::from_value::<Told>(told).unwrap()
+    };
+    let first = ask(None).await;
+    let standings = first.standings.clone().unwrap();
+    assert!(standings.resources.contains_key(&"vm.web".parse().unwrap()), "{standings:?}");
+    assert_eq!(ask(Some(first.digest)).await, Told { standings: None, ..first.clone() });
+    let change = RecordChangeBody::from(&RecordChange { address: "vm.new".parse().unwrap(), ..resource_record() });
+    east.post("records", &Recording { authority: lab.authority(), changes: vec![change] }).await.data();
+    let second = ask(Some(first.digest)).await;
+    assert_ne!(second.digest, first.digest);
+    assert!(second.standings.unwrap().resources.contains_key(&"vm.new".parse().unwrap()));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::super::super::approve::{Answer, ask};
+use super::super::super::approve::{Question, confirm};
 use super::super::super::declare::wrote;
 use super::super::super::error::CliError;
 use super::super::super::exit::Exit;
@@ -75,17 +75,10 @@ impl Accept {
 }
 
 async fn approve(session: &Session) -> Result<(), CliError> {
-    let help = "Add --auto-approve where nobody can be asked.".to_owned();
-    if !session.can_ask() {
-        let detail = "nobody can be asked here, and nothing was written".to_owned();
-        return Err(CliError::NotApproved { detail, help });
-    }
-    match ask(session, "Write this? Only `yes` is taken for a yes: ").await {
-        Answer::Yes => Ok(()),
-        Answer::No(said) => {
-            let detail = format!("nothing was written: the answer was `{said}`, not `yes`");
-            Err(CliError::NotApproved { detail, help })
-        }
-        Answer::Interrupted => Err(CliError::Interrupted),
-    }
+    let question = Question {
+        asks: "Write this?".to_owned(),
+        otherwise: "nothing was written".to_owned(),
+        help: "Add --auto-approve where nobody can be asked.",
+    };
+    confirm(session, &question).await
 }

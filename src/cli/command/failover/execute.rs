@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use clap::{Args, ValueEnum};
 
-use super::super::super::approve::{Answer, ask};
+use super::super::super::approve::{Question, confirm, verdict};
 use super::super::super::error::CliError;
 use super::super::super::exit::Exit;
 use super::super::super::session::Session;
@@ -194,24 +194,11 @@ impl FailoverReview for Reviewer {
         if self.force {
             return Verdict::Proceed;
         }
-        let help = "Add --force where nobody can be asked; every gate is judged all the same.".to_owned();
-        if !session.can_ask() {
-            let detail = "nobody can be asked here, and nothing was changed".to_owned();
-            self.declined = Some(CliError::NotApproved { detail, help });
-            return Verdict::Decline;
-        }
-        let question = format!("Fail over from {} to {}? Only `yes` is taken for a yes: ", proposal.from, proposal.to);
-        match ask(session, &question).await {
-            Answer::Yes => Verdict::Proceed,
-            Answer::No(said) => {
-                let detail = format!("not confirmed, and nothing was changed: the answer was `{said}`, not `yes`");
-                self.declined = Some(CliError::NotApproved { detail, help });
-                Verdict::Decline
-            }
-            Answer::Interrupted => {
-                self.declined = Some(CliError::Interrupted);
-                Verdict::Interrupt
-            }
-        }
+        let question = Question {
+            asks: format!("Fail over from {} to {}?", proposal.from, proposal.to),
+            otherwise: "nothing was changed".to_owned(),
+            help: "Add --force where nobody can be asked; every gate is judged all the same.",
+        };
+        verdict(confirm(session, &question).await, &mut self.declined)
     }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::super::super::approve::{Answer, ask};
+use super::super::super::approve::{Question, confirm};
 use super::super::super::error::CliError;
 use super::super::super::exit::Exit;
 use super::super::super::session::Session;
 use super::given::Gone;
-use crate::fleet::{FenceOptions, Fencing};
+use crate::fleet::FenceOptions;
 use crate::model::RegionId;
 use crate::render::cut_off;
 
@@ -62,7 +62,12 @@ impl Fence {
         let options = FenceOptions { region, reason, accept_collateral, gone: gone.regions() };
         if !force {
             let fencing = fleet.propose_fence(&options).await?;
-            confirm(session, &options.region, &fencing).await?;
+            let question = Question {
+                asks: cut_off::question(&options.region, &fencing),
+                otherwise: "nothing was changed".to_owned(),
+                help: "Add --force where nobody can be asked; every gate is judged all the same.",
+            };
+            confirm(session, &question).await?;
         }
         let (watch, feed) = session.watch_for_people();
         let fenced = fleet.fence(&options, &watch).await;
@@ -79,21 +84,5 @@ impl Unfence {
         let done = fleet.unfence(&self.region).await?;
         session.print(&done, |look| cut_off::let_in(&done, look))?;
         Ok(done.class().into())
-    }
-}
-
-async fn confirm(session: &Session, region: &RegionId, fencing: &Fencing) -> Result<(), CliError> {
-    let help = "Add --force where nobody can be asked; every gate is judged all the same.".to_owned();
-    if !session.can_ask() {
-        let detail = "nobody can be asked here, and nothing was changed".to_owned();
-        return Err(CliError::NotApproved { detail, help });
-    }
-    match ask(session, &cut_off::question(region, fencing)).await {
-        Answer::Yes => Ok(()),
-        Answer::No(said) => {
-            let detail = format!("not confirmed, and nothing was changed: the answer was `{said}`, not `yes`");
-            Err(CliError::NotApproved { detail, help })
-        }
-        Answer::Interrupted => Err(CliError::Interrupted),
     }
 }

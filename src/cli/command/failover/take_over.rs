@@ -6,7 +6,7 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::super::super::approve::{Answer, ask};
+use super::super::super::approve::{Question, confirm};
 use super::super::super::error::CliError;
 use super::super::super::exit::Exit;
 use super::super::super::session::Session;
@@ -48,7 +48,12 @@ impl TakeOver {
         let Self { gone, fence, force } = self;
         let fleet = session.fleet()?;
         if let Some(region) = fence.as_ref().filter(|_| !force) {
-            confirm(session, region).await?;
+            let question = Question {
+                asks: format!("Cut {region} off? All that runs there stops."),
+                otherwise: "nothing was changed".to_owned(),
+                help: "Add --force where nobody can be asked.",
+            };
+            confirm(session, &question).await?;
         }
         let (watch, feed) = session.watch_for_people();
         let term = fleet.take_control(&TakeOverOptions { gone: gone.regions(), fence }, &watch).await;
@@ -56,22 +61,5 @@ impl TakeOver {
         let term = term?;
         session.print(&Taken { term }, |_| format!("this state controls the regions, with term {term}\n"))?;
         Ok(Exit::Done)
-    }
-}
-
-async fn confirm(session: &Session, region: &RegionId) -> Result<(), CliError> {
-    let help = "Add --force where nobody can be asked.".to_owned();
-    if !session.can_ask() {
-        let detail = "nobody can be asked here, and nothing was changed".to_owned();
-        return Err(CliError::NotApproved { detail, help });
-    }
-    let question = format!("Cut {region} off? All that runs there stops. Only `yes` is taken for a yes: ");
-    match ask(session, &question).await {
-        Answer::Yes => Ok(()),
-        Answer::No(said) => {
-            let detail = format!("not confirmed, and nothing was changed: the answer was `{said}`, not `yes`");
-            Err(CliError::NotApproved { detail, help })
-        }
-        Answer::Interrupted => Err(CliError::Interrupted),
     }
 }
