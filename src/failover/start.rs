@@ -129,7 +129,8 @@ impl Agent {
     /// What stands in the way of being clear of anything: a region that was not heard, or whose word does not count.
     fn unheard(&self, book: &Book) -> Option<Hold> {
         others(book).find_map(|region| {
-            let Some(heard) = self.heard.get(region).filter(|heard| heard.inert.is_none()) else {
+            let counts = |heard: &&Arc<Standings>| heard.inert.is_none() && !self.went_back(heard);
+            let Some(heard) = self.heard.get(region).filter(counts) else {
                 return Some(Hold::Unheard(region.clone()));
             };
             if heard.registry != book.registry {
@@ -137,6 +138,12 @@ impl Agent {
             }
             heard.cut_off.contains_key(&book.region).then(|| Hold::CutOff(region.clone()))
         })
+    }
+
+    /// Whether it is the word of a store that was met in a later state, or of another one: such a region takes no part in
+    /// anything once it hears of that, and until then it may have forgotten what it agreed to.
+    fn went_back(&self, told: &Standings) -> bool {
+        self.met.get(&told.region).is_some_and(|met| met.store != told.met.store || met.serial > told.met.serial)
     }
 
     /// What stands in the way of being clear of a resource, where every region was heard.

@@ -113,8 +113,11 @@ impl LocalRegion {
                     Ok((Arc::new(book.clone()), lost))
                 })?
             };
+            let is_heard = !told.is_empty();
             inner.roles.agent().hear(&book, told);
-            inner.roles.hears();
+            if is_heard {
+                inner.roles.hears();
+            }
             Ok(lost)
         })
         .await

@@ -54,6 +54,30 @@ fn an_operation_that_is_open_elsewhere_keeps_it_stopped() {
 }
 
 #[test]
+fn a_region_that_forgot_an_operation_is_not_believed() {
+    let mut regions = Regions::new();
+    let backup = regions.books[&id("b")].clone();
+    accept(&mut regions, &["b"]);
+    regions.books.get_mut(&id("b")).unwrap().serial += 1;
+    regions.running.clear();
+    regions.restart("a");
+    regions.talk();
+    assert_eq!(may(&regions, "a"), Err(Hold::OpenAt(id("b"), bid(1).failover.id)));
+    let mut hears = |told: &Book| {
+        let told = Arc::new(told.standings(&regions.agents[&id("b")], &BTreeSet::new()));
+        let own = &regions.books[&id("a")];
+        regions.agents.get_mut(&id("a")).unwrap().hear(own, [(id("b"), told)]);
+        may(&regions, "a")
+    };
+    // It was not told yet that its store went back.
+    assert_eq!(hears(&backup), Err(Hold::Unheard(id("b"))));
+    let founded_anew = Book { store: StoreId(Uuid::from_u128(99)), serial: 1, ..backup.clone() };
+    assert_eq!(hears(&founded_anew), Err(Hold::Unheard(id("b"))));
+    // Once it was readmitted, it is above all that was ever met of it.
+    assert_eq!(hears(&Book { serial: 3, ..founded_anew }), Ok(()));
+}
+
+#[test]
 fn what_runs_elsewhere_is_not_started() {
     let mut regions = Regions::new();
     regions.running = [(id("c"), BTreeSet::from([key("db")]))].into();
