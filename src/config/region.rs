@@ -72,6 +72,18 @@ impl Quiesce {
     pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 }
 
+/// Bitmaps of disk images that tell what was written since a reading, so that the rest need not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hints {
+    /// What the names of the bitmaps begin with that readings begin.
+    pub bitmap: String,
+}
+
+impl Hints {
+    /// The longest `bitmap`.
+    const NAME_MAX: usize = 64;
+}
+
 /// A region's own configuration. Relative paths are resolved against the directory of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RegionConfig {
@@ -97,6 +109,8 @@ pub struct RegionConfig {
     pub runner: Option<Runner>,
     /// How resources hold still for a reading.
     pub quiesce: Option<Quiesce>,
+    /// What tells which parts of a disk were written; none: files that changed are read whole.
+    pub hints: Option<Hints>,
     /// Files that stay where they are, by resource.
     pub files: BTreeMap<ResourceId, Vec<PathBuf>>,
     /// The programs that this region may run as a policy's hooks.
@@ -151,6 +165,7 @@ fn read(report: &mut Report, file: usize, base: &Path) -> RegionConfig {
         insecure: root.boolean("insecure").is_some_and(|at| at.value),
         runner: root.table("runner").and_then(runner),
         quiesce: root.table("quiesce").and_then(quiesce),
+        hints: root.table("hints").and_then(hints),
         files: files(&mut root, base),
         allowed_hooks: root.table("hooks").map_or_else(Vec::new, hooks),
     };
@@ -252,6 +267,31 @@ fn quiesce(mut table: Fields<'_, '_>) -> Option<Quiesce> {
     })
 }
 
+fn hints(mut table: Fields<'_, '_>) -> Option<Hints> {
+    let before = table.report.count();
+    let bitmap = table.parsed("bitmap", "debvisor", bitmap_name);
+    if bitmap.is_none() && table.report.count() == before {
+        let reason = "only bitmaps are changed whose names begin with it, so that others' backups keep theirs";
+        table.missing("bitmap", reason, "bitmap = \"debvisor\"");
+    }
+    table.finish();
+    bitmap.map(|bitmap| Hints { bitmap: bitmap.value })
+}
+
+/// What a bitmap's name may begin with: a program is told it as an argument, people read it.
+fn bitmap_name(text: &str) -> Result<String, String> {
+    let known = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    if !text.starts_with(|first: char| first.is_ascii_alphanumeric()) || !text.chars().all(known) {
+        return Err(format!(
+            "`{text}` cannot be a bitmap's name: it begins with a letter or digit, and has letters, digits, `.`, `_`, `-`"
+        ));
+    }
+    if text.len() > Hints::NAME_MAX {
+        return Err(format!("a bitmap's name has at most {} letters here", Hints::NAME_MAX));
+    }
+    Ok(text.to_owned())
+}
+
 fn files(root: &mut Fields<'_, '_>, base: &Path) -> BTreeMap<ResourceId, Vec<PathBuf>> {
     let mut all = BTreeMap::new();
     for (key, value) in root.entries("resources") {
@@ -325,6 +365,9 @@ pub(super) struct RegionDoc {
     runner: Option<RunnerDoc>,
     /// How resources hold still for a reading: `freeze` and `thaw`, or `snapshot` and `release`.
     quiesce: Option<QuiesceDoc>,
+    /// Bitmaps of disk images that tell what was written since the last copy, so that the rest of a disk need not be
+    /// read.
+    hints: Option<HintsDoc>,
     /// Files that stay where they are, by resource.
     #[schemars(with = "Option<BTreeMap<IdText, FilesDoc>>")]
     resources: (),
@@ -363,6 +406,17 @@ struct QuiesceDoc {
     /// How long a freeze may last. Default: 10s.
     #[schemars(with = "Option<DurationText>", extend("default" = "10s"))]
     timeout: (),
+}
+
+/// Bitmaps of disk images that tell what was written.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "Hints")]
+#[expect(dead_code, reason = "only its shape is wanted")]
+struct HintsDoc {
+    /// What the names of the bitmaps begin with that are begun in qcow2 images of machines that are stopped; others are
+    /// never touched.
+    #[schemars(extend("pattern" = "^[0-9A-Za-z][0-9A-Za-z._-]{0,63}$"))]
+    bitmap: String,
 }
 
 /// Where a resource's files are.
@@ -417,6 +471,8 @@ mod tests {
             snapshot = ["snapshot", "{id}"]
             release = ["release", "{id}"]
             timeout = "3s"
+            [hints]
+            bitmap = "debvisor"
             [resources.web-vm-1]
             files = ["/images/web.qcow2", "web.xml"]
             [hooks]
@@ -430,6 +486,7 @@ mod tests {
         assert_eq!(config.runner.unwrap().start, ["/usr/bin/virsh", "start", "{id}"]);
         let quiesce = config.quiesce.unwrap();
         assert_eq!(quiesce.timeout, Duration::from_secs(3));
+        assert_eq!(config.hints.unwrap().bitmap, "debvisor");
         assert_eq!(quiesce.snapshot.unwrap().release, ["release", "{id}"]);
         assert_eq!(
             config.files.into_values().next().unwrap(),
@@ -500,6 +557,15 @@ mod tests {
         }
         for argument in ["{id}@{region}#{epoch}", "${HOME}/{dir}", "{{name}}", "{}", "{print $1}", "{.Status}", "a{b"] {
             assert!(unknown(argument).is_ok(), "{argument}");
+        }
+        let hints = |text: &str| given(&format!("[hints]\n{text}\n")).unwrap_err();
+        assert!(hints("").contains("add `bitmap = \"debvisor\"`"), "{}", hints(""));
+        assert!(hints("bitmaps = \"d\"").contains("did you mean `bitmap`?"));
+        let long = format!("bitmap = \"{}\"", "x".repeat(65));
+        assert!(hints(&long).contains("at most 64 letters"));
+        for name in ["--remove", "a b", ".", "a/b", "größe"] {
+            let report = hints(&format!("bitmap = \"{name}\""));
+            assert!(report.contains(&format!("`{name}` cannot be a bitmap's name")), "{report}");
         }
         assert!(given("[quiesce]\ntimeout = \"1s\"\n").unwrap_err().contains("nothing here holds"));
     }

@@ -17,6 +17,7 @@ mod returning;
 mod observe;
 mod watch;
 pub mod local;
+mod hints;
 mod source;
 mod target;
 mod verify;

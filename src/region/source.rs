@@ -145,6 +145,7 @@ impl Inner {
             copy: prepared.copy.clone(),
             kind: prepared.kind,
             full,
+            hinting: self.hinting(&writing, prepared.kind).await?,
         };
         let (engine, disk, layout) = (Arc::clone(self.readings.engine()), Arc::clone(&self.disk), self.layout.clone());
         let opened = transfer(move || {

@@ -7,8 +7,9 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::block::{GROUP_BYTES, RootHasher, blocks_in_group, groups_in, hash_blocks, root_of};
-use super::fault::StopCheck;
+use super::block::{GROUP_BYTES, RootHasher, SLOTS, blocks_in_group, groups_in, hash_blocks, hash_group, root_of};
+use super::clusters::Unchanged;
+use super::fault::{StopCheck, cannot};
 use super::index::{Index, Record};
 use super::layer::{read_group, read_if_data};
 use super::port::{BLOCK_BYTES, Hash, TransferError, ZERO};
@@ -121,6 +122,26 @@ pub(super) fn hash_with(
     read: impl Fn(u64, &mut [u8]) -> Result<bool, TransferError> + Sync,
     seen: impl Fn(u64, &Record, Option<&[u8]>) -> Result<(), TransferError> + Sync,
 ) -> Result<Digest, TransferError> {
+    roots(size, stop, |group, buffer| {
+        if !read(group, buffer)? {
+            seen(group, &Record::EMPTY, None)?;
+            return Ok(ZERO);
+        }
+        let blocks = hash_blocks(buffer);
+        debug_assert_eq!(blocks.len(), blocks_in_group(size, group));
+        let record = Record::of_blocks(&blocks);
+        seen(group, &record, Some(buffer))?;
+        Ok(record.group)
+    })
+}
+
+/// The root of a file of `size` bytes of whose groups `of` gives the hashes, with room for each one's bytes. It is
+/// called from several threads, groups in no order.
+fn roots(
+    size: u64,
+    stop: &StopCheck,
+    of: impl Fn(u64, &mut [u8]) -> Result<Hash, TransferError> + Sync,
+) -> Result<Digest, TransferError> {
     let groups = groups_in(size);
     let mut root = RootHasher::new(size);
     let mut first = 0;
@@ -132,20 +153,88 @@ pub(super) fn hash_with(
             stop.go_on()?;
             let group = first + at as u64;
             let len = (size - group * GROUP_BYTES).min(GROUP_BYTES) as usize;
-            let buffer = &mut buffer[..len];
-            if !read(group, buffer)? {
-                return seen(group, &Record::EMPTY, None);
-            }
-            let blocks = hash_blocks(buffer);
-            debug_assert_eq!(blocks.len(), blocks_in_group(size, group));
-            let record = Record::of_blocks(&blocks);
-            lock(&hashes)[at] = record.group;
-            seen(group, &record, Some(buffer))
+            let hash = of(group, &mut buffer[..len])?;
+            lock(&hashes)[at] = hash;
+            Ok(())
         })?;
         root.add(&hashes.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner));
         first += count;
     }
     Ok(root.finish())
+}
+
+/// Hashes what of a file is not as it was, and takes the other blocks' hashes from the index of that time. Writes its
+/// index, and says its root.
+///
+/// # Errors
+/// I/O errors; [`TransferError::Interrupted`].
+pub(super) fn hash_rest(
+    (file, path): (&dyn DiskFile, &Path),
+    size: u64,
+    index: &Index,
+    (unchanged, was): (&Unchanged, &Index),
+    stop: &StopCheck,
+) -> Result<Digest, TransferError> {
+    roots(size, stop, |group, bytes| {
+        let kept = unchanged.blocks(group);
+        let mut record = Record::EMPTY;
+        if kept != 0 {
+            let count = blocks_in_group(size, group);
+            record.blocks[..count].copy_from_slice(&was.record(group)?.blocks[..count]);
+            for run in unset_runs(kept, count) {
+                let from = run.start * BLOCK_BYTES as usize;
+                let end = (run.end * BLOCK_BYTES as usize).min(bytes.len());
+                let part = &mut bytes[from..end];
+                let read = file.read_at(part, group * GROUP_BYTES + from as u64).map_err(cannot("read", path))?;
+                part[read..].fill(0);
+                record.blocks[run].copy_from_slice(&hash_blocks(part));
+            }
+            record.group = hash_group(&record.blocks[..count]);
+        } else if read_if_data(file, path, group, bytes)? {
+            record = Record::of_blocks(&hash_blocks(bytes));
+        }
+        if record != Record::EMPTY {
+            index.write(group, &record)?;
+        }
+        Ok(record.group)
+    })
+}
+
+/// Hashes all of a file and writes its index; says its root, and how many blocks that should be as they were are not.
+///
+/// # Errors
+/// I/O errors; [`TransferError::Interrupted`].
+pub(super) fn hash_and_check(
+    (file, path): (&dyn DiskFile, &Path),
+    size: u64,
+    index: &Index,
+    (unchanged, was): (&Unchanged, &Index),
+    stop: &StopCheck,
+) -> Result<(Digest, u64), TransferError> {
+    let missed = AtomicU64::new(0);
+    let root = hash_with(
+        size,
+        stop,
+        |group, bytes| read_if_data(file, path, group, bytes),
+        |group, record, _| {
+            let (kept, before) = (unchanged.blocks(group), was.record(group)?);
+            let differ = (0..SLOTS).filter(|at| kept >> at & 1 == 1 && record.blocks[*at] != before.blocks[*at]);
+            missed.fetch_add(differ.count() as u64, Ordering::Relaxed);
+            if *record == Record::EMPTY { Ok(()) } else { index.write(group, record) }
+        },
+    )?;
+    Ok((root, missed.into_inner()))
+}
+
+/// Runs of places below `count` whose bits are not set.
+fn unset_runs(bits: u64, count: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let set = move |at: usize| bits >> at & 1 == 1;
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let start = (from..count).find(|at| !set(*at))?;
+        from = (start..count).find(|at| set(*at)).unwrap_or(count);
+        Some(start..from)
+    })
 }
 
 /// Reads a file of at most one group and hashes it: its bytes and its root.

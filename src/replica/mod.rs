@@ -6,7 +6,8 @@
 //! Holes and blocks of zeros have the hash of zeros and never travel.
 //!
 //! 1. The source ([`source`]) looks at all files and reads those whose inode, size, times changed since it last did;
-//!    the hashes of the others are remembered (`scan`). Every core hashes; holes are not read.
+//!    the hashes of the others are remembered (`scan`). Every core hashes; holes are not read. Of a disk whose bitmap
+//!    says what was written since, the rest need not be read ([`hint`]).
 //! 2. The target ([`target`], [`receive`]) finishes what an earlier sync left, refuses a source that looks lost
 //!    ([`suspicion`]), looks at its own files ([`inspect`]), and sets aside what somebody wrote there (`aside`).
 //! 3. Group hashes go to the target, then block hashes of the groups that differ (`survey`): it knows now what it
@@ -35,7 +36,7 @@
 //!
 //! | step | guarantee | a crash in it leaves behind |
 //! | --- | --- | --- |
-//! | reading | nothing of the resource is written | a scan cache as it was, or newer |
+//! | reading | nothing of the resource is written, but for bitmaps where they are asked for | a scan cache as it was, or newer |
 //! | setting aside | what is moved or overwritten later is kept under a name first | the point set aside, or a layer that the next one overwrites |
 //! | comparing | the source's hashes agree with each other and with its list of files | overlays with fewer blocks than before |
 //! | copying | a block that is not what its hash says is never kept; a slot is written after its block is durable | what the last checkpoint had; the next sync hashes it again and asks for the rest |
@@ -73,6 +74,9 @@ mod layer;
 mod qcow2;
 pub mod tree;
 mod hashing;
+mod bitmap;
+mod clusters;
+pub mod hint;
 mod scan;
 pub mod source;
 pub mod retention;

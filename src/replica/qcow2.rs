@@ -1,7 +1,7 @@
-//! The little of the qcow2 format that is needed to see whether an image is whole by itself.
+//! The little of the qcow2 format that is needed to see whether an image is whole by itself, and where its tables lie.
 //!
 //! An image may say that the blocks it lacks are in a *backing file*, or that its bytes are in an external *data
-//! file*. Both are names in its header. Leaves everything else to the hypervisor.
+//! file*. Both are names in its header. `bitmap` and `clusters` read the tables; everything else is the hypervisor's.
 
 /// Bytes from the front that are needed to judge an image: names lie in its first cluster.
 pub(super) const HEAD_BYTES: usize = 64 << 10;
@@ -9,6 +9,16 @@ pub(super) const HEAD_BYTES: usize = 64 << 10;
 const MAGIC: [u8; 4] = *b"QFI\xfb";
 /// Bit of the incompatible features: the bytes are in an external file.
 const EXTERNAL_DATA: u64 = 1 << 2;
+/// Bit of the incompatible features: whoever wrote it last did not close it.
+const DIRTY: u64 = 1;
+/// Bit of the incompatible features: something in it contradicts itself.
+const CORRUPT: u64 = 1 << 1;
+/// Bit of the incompatible features: compressed clusters are so in another way. It changes no place.
+const COMPRESSION: u64 = 1 << 3;
+/// Bit of the autoclear features: whoever wrote it last kept its bitmaps. A program that does not know them clears it.
+const BITMAPS_KEPT: u64 = 1;
+/// The header extension that says where the bitmaps are.
+const BITMAPS: u32 = 0x2385_2875;
 /// The header extension that names it.
 const DATA_FILE_NAME: u32 = 0x4441_5441;
 /// The longest name that qemu writes.
@@ -23,11 +33,13 @@ pub(super) struct Outside {
     pub(super) data: Option<String>,
 }
 
-fn u32_at(head: &[u8], at: usize) -> Option<u32> {
+/// The number of four bytes at a place.
+pub(super) fn u32_at(head: &[u8], at: usize) -> Option<u32> {
     head.get(at..)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
 }
 
-fn u64_at(head: &[u8], at: usize) -> Option<u64> {
+/// The number of eight bytes at a place.
+pub(super) fn u64_at(head: &[u8], at: usize) -> Option<u64> {
     head.get(at..)?.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
@@ -58,16 +70,104 @@ pub(super) fn outside(head: &[u8]) -> Option<Outside> {
 }
 
 fn data_file_name(head: &[u8]) -> Option<String> {
+    extension(head, DATA_FILE_NAME).map(|content| text(content, 0, content.len()))
+}
+
+/// The content of a header extension, as far as it lies in `head`.
+fn extension(head: &[u8], wanted: u32) -> Option<&[u8]> {
     let mut at = u32_at(head, 100)? as usize;
     loop {
         let (kind, len) = (u32_at(head, at)?, u32_at(head, at.checked_add(4)?)? as usize);
         let content = at.checked_add(8)?;
         match kind {
             0 => return None,
-            DATA_FILE_NAME => return Some(text(head, content, len)),
+            kind if kind == wanted => return head.get(content..content.checked_add(len)?.min(head.len())),
             _ => at = content.checked_add(len.checked_next_multiple_of(8)?)?,
         }
     }
+}
+
+/// A part of an image: where it begins, and how many entries or clusters it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Table {
+    /// Byte in the file.
+    pub(super) at: u64,
+    /// Entries, or what the format counts there.
+    pub(super) count: u64,
+}
+
+/// Where an image keeps what it knows of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Header {
+    /// A cluster has two to the power of this many bytes.
+    pub(super) cluster_bits: u32,
+    /// Bytes that the guest sees.
+    pub(super) size: u64,
+    /// The first level of the guest's map, in entries.
+    pub(super) l1: Table,
+    /// The first level of the reference counts, in clusters.
+    pub(super) refcounts: Table,
+    /// The directory of the bitmaps, in bytes, and how many there are; none: there are none that anybody keeps.
+    pub(super) bitmaps: Option<(Table, u32)>,
+}
+
+impl Header {
+    /// Bytes in a cluster.
+    pub(super) const fn cluster(&self) -> u64 {
+        1 << self.cluster_bits
+    }
+}
+
+/// Whether the file that begins with `head` says that it is an image.
+pub(super) fn is_image(head: &[u8]) -> bool {
+    head.starts_with(&MAGIC)
+}
+
+/// Where an image's tables are, by its first bytes; else why nobody may rely on them.
+pub(super) fn header(head: &[u8]) -> Result<Header, String> {
+    let cut = || "its header is cut off".to_owned();
+    if !is_image(head) {
+        return Err("it is no qcow2 image".to_owned());
+    }
+    let version = u32_at(head, 4).ok_or_else(cut)?;
+    if version != 3 {
+        return Err(format!("it is an image of version {version}, which keeps no bitmaps"));
+    }
+    let read = || {
+        let l1 = Table { at: u64_at(head, 40)?, count: u64::from(u32_at(head, 36)?) };
+        let refcounts = Table { at: u64_at(head, 48)?, count: u64::from(u32_at(head, 56)?) };
+        let (size, cluster_bits) = (u64_at(head, 24)?, u32_at(head, 20)?);
+        let features = (u64_at(head, 72)?, u64_at(head, 88)?);
+        let backed = u64_at(head, 8)? != 0;
+        let encrypted = u32_at(head, 32)? != 0;
+        Some((Header { cluster_bits, size, l1, refcounts, bitmaps: None }, features, backed, encrypted))
+    };
+    let (mut header, (incompatible, autoclear), backed, encrypted) = read().ok_or_else(cut)?;
+    let doubt = if backed {
+        "it has a backing file"
+    } else if encrypted {
+        "it is encrypted"
+    } else if incompatible & EXTERNAL_DATA != 0 {
+        "its bytes are in another file"
+    } else if incompatible & DIRTY != 0 {
+        "it was not closed by whoever wrote it last"
+    } else if incompatible & CORRUPT != 0 {
+        "it is marked as corrupt"
+    } else if incompatible & !COMPRESSION != 0 {
+        "it has a feature that is not known here"
+    } else if !(9..=21).contains(&header.cluster_bits) {
+        "its clusters have a size that no image has"
+    } else {
+        ""
+    };
+    if !doubt.is_empty() {
+        return Err(doubt.to_owned());
+    }
+    if let Some(content) = extension(head, BITMAPS).filter(|_| autoclear & BITMAPS_KEPT != 0) {
+        let read = || Some((Table { at: u64_at(content, 16)?, count: u64_at(content, 8)? }, u32_at(content, 0)?));
+        header.bitmaps = Some(read().ok_or_else(cut)?);
+    }
+    Ok(header)
 }
 
 #[cfg(test)]

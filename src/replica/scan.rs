@@ -12,17 +12,19 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::block::GROUP_BYTES;
 use super::catalog::FileIdentity;
 use super::fault::{StopCheck, cannot};
-use super::hashing::{hash_file, lock, on_all_cores, read_small};
+use super::hashing::{hash_and_check, hash_file, hash_rest, lock, on_all_cores, read_small};
+use super::hint::{self, Begun, Hinting, Hints, Kept, Last, begin, judge, map_beside};
 use super::index::Index;
 use super::layer::remove_if_there;
 use super::place::Place;
 use super::port::TransferError;
 use super::tree::{Found, FoundNode, Tree, identity, walk};
-use crate::host::disk::{Disk, FileKind, Open, replace_file};
+use crate::host::disk::{Disk, DiskFile, FileKind, Open, replace_file};
 use crate::model::{Clock, Digest, Timestamp};
 
 const CACHE: &str = "scan.json";
@@ -36,6 +38,9 @@ struct Remembered {
     /// The name of its index, of a large file.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     index: Option<String>,
+    /// What its next reading may go by.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    hint: Option<Kept>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +49,9 @@ struct Cache {
     /// The number that the next index is named by.
     next: u64,
     files: BTreeMap<String, Remembered>,
+    /// Files in which a bitmap missed what was written, and what its name began with.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    disbelieved: BTreeMap<String, String>,
 }
 
 /// A file as it was read.
@@ -76,6 +84,19 @@ pub(super) struct ScanOrder<'a> {
     pub(super) grain: Duration,
     /// Whether to read every byte.
     pub(super) full: bool,
+    /// Whether bitmaps are used.
+    pub(super) hinting: &'a Hinting,
+    /// Those that were begun before the files were looked at.
+    pub(super) begun: &'a BTreeMap<String, Begun>,
+}
+
+/// What was hashed.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    /// The files.
+    pub(super) files: Vec<Scanned>,
+    /// What whoever asked must be told.
+    pub(super) notes: Vec<String>,
 }
 
 fn load(disk: &dyn Disk, directory: &Path) -> Cache {
@@ -136,7 +157,7 @@ pub(super) fn scan(
     order: &ScanOrder<'_>,
     in_use: &BTreeSet<PathBuf>,
     stop: &StopCheck,
-) -> Result<Vec<Scanned>, TransferError> {
+) -> Result<Scan, TransferError> {
     // A cache that is lost costs reading again: nobody waits for its directory to be durable.
     disk.create_dir_all(order.cache).map_err(cannot("make the directory", order.cache))?;
     let mut cache = load(disk, order.cache);
@@ -190,6 +211,7 @@ pub(super) fn scan(
         },
     )?;
     let mut fresh = fresh.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut hinted = Hinted::default();
     for found in large {
         let name = format!("{}.idx", cache.next);
         cache.next += 1;
@@ -197,7 +219,8 @@ pub(super) fn scan(
         remove_if_there(disk, &path)?;
         let index = Index::create(disk, &path)?;
         let file = disk.open(&found.at, Open::Read).map_err(cannot("open", &found.at))?;
-        let (root, _) = hash_file(&*file, &found.at, found.stat.size, Some(&index), stop)?;
+        let was = before.files.get(&found.path);
+        let root = hinted.hash(disk, order, (&*file, found), (&index, &path), was, stop)?;
         index.sync()?;
         fresh.push(Scanned {
             path: found.path.clone(),
@@ -207,6 +230,7 @@ pub(super) fn scan(
             index: Some(path),
         });
     }
+    cache.disbelieved.append(&mut hinted.disbelieved);
 
     for scanned in &fresh {
         let name = scanned.index.as_ref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into());
@@ -218,7 +242,8 @@ pub(super) fn scan(
         });
         match remembered {
             Some(found) => {
-                let remembered = Remembered { identity: identity(&found.stat), root: scanned.root, index: name };
+                let hint = hinted.kept.remove(&scanned.path);
+                let remembered = Remembered { identity: identity(&found.stat), root: scanned.root, index: name, hint };
                 cache.files.insert(scanned.path.clone(), remembered);
             }
             None => {
@@ -227,15 +252,118 @@ pub(super) fn scan(
         }
     }
     cache.files.retain(|path, _| live.contains_key(path.as_str()));
+    cache.disbelieved.retain(|path, _| live.contains_key(path.as_str()));
     done.extend(fresh.into_iter().map(|scanned| (scanned.path.clone(), scanned)));
     if cache != before {
         store(disk, order.cache, &cache, done.values().any(|file| file.index.is_some()))?;
     }
     let mut referred: BTreeSet<PathBuf> = in_use.clone();
     referred.extend(cache.files.values().filter_map(|file| file.index.as_ref()).map(|name| order.cache.join(name)));
+    let maps = cache.files.values().filter_map(|file| file.hint.as_ref());
+    referred.extend(maps.map(|hint| order.cache.join(&hint.map)));
     referred.extend(done.values().filter_map(|scanned| scanned.index.clone()));
     sweep(disk, order.cache, &referred)?;
-    Ok(done.into_values().collect())
+    Ok(Scan { files: done.into_values().collect(), notes: hinted.notes })
+}
+
+/// What comes of the hints of one scan.
+#[derive(Debug, Default)]
+struct Hinted {
+    kept: BTreeMap<String, Kept>,
+    disbelieved: BTreeMap<String, String>,
+    notes: Vec<String>,
+}
+
+impl Hinted {
+    /// Hashes a large file: all of it, or what a hint leaves over.
+    fn hash(
+        &mut self,
+        disk: &dyn Disk,
+        order: &ScanOrder<'_>,
+        (file, found): (&dyn DiskFile, &Found),
+        (index, index_path): (&Index, &Path),
+        was: Option<&Remembered>,
+        stop: &StopCheck,
+    ) -> Result<Digest, TransferError> {
+        let size = found.stat.size;
+        let whole = || hash_file(file, &found.at, size, Some(index), stop).map(|(root, _)| root);
+        let (begun, hints) = match (order.begun.get(&found.path), order.hinting) {
+            (Some(begun), Hinting::By(hints)) => (begun, hints),
+            (_, Hinting::Refused(why)) if hint::is_hinted(disk, found) => {
+                self.read_whole(found, why);
+                return whole();
+            }
+            (None, Hinting::By(_)) | (_, Hinting::Off | Hinting::Refused(_)) => {
+                let root = whole()?;
+                // What was as it is has the bitmap that it had.
+                let same = was.filter(|was| was.root == root && was.identity == identity(&found.stat));
+                if let Some(kept) = same.and_then(|was| was.hint.as_ref()) {
+                    self.kept.insert(found.path.clone(), kept.checked(order.began));
+                }
+                return Ok(root);
+            }
+        };
+        let former =
+            was.and_then(|was| was.index.as_ref().zip(was.hint.as_ref()).map(|(name, kept)| (was, name, kept)));
+        let former = former.map(|(was, name, kept)| (was, order.cache.join(name), kept));
+        let last =
+            former.as_ref().map(|(was, index, kept)| Last { size: was.identity.size, root: was.root, index, kept });
+        let map = map_beside(index_path);
+        let judged = judge(disk, (file, &found.at), (begun, hints), last, &map, order.began);
+        if let Some(kept) = judged.kept {
+            self.kept.insert(found.path.clone(), kept);
+        }
+        if let Some(why) = &judged.why {
+            self.read_whole(found, why);
+        }
+        let Some((unchanged, hashes)) = judged.rest else { return whole() };
+        let file = (file, &*found.at);
+        if !judged.check {
+            return hash_rest(file, size, index, (&unchanged, &hashes), stop);
+        }
+        let (root, missed) = hash_and_check(file, size, index, (&unchanged, &hashes), stop)?;
+        if missed > 0 {
+            self.kept.remove(&found.path);
+            self.disbelieved.insert(found.path.clone(), hints.bitmap.clone());
+            self.notes.push(format!(
+                "{}: {missed} blocks of 64 KiB were written without its bitmap: this copy has them, earlier ones may lack \
+                 them; {}",
+                found.path,
+                disbelief(&hints.bitmap)
+            ));
+        }
+        Ok(root)
+    }
+
+    fn read_whole(&mut self, found: &Found, why: &str) {
+        self.notes.push(format!("{}: full comparison: {why}", found.path));
+    }
+}
+
+/// What is told of bitmaps that nobody believes any more.
+fn disbelief(bitmap: &str) -> String {
+    format!("bitmaps of the name {bitmap} are not believed for it any more: find what writes it, then change the name")
+}
+
+/// Begins bitmaps in the images of `tree` that are to be read.
+pub(super) fn begin_bitmaps(
+    disk: &dyn Disk,
+    directory: &Path,
+    hints: &Hints,
+    tree: &Tree,
+    random: impl Fn() -> Uuid,
+) -> BTreeMap<String, Begun> {
+    let cache = load(disk, directory);
+    let unread = |found: &Found| match cache.files.get(&found.path) {
+        Some(was) if was.identity == identity(&found.stat) => None,
+        was => Some(was.and_then(|was| was.hint.as_ref()).map(|hint| hint.bitmap.clone())),
+    };
+    let disbelieved = |found: &Found| cache.disbelieved.get(&found.path).is_some_and(|name| *name == hints.bitmap);
+    let mut all = begin(disk, hints, tree, |found| unread(found).filter(|_| !disbelieved(found)), random);
+    for found in tree.found.iter().filter(|found| disbelieved(found)) {
+        all.insert(found.path.clone(), Err(disbelief(&hints.bitmap)));
+    }
+    all
 }
 
 fn store(disk: &dyn Disk, directory: &Path, cache: &Cache, indexes: bool) -> Result<(), TransferError> {
@@ -247,12 +375,12 @@ fn store(disk: &dyn Disk, directory: &Path, cache: &Cache, indexes: bool) -> Res
     replace_file(disk, &path, &bytes).map_err(cannot("write", &path))
 }
 
-/// Removes indexes that nobody refers to.
+/// Removes indexes and maps that nobody refers to.
 fn sweep(disk: &dyn Disk, directory: &Path, referred: &BTreeSet<PathBuf>) -> Result<(), TransferError> {
     for name in disk.read_dir(directory).map_err(cannot("read the directory", directory))? {
         let path = directory.join(&name);
-        let is_index = path.extension().is_some_and(|suffix| suffix == "idx");
-        if is_index && !referred.contains(&path) {
+        let is_kept = path.extension().is_some_and(|suffix| suffix == "idx" || suffix == "map");
+        if is_kept && !referred.contains(&path) {
             remove_if_there(disk, &path)?;
         }
     }

@@ -5,7 +5,7 @@
 //!
 //! | step | guarantee | a crash here leaves behind |
 //! | --- | --- | --- |
-//! | open | the manifest says what was read; nothing of the resource is written | a scan cache as it was, or newer |
+//! | open | the manifest says what was read; nothing of the resource is written, but for bitmaps where they are asked for (`hint`) | a scan cache as it was, or newer |
 //! | hashes, blocks | reads only; a file that changed shows when the reading is closed | nothing |
 //! | close | looks at every file again; anything else than before the first read is named | nothing |
 //!
@@ -21,11 +21,12 @@ use tokio_util::sync::CancellationToken;
 use super::block::{block_len, blocks_in_group, groups_in, hash_blocks, hash_group};
 use super::fault::{Stop, StopCheck, cannot, misuse};
 use super::hashing::{lock, read_small};
+use super::hint::Hinting;
 use super::index::Index;
 use super::manifest::{Entry, Manifest, Node};
 use super::place::Place;
 use super::port::{BLOCK_BYTES, BlockAddress, GROUP_BLOCKS, Hash, Reading, ReadingEnd, SessionId, TransferError};
-use super::scan::{self, ScanOrder, Scanned, scan, settled};
+use super::scan::{self, Scan, ScanOrder, Scanned, scan, settled};
 use super::tree::{FoundNode, Tree, check_images, walk};
 use crate::host::disk::{Disk, Open};
 use crate::model::point::{BlockReason, Loss, PointKind, Refusal};
@@ -73,6 +74,8 @@ pub struct ReadingPlan {
     pub kind: PointKind,
     /// Whether to read every byte, whatever is remembered.
     pub full: bool,
+    /// Whether bitmaps of what was written are used.
+    pub hinting: Hinting,
 }
 
 /// Readings of this machine's files.
@@ -119,6 +122,13 @@ impl LocalSource {
         let lane = Arc::clone(lock(&self.scans).entry(plan.resource.clone()).or_default());
         let _alone = lock(&lane);
         let clock = &*self.world.clock;
+        let begun = match &plan.hinting {
+            Hinting::By(hints) if plan.copy.is_none() && !plan.full => {
+                let tree = walk(disk, &plan.live)?;
+                scan::begin_bitmaps(disk, &plan.cache, hints, &tree, || self.world.ids.random())
+            }
+            Hinting::By(_) | Hinting::Off | Hinting::Refused(_) => BTreeMap::new(),
+        };
         let (mut before, read_at, mut copy) = match &plan.copy {
             Some(still) => (still.before.clone(), still.at, Some(walk(disk, &still.place)?)),
             // The tuple's order matters: looked at first, then dated, then read.
@@ -157,8 +167,10 @@ impl LocalSource {
             began: read_at,
             grain,
             full: plan.full,
+            hinting: &plan.hinting,
+            begun: &begun,
         };
-        let scanned = scan(disk, &order, &in_use, &stop)?;
+        let Scan { files: scanned, notes } = scan(disk, &order, &in_use, &stop)?;
 
         let mut by_path: BTreeMap<&str, &Scanned> =
             scanned.iter().map(|scanned| (scanned.path.as_str(), scanned)).collect();
@@ -189,15 +201,7 @@ impl LocalSource {
         let copied = copy.is_some();
         let open = Session { live: plan.live.clone(), before, copied, files, stop };
         lock(&self.sessions).insert(session, Arc::new(open));
-        Ok(Reading {
-            session,
-            manifest: Arc::new(manifest),
-            outline,
-            read_at,
-            kind: plan.kind,
-            stamp,
-            notes: Vec::new(),
-        })
+        Ok(Reading { session, manifest: Arc::new(manifest), outline, read_at, kind: plan.kind, stamp, notes })
     }
 
     fn session(&self, session: SessionId) -> Result<Arc<Session>, TransferError> {

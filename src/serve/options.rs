@@ -86,7 +86,7 @@ impl ServeOptions {
             insecure,
         } = given;
         // The region's own business stays the region's.
-        let RegionConfig { runner: _, quiesce: _, files: _, allowed_hooks: _, .. } = config;
+        let RegionConfig { runner: _, quiesce: _, hints: _, files: _, allowed_hooks: _, .. } = config;
         let client_ca = client_ca.or(config.client_ca);
         let tls = match (tls_cert.or(config.tls_cert), tls_key.or(config.tls_key)) {
             (Some(cert), Some(key)) => Some(TlsFiles { cert, key, client_ca }),

@@ -4,6 +4,7 @@
 //! uses small disks; `cargo test --release --test it -- --ignored` uses 8 GiB.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -106,6 +107,54 @@ fn adopted_files_stay_where_they_are() {
     assert_same_bytes(&world.path("etc/here.xml"), &replica.join("here.xml"));
     assert!(!Path::exists(&world.path("a/resources/vm/here")));
     world.assert_settled();
+}
+
+/// A bitmap of the image says what was written, where a runner says that the machine is stopped.
+#[test]
+fn a_qcow2_with_a_bitmap_is_read_in_part() {
+    let world = World::two_regions("[vms.hinted]\nreplicas = [\"b\"]\n");
+    world.write("a/resources/vm/hinted/domain.xml", "<domain/>\n");
+    let image = world.path("a/resources/vm/hinted/disk.qcow2");
+    let disk = image.to_str().unwrap();
+    qemu_img(&["create", "-q", "-f", "qcow2", disk, "64M"]);
+    let write = |range: &str, byte: u8| {
+        let command = format!("write -P {byte} {range}");
+        assert!(Command::new("qemu-io").args(["-f", "qcow2", "-c", &command, disk]).output().unwrap().status.success());
+    };
+    write("0 32M", 3);
+    let machine = |says: &str| {
+        let runner = format!("[runner]\nstart = [\"true\"]\nstop = [\"true\"]\nstatus = [\"echo\", \"{says}\"]\n");
+        world.write("a/.debvisor/config.toml", format!("{runner}[hints]\nbitmap = \"hint\"\n"));
+    };
+    let sync = || {
+        let report =
+            world.run(["replication", "sync", "hinted", "a", "b", "--format", "json"]).exits(0).json().to_string();
+        assert_same_tree(&world.path("a/resources/vm/hinted"), &world.path("b/resources/vm/hinted"));
+        report
+    };
+    machine("stopped");
+    let first = world.run(["apply", "--auto-approve", "--format", "json"]).exits(0).json().to_string();
+    assert!(first.contains("disk.qcow2: full comparison: its bitmap begins now"), "{first}");
+    world.assert_settled();
+    for byte in [4, 5] {
+        write("12M 128k", byte);
+        let report = sync();
+        assert!(!report.contains("full comparison"), "{report}");
+    }
+    // What changes behind the bitmap's back is not read: so it is by the bitmap that nothing else was.
+    let bytes = fs::read(&image).unwrap();
+    let at = bytes.windows(65_536).position(|window| window.iter().all(|byte| *byte == 3)).unwrap();
+    fs::File::options().write(true).open(&image).unwrap().write_all_at(&[9; 4], at as u64 + 9).unwrap();
+    world.run(["replication", "sync", "hinted", "a", "b"]).exits(0);
+    assert_ne!(
+        fs::read(&image).unwrap()[at..],
+        fs::read(world.path("b/resources/vm/hinted/disk.qcow2")).unwrap()[at..]
+    );
+    world.run(["replication", "verify", "hinted"]);
+    machine("running");
+    write("12M 128k", 6);
+    let report = sync();
+    assert!(report.contains("disk.qcow2: full comparison: no runner said that its machine is stopped"), "{report}");
 }
 
 /// A change within the second of the last read is a change.

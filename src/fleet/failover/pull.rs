@@ -157,6 +157,7 @@ impl MultiRegionManager {
             cache: dir.join("scan"),
             kind: point.kind,
             full: true,
+            hinting: Default::default(),
         };
         let engine = Arc::new(LocalSource::new(Arc::new(HostDisk), self.world.clone()));
         let brought = Brought { engine, plan, point: point.clone(), cancel: watch.cancel.clone() };

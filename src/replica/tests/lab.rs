@@ -25,6 +25,7 @@ use crate::replica::catalog::{
     Catalog, CatalogChange, CatalogError, FileId, KeptManifest, Ledger, Phase, ReplicaRecord,
 };
 use crate::replica::export::{ExportOrder, export};
+use crate::replica::hint::Hinting;
 use crate::replica::index::Index;
 use crate::replica::manifest::Node;
 use crate::replica::place::{Place, ReplicaPlace};
@@ -352,6 +353,8 @@ pub(super) struct Lab {
     pub(super) cancel: CancellationToken,
     /// What lies between the ends; none: they are one program.
     pub(super) line: Option<Arc<Line>>,
+    /// Whether bitmaps are used.
+    pub(super) hinting: Hinting,
     edits: AtomicI64,
     exports: AtomicU64,
 }
@@ -382,6 +385,7 @@ impl Lab {
             },
             cancel: CancellationToken::new(),
             line: None,
+            hinting: Hinting::Off,
             edits: AtomicI64::new(1_000_000_000_000),
             exports: AtomicU64::new(0),
         };
@@ -485,6 +489,7 @@ impl Lab {
                 cache: self.dir.path().join("cache"),
                 kind: PointKind::Quiet,
                 full: false,
+                hinting: self.hinting.clone(),
             },
             bend_reading: Mutex::default(),
             bend_groups: Mutex::default(),

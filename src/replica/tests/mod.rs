@@ -6,6 +6,7 @@ mod audit;
 mod bad;
 mod crash;
 mod damage;
+mod hints;
 mod hostile;
 mod lab;
 mod later;

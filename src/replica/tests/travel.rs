@@ -392,6 +392,7 @@ fn a_coarser_clock_is_waited_for_longer() {
         cache: cache.clone(),
         kind: PointKind::Quiet,
         full: false,
+        hinting: Default::default(),
     };
     let reading = source.open_reading(&plan, &CancellationToken::new()).unwrap();
     let changed = HostDisk.symlink_metadata(&path).unwrap().ctime_ns;
@@ -427,6 +428,7 @@ fn copies_that_went_away_say_nothing_of_the_files_themselves() {
         cache: lab.source().parent().unwrap().join("cache"),
         kind: PointKind::Frozen,
         full: false,
+        hinting: Default::default(),
     };
     let error = source.open_reading(&plan, &CancellationToken::new()).unwrap_err();
     assert_eq!(error.to_string(), "the copies that were to be read are gone");
