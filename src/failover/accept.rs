@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::book::Book;
 use super::order::{Acceptance, Over, Refusal, Taken};
-use crate::model::ResourceKey;
 use crate::model::failover::{Bid, Direction, Open};
 use crate::model::region::Role;
+use crate::model::{RegionId, ResourceKey};
 
 impl Book {
     /// Accepts an attempt, for each resource that nothing speaks against.
@@ -44,6 +44,7 @@ impl Book {
             replaced: BTreeMap::new(),
             closed: BTreeMap::new(),
             notes: Vec::new(),
+            declared_gone: BTreeSet::new(),
         });
         let weighed = bid.resources.iter().map(|key| (key.clone(), self.weigh(bid, key, &open, running)));
         let taken: BTreeMap<ResourceKey, Taken> = weighed.collect();
@@ -53,6 +54,8 @@ impl Book {
         let accepts = !open.resources.is_empty();
         if accepts {
             self.give_up(&bid.gone);
+            let new = bid.gone.keys().filter(|region| !self.is_gone_for_good(region)).cloned();
+            open.declared_gone.extend(new);
             self.gone.extend(bid.gone.clone());
             self.highest_epoch = self.highest_epoch.max(bid.failover.epoch);
         }
@@ -68,6 +71,11 @@ impl Book {
         let cut_off = self.cut_off.contains_key(bid.starter());
         // Whether anything here can tell what runs is not written in the book.
         Ok(Acceptance { resources: taken, notes, cut_off, unwatched: BTreeSet::new() })
+    }
+
+    /// Whether a region stays declared gone, whatever becomes of what is open here.
+    fn is_gone_for_good(&self, region: &RegionId) -> bool {
+        self.gone.contains_key(region) && !self.open.values().any(|open| open.declared_gone.contains(region))
     }
 
     /// What becomes of one resource of a bid. `open`: the operation as it is open here so far.

@@ -113,6 +113,11 @@ impl Book {
 
     /// Ends an operation for some of what it is open on, which a region holds since; none: it was withdrawn.
     pub(super) fn end(&mut self, id: OperationId, keys: &BTreeSet<ResourceKey>, holder: Option<&RegionId>) {
+        if let (Some(_), Some(open)) = (holder, self.open.get(&id)) {
+            // It came about, without the word of whom it was told is gone.
+            let gone: BTreeSet<RegionId> = open.bid.gone.keys().cloned().collect();
+            self.open.values_mut().for_each(|open| open.declared_gone.retain(|region| !gone.contains(region)));
+        }
         let Some(open) = self.open.get_mut(&id) else { return };
         if let Some(holder) = holder {
             open.closed.extend(open.resources.intersection(keys).map(|key| (key.clone(), holder.clone())));
@@ -170,18 +175,13 @@ impl Book {
                 self.open_on(key).and_then(|id| Some((id, self.open.get(&id)?.bid.failover.epoch)))
             {
                 if theirs.epoch < epoch || standing.operation.is_some() {
+                    self.came_back_later(key, theirs);
                     continue;
                 }
                 self.end(id, &BTreeSet::from([key.clone()]), Some(&theirs.holder));
             }
             let Some(part) = self.parts.get_mut(key).filter(|part| part.age() < theirs.age()) else { continue };
-            let role = match part.role {
-                Role::Holder if theirs.holder == self.region => Role::Holder,
-                // Others say that it holds what it does not: its own memory was lost.
-                Role::Replica | Role::Demoted | Role::Fenced if theirs.holder == self.region => Role::Fenced,
-                Role::Holder | Role::Demoted | Role::Fenced => Role::Demoted,
-                Role::Replica => Role::Replica,
-            };
+            let role = role_beside(part.role, theirs.holder == self.region);
             if part.role == Role::Holder && role != Role::Holder {
                 lost.insert(key.clone());
             }
@@ -189,5 +189,26 @@ impl Book {
             self.highest_epoch = self.highest_epoch.max(theirs.epoch);
         }
         lost
+    }
+
+    /// A resource that an earlier operation gave back to this region: others may have closed that in a later attempt than
+    /// this region heard of. What is open since leads back to the same.
+    fn came_back_later(&mut self, key: &ResourceKey, theirs: &Part) {
+        let Some(part) = self.parts.get_mut(key) else { return };
+        let ours = part.holder == self.region && matches!(part.role, Role::Holder | Role::Demoted);
+        if ours && theirs.holder == self.region && theirs.epoch == part.epoch {
+            part.attempt = part.attempt.max(theirs.attempt);
+        }
+    }
+}
+
+/// The role of a region that learns who holds a resource: whether it does itself.
+pub(super) const fn role_beside(role: Role, holds: bool) -> Role {
+    match role {
+        Role::Holder if holds => Role::Holder,
+        // Others say that it holds what it does not: its own memory was lost.
+        Role::Replica | Role::Demoted | Role::Fenced if holds => Role::Fenced,
+        Role::Holder | Role::Demoted | Role::Fenced => Role::Demoted,
+        Role::Replica => Role::Replica,
     }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::book::Book;
+use super::book::{Book, role_beside};
 use super::order::{Mandate, Refusal};
 use super::start::{Agent, may_run};
 use crate::model::failover::{Attempt, Direction, Ended, Note, Part};
 use crate::model::region::Role;
-use crate::model::{OperationId, ResourceKey};
+use crate::model::{OperationId, RegionId, ResourceKey};
 
 impl Book {
     /// Keeps word of a step, once.
@@ -103,12 +103,7 @@ impl Book {
         let keys: BTreeSet<ResourceKey> = open.resources.intersection(keys).cloned().collect();
         for key in &keys {
             let Some(part) = self.parts.get_mut(key) else { continue };
-            let role = match part.role {
-                Role::Holder if holder == own => Role::Holder,
-                Role::Fenced if holder == own => Role::Fenced,
-                Role::Holder | Role::Demoted | Role::Fenced => Role::Demoted,
-                Role::Replica => Role::Replica,
-            };
+            let role = role_beside(part.role, holder == own);
             *part = Part { role, holder: holder.clone(), epoch, attempt: attempt.number };
         }
         self.end(id, &keys, Some(&holder));
@@ -118,6 +113,9 @@ impl Book {
     /// Takes back the acceptance for resources that the operation has changed nothing of. Whoever asks knows that it
     /// had no effect anywhere, or will have none any more; a region at which it had one refuses. An operation that
     /// was never open here will not be: what asked for its acceptance may be still on its way.
+    ///
+    /// Of a first attempt that is taken back as a whole nothing stays, nor that it declared regions gone. Any other one
+    /// may have led somebody to start something without their word.
     pub(super) fn withdraw(
         &mut self,
         id: OperationId,
@@ -135,6 +133,8 @@ impl Book {
         let own = self.region.clone();
         let open = self.at(id, attempt)?;
         let from = open.bid.failover.from == own;
+        let whole = *keys == open.bid.resources && attempt.number == 1 && open.bid.direction == Direction::Forward;
+        let declared = if whole { open.declared_gone.clone() } else { BTreeSet::new() };
         let promoted = open.promoted.clone();
         let touched = keys.iter().find(|key| {
             let demoted = self.parts.get(*key).is_some_and(|part| part.role == Role::Demoted);
@@ -144,6 +144,9 @@ impl Book {
             return Err(Refusal::Effect(touched.clone()));
         }
         self.end(id, keys, None);
+        let elsewhere = |region: &RegionId| self.open.values().any(|open| open.declared_gone.contains(region));
+        let taken_back: Vec<&RegionId> = declared.iter().filter(|region| !elsewhere(region)).collect();
+        taken_back.into_iter().for_each(|region| drop(self.gone.remove(region)));
         Ok(())
     }
 }

@@ -266,9 +266,7 @@ impl Book {
             Some(_) | None => None,
         };
     }
-}
 
-impl Book {
     /// Whether nothing counts that a region says of this one: it was declared gone, and has not seen since what this one
     /// has, be it a later take-over, failover or readmission. Of two that were declared gone by each other one goes on so:
     /// if both took part in nothing, nobody would be left to readmit them.
@@ -276,45 +274,5 @@ impl Book {
         let term = |controller: &Option<Controller>| controller.as_ref().map(|controller| controller.term);
         let own = (term(&self.controller), self.highest_epoch, &self.region);
         self.gone.contains_key(&told.region) && own > (term(&told.controller), told.highest_epoch, &told.region)
-    }
-}
-
-/// A take-over of control in progress: every region is asked, and it counts once all have accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TakeOver {
-    /// Who takes over.
-    pub authority: Authority,
-    /// The regions that must accept: those of every registry that was read, but for the gone ones.
-    pub regions: BTreeSet<RegionId>,
-    /// Those that did.
-    pub accepted: BTreeSet<RegionId>,
-    /// A region that was fenced by hook in the same run: it may be missing.
-    pub fenced: Option<RegionId>,
-}
-
-impl TakeOver {
-    /// Above every term that was read.
-    pub fn new(authority: Authority, told: &[&Standings]) -> Self {
-        let highest = told.iter().filter_map(|told| told.controller.as_ref()).map(|controller| controller.term).max();
-        let term = highest.unwrap_or_default() + 1;
-        let gone: BTreeSet<&RegionId> = told.iter().flat_map(|told| told.gone.keys()).collect();
-        let regions = told.iter().flat_map(|told| &told.registry).filter(|region| !gone.contains(region)).cloned();
-        Self {
-            authority: Authority { term, ..authority },
-            regions: regions.collect(),
-            accepted: BTreeSet::new(),
-            fenced: None,
-        }
-    }
-
-    /// The regions that are still to be asked.
-    pub fn missing(&self) -> BTreeSet<RegionId> {
-        let missing = |region: &&RegionId| !self.accepted.contains(*region) && self.fenced.as_ref() != Some(*region);
-        self.regions.iter().filter(missing).cloned().collect()
-    }
-
-    /// Whether it counts.
-    pub fn counts(&self) -> bool {
-        !self.accepted.is_empty() && self.missing().is_empty()
     }
 }

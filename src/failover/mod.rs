@@ -33,7 +33,7 @@ pub(crate) mod tests;
 
 pub use book::Book;
 pub use claim::Claim;
-pub use control::{Control, Known, TakeOver};
+pub use control::{Control, Known};
 pub use duty::{Act, Duty};
 pub use facts::{Asker, Facts, FenceHook, Overrides, Request, Wish};
 pub use gate::{Gate, GateKind, Override};

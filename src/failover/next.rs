@@ -74,7 +74,8 @@ impl Progress {
         let starter = self.bid.starter();
         // Nothing is started at a region that is gone; who has not heard of the end is told it all the same.
         let nobody = self.bid.gone.contains_key(starter);
-        if self.life.is_none() && !nobody {
+        let unmet = self.life.is_none() && !self.accepted.contains_key(starter);
+        if unmet && !nobody {
             return Next::Do(vec![Step::Meet(starter.clone())]);
         }
         if now < self.not_before {
@@ -100,8 +101,10 @@ impl Progress {
     }
 
     /// Every registered region accepts, in the order of their ids, so that two attempts meet at the first one. Only
-    /// the source may be silent, where it can be cut off, and regions that are proven stopped or gone.
+    /// the source may be silent, where it can be cut off, and regions that are proven stopped or gone. That an operation
+    /// leads back all others hear, too, so that whoever goes on with it knows.
     fn acceptance(&self) -> Option<Next> {
+        let mut missing = None;
         for region in self.bid.registry.iter().filter(|region| !self.bid.gone.contains_key(*region)) {
             match self.accepted.get(region) {
                 None => return Some(Next::Do(vec![Step::Accept(region.clone())])),
@@ -115,12 +118,15 @@ impl Progress {
                     return Some(Next::Stuck(Impasse::Refused(region.clone(), refusal.clone())));
                 }
                 Some(Answer::Silent(why)) if !self.excused(region) && !self.cut.contains(region) => {
-                    return Some(Next::Stuck(Impasse::Missing(region.clone(), why.clone())));
+                    missing.get_or_insert(Impasse::Missing(region.clone(), why.clone()));
+                    if self.bid.direction == Direction::Forward {
+                        break;
+                    }
                 }
                 Some(Answer::Refused(_) | Answer::Silent(_)) => {}
             }
         }
-        None
+        missing.map(Next::Stuck)
     }
 
     fn forward(&self, now: Duration) -> Next {
@@ -153,8 +159,10 @@ impl Progress {
             }
             return self.closing(&reached).unwrap_or_else(|| self.closed(Ending::Completed));
         }
-        // What the source has given up already is left open: it is led back, or elsewhere, in an attempt of its own.
-        let stays = |key: &&ResourceKey| !going.contains(*key) && !self.given_up.contains(*key);
+        // What the source has given up already is left open: it is led back, or elsewhere, in an attempt of its own. So is
+        // all of it as long as a silent region may have given it up, or run it.
+        let hidden = self.silence_hides_something();
+        let stays = |key: &&ResourceKey| !hidden && !going.contains(*key) && !self.given_up.contains(*key);
         let left = self.bid.resources.iter().filter(stays).cloned().collect();
         let withdrawals = self.withdrawals(&left, |_| true);
         if !withdrawals.is_empty() {

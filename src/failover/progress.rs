@@ -67,6 +67,9 @@ pub struct Progress {
     pub confirmed: BTreeMap<RegionId, Duration>,
     /// Regions that this run has proven stopped; of the source, what was noted may do it, too.
     pub stopped: BTreeMap<RegionId, Proof>,
+    /// Whether what an earlier attempt did to stop the source lies too far back: nobody carried the operation on since, and
+    /// who is silent may have come back meanwhile. A hook cuts it off once more; that a person did by hand still counts.
+    pub proof_is_old: bool,
     /// Whether the source itself has spoken since, so that nothing counts for it that was noted before.
     pub doubted: bool,
     /// What every region that takes part has been given word of.
@@ -130,6 +133,7 @@ impl Progress {
             accepted: BTreeMap::new(),
             confirmed: BTreeMap::new(),
             stopped: BTreeMap::new(),
+            proof_is_old: false,
             doubted: false,
             noted: BTreeMap::new(),
             notes: Vec::new(),
@@ -158,7 +162,8 @@ impl Progress {
     /// may have come between: such a one may have started it again. Of the source the regions' own word is asked anew.
     #[must_use]
     pub fn again(&self, attempt: Attempt, direction: Direction, to: RegionId) -> Self {
-        let next = Self::new(Bid { attempt, direction, to, ..self.bid.clone() });
+        let by_person = self.bid.by_person && self.bid.direction == direction;
+        let next = Self::new(Bid { attempt, direction, by_person, to, ..self.bid.clone() });
         let forward = self.bid.direction == Direction::Forward && direction == Direction::Forward;
         let unbroken = forward && attempt.number == self.bid.attempt.number + 1;
         let kept = |region: &&RegionId| **region != next.bid.to && **region != next.bid.failover.from;
@@ -174,6 +179,7 @@ impl Progress {
             stopped: stopped.map(|(region, proof)| (region.clone(), proof.clone())).collect(),
             notes: refuted.cloned().chain(self.refutation()).collect(),
             ran: self.ran.iter().filter(|hook| !matches!(hook, Hook::Fence(_))).cloned().collect(),
+            proof_is_old: self.proof_is_old && !self.stopped.contains_key(&self.bid.failover.from),
             vouched: self.vouched,
             ..next
         }
@@ -215,6 +221,10 @@ impl Progress {
     pub fn apply(&mut self, step: &Step, report: Report, began: Duration, now: Duration) -> Result<(), Impasse> {
         self.touched |= matches!(step, Step::Run(_) | Step::Demote(..) | Step::Start(..));
         match (step, report) {
+            // That it leads back, the others are to hear all the same.
+            (Step::Meet(region), Report::Met(Answer::Silent(why))) if self.bid.direction == Direction::Abort => {
+                self.accepted.insert(region.clone(), Answer::Silent(why));
+            }
             (Step::Meet(region), Report::Met(answer)) => self.life = Some(expect(region, answer)?),
             (Step::Accept(region), Report::Bid(answer)) => self.take(region.clone(), answer, began, now),
             (Step::Withdraw(region, keys), Report::Did(answer)) => {
@@ -391,13 +401,15 @@ impl Progress {
     /// Whether any region keeps word that the source is stopped, and none knows better. What was noted of a passed-over
     /// target may be long past: only this run's own word of it counts.
     fn is_noted_stopped(&self) -> bool {
-        !self.doubted && self.noted_proof() > self.unproven()
+        let counts = |note: &Note| !self.proof_is_old || matches!(note, Note::Fenced { proof: Proof::Hand(_), .. });
+        !self.doubted && self.noted_proof(counts) > self.unproven()
     }
 
-    /// The highest epoch of what proves the source stopped, as noted; what this operation itself did for it has its own.
-    fn noted_proof(&self) -> Option<Epoch> {
+    /// The highest epoch of what proves the source stopped, as noted, and counts; what this operation itself did for it has
+    /// its own.
+    fn noted_proof(&self, counts: impl Fn(&Note) -> bool) -> Option<Epoch> {
         let from = &self.bid.failover.from;
-        let proofs = self.notes.iter().filter(|note| note.stopped() == Some(from));
+        let proofs = self.notes.iter().filter(|note| note.stopped() == Some(from) && counts(note));
         let epochs = proofs.map(|note| match note {
             Note::Fenced { region: _, proof: Proof::Hand(epoch) } => *epoch,
             Note::Fenced { .. } | Note::HookDone { .. } | Note::HookIntended { .. } | Note::Unproven { .. } => {
@@ -427,7 +439,7 @@ impl Progress {
             Answer::Refused(Refusal::Over(over)) => !over.running.is_empty(),
             Answer::Refused(_) | Answer::Silent(_) => false,
         };
-        let epoch = self.noted_proof().filter(|_| runs)?;
+        let epoch = self.noted_proof(|_| true).filter(|_| runs)?;
         (Some(epoch) > self.unproven()).then(|| Note::Unproven { region: from.clone(), epoch })
     }
 

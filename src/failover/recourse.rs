@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::order::Refusal;
-use super::progress::Progress;
+use super::progress::{Answer, Progress};
 use crate::model::failover::{Direction, Hook, Note};
 use crate::model::{RegionId, ResourceKey};
 
@@ -74,6 +74,8 @@ impl Progress {
             Impasse::Held(_) => Recourse::Leave,
             // It took back what it could not start, or says in the next attempt that it did not.
             Impasse::NotStarted(_, keys) if forward => Recourse::LeaveOut(keys.clone()),
+            // What a silent region may run, or have given up, nobody may call taken back.
+            Impasse::NothingLeft if forward && self.silence_hides_something() => Recourse::Leave,
             Impasse::NothingLeft if forward && self.given_up.is_empty() && !self.may_run_at_target() => {
                 Recourse::Retreat
             }
@@ -102,6 +104,14 @@ impl Progress {
     fn is_untouched(&self) -> bool {
         let hook = |note: &Note| matches!(note, Note::HookIntended { .. } | Note::HookDone { .. });
         self.bid.attempt.number == 1 && !self.touched && !self.notes.iter().any(hook)
+    }
+
+    /// Whether an earlier attempt may have started something, or have had it given up, at a region that does not answer
+    /// this one and is not proven stopped.
+    pub(super) fn silence_hides_something(&self) -> bool {
+        let silent = |region: &&RegionId| matches!(self.accepted.get(*region), Some(Answer::Silent(_)));
+        let hides = |region: &RegionId| !self.excused(region);
+        self.bid.attempt.number > 1 && self.cut.iter().filter(silent).any(hides)
     }
 
     fn may_run_at_target(&self) -> bool {

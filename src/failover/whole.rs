@@ -132,7 +132,7 @@ impl Whole<'_> {
         let registry = self.facts.registry();
         let other = match self.request.operation {
             None => "name another region that keeps replicas".to_owned(),
-            Some(_) => format!("or lead it elsewhere: `failover resume --gone {to}=\"how you know\" --to REGION`"),
+            Some(_) => format!("lead it elsewhere: `failover resume --gone {to}=\"how you know\" --to REGION`"),
         };
         gates.push(match self.facts.silence(to) {
             _ if self.request.overrides.gone.contains_key(to) => {

@@ -123,7 +123,8 @@ impl FailoverEvent {
 
     /// That of an operation, as a region that accepted it knows it.
     pub fn of(bid: &Bid, by: String) -> Self {
-        let Bid { failover, attempt, direction: _, to, resources: _, registry: _, gone: _, points: _ } = bid;
+        let Bid { failover, attempt, direction: _, by_person: _, to, resources: _, registry: _, gone: _, points: _ } =
+            bid;
         let ends = (failover.from.clone(), to.clone());
         Self {
             reason: failover.reason.clone(),

@@ -71,6 +71,9 @@ pub struct Bid {
     pub attempt: Attempt,
     /// Where it leads.
     pub direction: Direction,
+    /// Whether a person asked for just that. Then no round of `reconcile` leads it the other way.
+    #[serde(default)]
+    pub by_person: bool,
     /// The region that is to hold the resources, where it leads forward.
     pub to: RegionId,
     /// What it is about.
@@ -223,6 +226,9 @@ pub struct Open {
     pub closed: BTreeMap<ResourceKey, RegionId>,
     /// What others left word of.
     pub notes: Vec<Note>,
+    /// The regions that nobody had declared gone here before it did.
+    #[serde(default)]
+    pub declared_gone: BTreeSet<RegionId>,
 }
 
 /// How an operation ended at one region, which never accepts it again.

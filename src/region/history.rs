@@ -88,6 +88,7 @@ mod tests {
             failover,
             attempt,
             direction,
+            by_person: false,
             to: "b".parse().unwrap(),
             resources: resources.clone(),
             registry: Default::default(),
@@ -101,6 +102,7 @@ mod tests {
             replaced: BTreeMap::new(),
             closed: BTreeMap::new(),
             notes: Vec::new(),
+            declared_gone: Default::default(),
         }
     }
 

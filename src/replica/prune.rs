@@ -27,18 +27,6 @@ use crate::model::ByteCount;
 use crate::model::point::PointState;
 use crate::model::policy::Retention;
 
-/// Drops what retention no longer wants.
-#[cfg(test)]
-pub(super) fn retain(
-    disk: &dyn Disk,
-    catalog: &dyn Catalog,
-    place: &ReplicaPlace,
-    retention: &Retention,
-) -> Result<(), TransferError> {
-    catalog.commit(&place.resource, &dropping(&catalog.load(&place.resource)?, retention))?;
-    finish(disk, catalog, place, &StopCheck::never())
-}
-
 /// Records that what retention no longer wants is being dropped. Nothing of a point that is may be touched before this
 /// is committed; [`finish`] does the rest.
 pub(super) fn dropping(record: &ReplicaRecord, retention: &Retention) -> Vec<CatalogChange> {

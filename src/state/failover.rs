@@ -20,7 +20,7 @@ use super::file::StateFile;
 use super::reader::StateReader;
 use super::schema::{APPLICATION_ID, MIGRATIONS};
 use crate::host::sqlite::{self, Mode};
-use crate::model::event::{FailoverEvent, StepRecord};
+use crate::model::event::{FailoverEvent, FailoverOutcome, StepRecord};
 use crate::model::{OperationId, RegionId, Timestamp};
 
 /// The failovers of a state file, open for writing without its lock.
@@ -180,6 +180,16 @@ impl StateReader {
         let sql = "SELECT max(at) FROM health WHERE region = ?1 AND status IN ('healthy', 'degraded', 'recovering')";
         let found = self.connection.query_row(sql, [region.as_str()], |row| row.get::<_, Option<i64>>(0));
         Ok(found.map_err(|error| self.of(error))?.map(Timestamp::from_micros))
+    }
+
+    /// When the last automatic failover was completed.
+    ///
+    /// # Errors
+    /// [`StateError::Database`]
+    pub fn last_automatic_failover(&self) -> Result<Option<Timestamp>, StateError> {
+        let past = self.failovers(None, None)?.into_iter();
+        let automatic = past.filter(|event| event.automatic && event.outcome == Some(FailoverOutcome::Completed));
+        Ok(automatic.map(|event| event.ended_at()).max())
     }
 
     /// One failover.

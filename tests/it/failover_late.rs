@@ -4,6 +4,7 @@
 //! Everybody comes to `a` over a line that holds back what it is asked.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 use std::thread;
@@ -29,7 +30,11 @@ fn begin(fleet: &Fleet, args: &[&str]) -> Child {
 #[track_caller]
 fn until(fleet: &Fleet, child: &mut Child, step: &str, before: usize) {
     while steps(&fleet.world).iter().filter(|one| one.contains(step)).count() <= before {
-        assert!(child.try_wait().unwrap().is_none(), "it ended before it came so far: {:?}", steps(&fleet.world));
+        if child.try_wait().unwrap().is_some() {
+            let mut said = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+            panic!("it ended before it came so far: {:?}\n{said}", steps(&fleet.world));
+        }
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -52,10 +57,15 @@ fn late(fleet: &Fleet, line: &Proxy, args: &[&str], answers: impl FnOnce()) -> A
 /// A failover from `a`, whose server is dead, is open at the others, and nobody carries it on.
 fn left_open(fleet: &mut Fleet) {
     fleet.regions[0].kill();
+    left_half_done(fleet, &["failover", "execute", "a", "b", "--force", "--strategy", "manual"]);
+}
+
+/// Kills a command that fails over from `a`, whose server is dead, before it changes anything.
+fn left_half_done(fleet: &Fleet, args: &[&str]) {
     // However late it is killed, its fence has not cut `a` off.
     let fence = fleet.world.read("fence");
     fleet.world.write("fence", "#!/bin/sh\nexec sleep 20\n");
-    let mut child = begin(fleet, &["failover", "execute", "a", "b", "--force", "--strategy", "manual"]);
+    let mut child = begin(fleet, args);
     until(fleet, &mut child, "judge the gates", 0);
     child.kill().unwrap();
     child.wait().unwrap();
@@ -116,6 +126,30 @@ fn what_a_source_wrote_that_answers_late_is_brought_along_by_whoever_goes_on() {
     fleet.assert_all_run_at("b");
     assert!(fleet.world.read("b/resources/vm/web-1/disk.raw") == written.as_bytes(), "its last writes are lost");
     assert_eq!(report["event"]["loss"], "0s", "{report:#}");
+}
+
+#[test]
+fn no_round_goes_forward_with_what_a_person_aborted() {
+    let mut fleet = Fleet::new(1, AUTOMATIC);
+    fleet.regions[0].kill();
+    left_half_done(&fleet, &ROUND);
+    fleet.run(&["failover", "abort"]).exits(1).says(&["a is needed and does not answer"]);
+    let open = fleet.run(&["failover", "status", "--format", "json"]).json();
+    assert_eq!(open["operations"][0]["bid"]["direction"], "abort", "those that answer know: {open:#}");
+    // As long as its source says nothing it waits, and longer than whoever carried it out may take.
+    for _ in 0..2 {
+        while !fleet.round().stderr.contains("it is gone on with") {
+            thread::sleep(Duration::from_millis(200));
+        }
+        assert_runs_at_a_alone(&fleet);
+    }
+    fleet.again(0);
+    while !fleet.run(&["failover", "status"]).stdout.contains("no operation is open") {
+        fleet.round();
+        thread::sleep(Duration::from_millis(200));
+    }
+    assert_runs_at_a_alone(&fleet);
+    assert_eq!(fleet.events().last().unwrap()["outcome"], "aborted");
 }
 
 #[test]

@@ -52,6 +52,7 @@ mod by_hand;
 mod cut_off;
 mod burnt;
 mod gone;
+mod passed_over;
 mod pulled;
 mod written;
 mod declared;

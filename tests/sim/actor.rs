@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use debvisor_region::failover::{Ending, Mandate, Order, Progress, Recourse, Step, TakeOver};
+use debvisor_region::failover::{Ending, Mandate, Order, Progress, Recourse, Step};
 use debvisor_region::model::failover::{Attempt, Bid, Direction, Failover, Hook, Note, Open, Standings};
 use debvisor_region::model::policy::Strategy;
 use debvisor_region::model::region::{Authority, Epoch, Role};
 use debvisor_region::model::{AttemptOwner, OperationId, RegionId, ResourceKey, Timestamp};
 
-use crate::admin::obeys;
+use crate::admin::{TakeOver, obeys};
 use crate::by_hand::Cutting;
 use crate::chance::Chance;
 use crate::network::Request;
@@ -153,6 +153,7 @@ impl Actor {
         };
         progress.depends_on = view.depends.clone();
         progress.fence = view.calm || !view.weather.fence_failures || chance.percent(85);
+        progress.proof_is_old = progress.fence && progress.bid.attempt.number > 1 && chance.percent(30);
         progress.hook_limit = HOOK;
         if let Some(journal) = self.journal.get(&progress.bid.failover.id) {
             progress.remember(journal);
@@ -242,6 +243,7 @@ impl Actor {
             failover,
             attempt: Attempt { number: 1, owner: self.owner },
             direction: Direction::Forward,
+            by_person: false,
             to: (*chance.one(&others)).clone(),
             resources,
             registry: first.registry.clone(),

@@ -148,3 +148,45 @@ impl Fleet {
 pub(crate) fn obeys(told: &Standings, authority: &Authority) -> bool {
     told.controller.as_ref().is_some_and(|controller| controller.gave(authority))
 }
+
+/// A take-over of control in progress: every region is asked, and it counts once all have accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TakeOver {
+    /// Who takes over.
+    pub(crate) authority: Authority,
+    /// The regions that must accept: those of every registry that was read, but for the gone ones.
+    pub(crate) regions: BTreeSet<RegionId>,
+    /// Those that did.
+    pub(crate) accepted: BTreeSet<RegionId>,
+    /// A region that was fenced by hook in the same run: it may be missing.
+    pub(crate) fenced: Option<RegionId>,
+}
+
+impl TakeOver {
+    /// Above every term that was read.
+    pub(crate) fn new(authority: Authority, told: &[&Standings]) -> Self {
+        let highest = told.iter().filter_map(|told| told.controller.as_ref()).map(|controller| controller.term).max();
+        let term = highest.unwrap_or_default() + 1;
+        // What takes no part in anything has nobody gone.
+        let takes_part = || told.iter().filter(|told| told.inert.is_none());
+        let gone: BTreeSet<&RegionId> = takes_part().flat_map(|told| told.gone.keys()).collect();
+        let regions = told.iter().flat_map(|told| &told.registry).filter(|region| !gone.contains(region)).cloned();
+        Self {
+            authority: Authority { term, ..authority },
+            regions: regions.collect(),
+            accepted: BTreeSet::new(),
+            fenced: None,
+        }
+    }
+
+    /// The regions that are still to be asked.
+    pub(crate) fn missing(&self) -> BTreeSet<RegionId> {
+        let missing = |region: &&RegionId| !self.accepted.contains(*region) && self.fenced.as_ref() != Some(*region);
+        self.regions.iter().filter(missing).cloned().collect()
+    }
+
+    /// Whether it counts.
+    pub(crate) fn counts(&self) -> bool {
+        !self.accepted.is_empty() && self.missing().is_empty()
+    }
+}

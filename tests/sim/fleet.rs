@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt::Write;
 use std::time::Duration;
 
-use debvisor_region::failover::{Book, Control, TakeOver};
+use debvisor_region::failover::{Book, Control};
 use debvisor_region::model::failover::{Attempt, Hook, Part};
 use debvisor_region::model::region::{Authority, Controller, Epoch, Role};
 use debvisor_region::model::{
@@ -13,6 +13,7 @@ use debvisor_region::model::{
 };
 
 use crate::actor::{Actor, Journal, Mind};
+use crate::admin::TakeOver;
 use crate::by_hand::Hand;
 use crate::chance::Chance;
 use crate::network::{Body, Letter, Node, Request, Response};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::roles::{Regions, attempt, authority, bid, id, ids, key, keys, left_half_done};
 use crate::failover::{Ending, FRESH, Impasse, Next, Order, Progress, Recourse, Refusal, Step};
 use crate::model::failover::{Direction, Hook, Note, Proof};
-use crate::model::region::Role;
+use crate::model::region::{Epoch, Role};
 
 fn attempt_of(number: u32) -> Progress {
     let mut progress = Progress::new(bid(number));
@@ -306,4 +306,66 @@ fn an_attempt_that_only_a_lost_region_accepted_is_told_of_so_that_one_above_it_l
     on.bid.gone.insert(id("a"), "it burned".to_owned());
     assert_eq!(regions.drive(&mut on), Next::Ended(Ending::Completed));
     assert_eq!(regions.running[&id("b")], keys());
+}
+
+/// An attempt to `b`, whose source is silent, up to the order that `b` starts what is first.
+fn about_to_start(regions: &mut Regions) -> Progress {
+    regions.silent.insert(id("a"));
+    let mut progress = attempt_of(1);
+    while !matches!(progress.next(regions.now), Next::Do(steps) if matches!(steps[..], [Step::Start(..)])) {
+        assert_eq!(regions.drive_once(&mut progress), None);
+    }
+    progress
+}
+
+#[test]
+fn what_a_passed_over_target_may_run_is_left_open_at_all_others() {
+    let mut regions = Regions::new();
+    let mut progress = about_to_start(&mut regions);
+    regions.silent.insert(id("b"));
+    let Next::Stuck(silent) = regions.drive(&mut progress) else { panic!() };
+    assert_eq!(progress.recourse(&silent), Recourse::PassOver(id("b")));
+    let mut next = progress.again(attempt(2), Direction::Forward, id("c"));
+    next.cut.insert(id("b"));
+    // No gate lets it go on.
+    next.left = keys().into_iter().map(|key| (key, "b does not answer".to_owned())).collect();
+    let stuck = regions.drive(&mut next);
+    assert_eq!(stuck, Next::Stuck(Impasse::NothingLeft));
+    assert_eq!(next.recourse(&Impasse::NothingLeft), Recourse::Leave);
+    assert_eq!(regions.books[&id("c")].open.len(), 1, "it is shown, and gone on with");
+    // Cut off, it runs nothing any more.
+    next.stopped.insert(id("b"), Proof::Hook);
+    assert_eq!(next.recourse(&Impasse::NothingLeft), Recourse::Retreat);
+}
+
+#[test]
+fn that_an_operation_leads_back_is_heard_by_all_but_the_silent_source() {
+    let mut regions = Regions::new();
+    let forward = about_to_start(&mut regions);
+    let mut back = forward.again(attempt(2), Direction::Abort, id("b"));
+    assert!(matches!(regions.drive(&mut back), Next::Stuck(Impasse::Missing(region, _)) if region == id("a")));
+    for region in ["b", "c"] {
+        let [open] = regions.books[&id(region)].open.values().collect::<Vec<_>>()[..] else { panic!() };
+        assert_eq!(open.bid.direction, Direction::Abort, "{region}");
+    }
+}
+
+#[test]
+fn an_old_proof_does_not_stand_in_for_the_hook() {
+    for (old, proof, fences) in [
+        (false, Proof::Hook, 0),
+        (true, Proof::Hook, 1),
+        (true, Proof::Word("unplugged".to_owned()), 1),
+        (true, Proof::Hand(Epoch(2)), 0),
+    ] {
+        let mut regions = Regions::new();
+        regions.silent.insert(id("a"));
+        regions.running.clear();
+        let mut progress = attempt_of(2);
+        progress.proof_is_old = old;
+        progress.notes.push(Note::Fenced { region: id("a"), proof: proof.clone() });
+        assert_eq!(regions.drive(&mut progress), Next::Ended(Ending::Completed));
+        let ran = regions.made.iter().filter(|step| matches!(step, Step::Run(Hook::Fence(_)))).count();
+        assert_eq!(ran, fences, "{old} {proof:?}");
+    }
 }

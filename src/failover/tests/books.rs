@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::roles::{Regions, attempt, authority, bid, book, id, ids, key, keys};
 use crate::failover::{Agent, Reply};
 use crate::failover::{Control, Known, Order, Refusal, Taken};
-use crate::model::failover::{Attempt, Bid, Hook, Inert, Note, Standings};
+use crate::model::failover::{Attempt, Bid, Failover, Hook, Inert, Note, Standings};
 use crate::model::region::{Epoch, Role};
 use crate::model::{AttemptOwner, Life, OperationId};
 use uuid::Uuid;
@@ -60,6 +60,82 @@ fn an_attempt_is_accepted_once() {
     for lower in [bid(1), twin] {
         assert!(matches!(regions.ask(&id("b"), &accept(lower)), Err(Refusal::Attempt(_))));
     }
+}
+
+#[test]
+fn what_was_given_back_in_a_later_attempt_than_was_heard_of_is_given_back_again() {
+    let mut regions = Regions::new();
+    let (a, b, c) = (id("a"), id("b"), id("c"));
+    // An operation was led back to `a` in its second attempt, and closed by the others in its fourth.
+    for (region, number) in [(&a, 2), (&b, 4), (&c, 4)] {
+        for part in regions.books.get_mut(region).unwrap().parts.values_mut() {
+            (part.epoch, part.attempt) = (Epoch(2), number);
+        }
+    }
+    let next = |number| Bid {
+        failover: Failover { id: OperationId(Uuid::from_u128(8)), epoch: Epoch(3), ..bid(1).failover },
+        ..bid(number)
+    };
+    regions.ask(&a, &accept(next(1))).unwrap();
+    let attempt = next(1).attempt;
+    let (operation, resources) = (next(1).failover.id, keys());
+    regions.ask(&a, &Order::Demote { authority: authority(1), operation, attempt, resources }).unwrap();
+    regions.restart("a");
+    regions.talk();
+    assert!(keys().iter().all(|key| regions.agents[&a].is_abreast(key)), "it may have it back");
+    assert_eq!(regions.books[&a].parts[&key("db")].role, Role::Demoted, "by order only");
+}
+
+#[test]
+fn whoever_is_told_that_it_holds_what_it_does_not_lost_its_memory() {
+    let mut regions = Regions::new();
+    let a = id("a");
+    let abort = Bid { direction: crate::model::failover::Direction::Abort, ..bid(2) };
+    regions.ask(&a, &accept(bid(1))).unwrap();
+    let (operation, resources) = (bid(1).failover.id, keys());
+    let (attempt, resources_too) = (bid(1).attempt, keys());
+    regions.ask(&a, &Order::Demote { authority: authority(1), operation, attempt, resources }).unwrap();
+    regions.ask(&a, &accept(abort.clone())).unwrap();
+    let (attempt, resources) = (abort.attempt, resources_too);
+    regions.ask(&a, &Order::Close { authority: authority(1), operation, attempt, resources }).unwrap();
+    assert!(regions.books[&a].parts.values().all(|part| part.role == Role::Fenced));
+}
+
+#[test]
+fn what_is_taken_back_before_it_changed_anything_declared_nobody_gone() {
+    let b = id("b");
+    let gone = |number| Bid { gone: BTreeMap::from([(id("c"), "it burnt".to_owned())]), ..bid(number) };
+    let close = |bid: &Bid| {
+        let (operation, attempt) = (bid.failover.id, bid.attempt);
+        Order::Close { authority: authority(1), operation, attempt, resources: bid.resources.clone() }
+    };
+    let other = |bid: Bid| {
+        let failover = Failover { id: OperationId(Uuid::from_u128(8)), epoch: Epoch(3), ..bid.failover };
+        Bid { failover, resources: BTreeSet::from([key("mail")]), ..bid }
+    };
+    let is_gone = |orders: &[Order]| {
+        let mut regions = Regions::new();
+        let part = regions.books[&b].parts[&key("db")].clone();
+        regions.books.get_mut(&b).unwrap().parts.insert(key("mail"), part);
+        orders.iter().for_each(|order| drop(regions.ask(&b, order).unwrap()));
+        regions.books[&b].gone.contains_key(&id("c"))
+    };
+    let withdraw = |bid: &Bid| {
+        let (operation, attempt) = (bid.failover.id, bid.attempt);
+        Order::Withdraw { authority: authority(1), operation, attempt, resources: bid.resources.clone() }
+    };
+    assert!(!is_gone(&[accept(gone(1)), withdraw(&gone(1))]));
+    assert!(is_gone(&[accept(gone(1)), close(&gone(1))]), "it came about without the word of c");
+    assert!(is_gone(&[accept(gone(2)), withdraw(&gone(2))]), "an earlier attempt may have led to something");
+    let part = Bid { resources: BTreeSet::from([key("db")]), ..gone(1) };
+    assert!(is_gone(&[accept(gone(1)), withdraw(&part)]), "what is left goes on");
+    let rest = other(gone(1));
+    assert!(is_gone(&[accept(gone(1)), accept(rest.clone()), withdraw(&gone(1))]), "another one goes by it");
+    assert!(!is_gone(&[accept(gone(1)), accept(rest.clone()), withdraw(&gone(1)), withdraw(&rest)]));
+    assert!(
+        is_gone(&[accept(gone(1)), accept(rest.clone()), close(&rest), withdraw(&gone(1))]),
+        "another one went by it"
+    );
 }
 
 #[test]

@@ -56,6 +56,7 @@ pub(super) fn bid(number: u32) -> Bid {
         },
         attempt: attempt(number),
         direction: Direction::Forward,
+        by_person: true,
         to: id("b"),
         resources: keys(),
         registry: ids(&["a", "b", "c"]),

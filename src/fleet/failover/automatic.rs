@@ -164,7 +164,8 @@ impl MultiRegionManager {
         });
     }
 
-    /// Whether an operation that is gone on with leads back. One that the policy began leads on: its source is dead.
+    /// Whether an operation that is gone on with leads back. One that the policy began leads on, where its source is dead
+    /// and no person aborted it.
     fn leads_back(
         &self,
         operation: OperationId,
@@ -175,7 +176,7 @@ impl MultiRegionManager {
         let reader = StateFile::new(&self.settings.state).read()?;
         let event = reader.map(|reader| reader.failover(operation)).transpose()?.flatten();
         let onward = event.is_some_and(|event| event.automatic) && sight.observed.snapshot(from).is_none();
-        Ok(pending.bid.direction == Direction::Abort && !onward)
+        Ok(pending.bid.direction == Direction::Abort && (pending.bid.by_person || !onward))
     }
 
     /// Whether nothing but a fence would lead an operation on, and the policy lets no round run it.
@@ -185,7 +186,7 @@ impl MultiRegionManager {
             Strategy::Automatic | Strategy::Cascading => true,
             Strategy::Manual | Strategy::Graceful => false,
         };
-        !by_itself && sight.observed.snapshot(from).is_none() && !pending.cut_off.contains(from)
+        !by_itself && sight.observed.snapshot(from).is_none() && !pending.is_cut_off(from)
     }
 
     /// Goes on with an operation, or leads it back. What may live is cut off only where the policy would fail over from

@@ -16,12 +16,11 @@ use crate::fleet::error::{FleetError, Gate};
 use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::options::Watch;
 use crate::fleet::road::Sight;
-use crate::model::event::FailoverOutcome;
 use crate::model::observed::Observation;
 use crate::model::policy::Strategy;
 use crate::model::region::Pause;
 use crate::model::topology::Endpoint;
-use crate::model::{RegionId, units};
+use crate::model::{RegionId, Timestamp, units};
 use crate::plan::PlanRefusal;
 use crate::state::{HistoryFilter, RunRecord, StateFile, StateReader};
 
@@ -208,9 +207,9 @@ impl MultiRegionManager {
             None => None,
         };
         found.extend(self.rounds(last.as_ref()));
-        if let Some(reader) = &reader {
-            found.extend(self.cooldown(reader)?);
-        }
+        let kept = sight.observed.answering().filter_map(|(_, seen)| seen.last_automatic);
+        let own = reader.as_ref().map(StateReader::last_automatic_failover).transpose()?.flatten();
+        found.extend(kept.chain(own).max().and_then(|last| self.cooldown(last)));
         Ok(found)
     }
 
@@ -245,22 +244,18 @@ impl MultiRegionManager {
         Some(Obstacle::new("rounds", detail, help))
     }
 
-    /// The pause after the last automatic failover.
-    fn cooldown(&self, reader: &StateReader) -> Result<Option<Obstacle>, FleetError> {
+    /// The pause after the last automatic failover, which was completed at `last`.
+    fn cooldown(&self, last: Timestamp) -> Option<Obstacle> {
         let cooldown = self.desired.topology.policy.failover.cooldown;
-        let past = reader.failovers(None, None)?;
-        let completed =
-            past.iter().filter(|event| event.automatic && event.outcome == Some(FailoverOutcome::Completed));
-        let last = completed.map(|event| event.timestamp.plus(event.duration_seconds.0)).max();
-        let since = last.map(|at| self.world.clock.now().since(at)).filter(|since| *since < cooldown);
+        let since = Some(self.world.clock.now().since(last)).filter(|since| *since < cooldown);
         let text = |age: Duration| units::format_duration(Duration::from_secs(age.as_secs()));
-        Ok(since.map(|since| {
+        since.map(|since| {
             let detail =
                 format!("the last automatic failover was completed {} ago, of {}", text(since), text(cooldown));
             let help =
                 format!("it ends in {}; by hand: `failover execute FROM TO`", text(cooldown.saturating_sub(since)));
             Obstacle::new("cooldown", detail, help)
-        }))
+        })
     }
 
     /// What the gates say of a failover from a region that does not answer.

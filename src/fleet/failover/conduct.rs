@@ -315,6 +315,7 @@ impl MultiRegionManager {
             },
             attempt: Attempt { number: 1, owner: AttemptOwner(self.world.ids.random()) },
             direction: Direction::Forward,
+            by_person: options.request.asker == Asker::Person,
             to: proposal.to.clone(),
             resources: proposal.going().map(|one| one.resource.clone()).collect(),
             registry,
@@ -548,6 +549,8 @@ impl MultiRegionManager {
             team.event.failed.entry(key.clone()).or_insert_with(|| why.clone());
         }
         team.unstarted.retain(|key, _| !arrived.contains(key));
+        // An order that nobody heard the answer of may have been carried out.
+        team.event.failed.retain(|key, _| !arrived.contains(key));
         let mut ways = self.other_ways(&progress, &mut team).await;
         ways.extend(self.way_back(&progress, &team, &arrived));
         let event = &mut team.event;

@@ -12,7 +12,6 @@ use crate::fleet::error::FleetError;
 use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::options::Watch;
 use crate::fleet::road::Sight;
-use crate::model::event::{FailoverEvent, FailoverOutcome};
 use crate::model::observed::Observation;
 use crate::model::point::Point;
 use crate::model::{Address, RegionId, ResourceKey, Timestamp};
@@ -22,7 +21,7 @@ use crate::state::StateFile;
 const QUESTIONS: usize = 16;
 /// A judgement on whether a region is down is acted on so long. What comes between, questions to a silent region among
 /// them, takes half of that at most.
-const HOLDS: Duration = Duration::from_secs(60);
+pub(super) const HOLDS: Duration = Duration::from_secs(60);
 
 /// All that is known when a failover is judged.
 #[derive(Debug)]
@@ -80,10 +79,7 @@ impl MultiRegionManager {
         let (mut last_met, mut last_automatic) = (None, None);
         if let Some(reader) = StateFile::new(&self.settings.state).read()? {
             last_met = reader.last_met(&request.from)?;
-            let past = reader.failovers(None, None)?;
-            let automatic =
-                past.iter().filter(|event| event.automatic && event.outcome == Some(FailoverOutcome::Completed));
-            last_automatic = automatic.map(FailoverEvent::ended_at).max();
+            last_automatic = reader.last_automatic_failover()?;
         }
         Ok(Known { points, fence, last_met, verdict: None, judged_at: Duration::ZERO, last_automatic, sight })
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::ask::{FailoverReport, ResumeOptions};
 use super::conduct::told;
 use super::crew::Team;
-use super::facts::Known;
+use super::facts::{HOLDS, Known};
 use super::judgement::{Asked, For};
 use crate::execute::failover::{changes, has_run};
 use crate::failover::{Asker, Outcome as Proposed, Overrides, Progress, Request};
@@ -21,7 +21,7 @@ use crate::fleet::options::Watch;
 use crate::fleet::road::{Sight, standings};
 use crate::live::RegionPort;
 use crate::model::event::{FailoverOutcome, Seconds, StepRecord};
-use crate::model::failover::{Attempt, Bid, Direction, Hook, Note, Open};
+use crate::model::failover::{Attempt, Bid, Direction, Hook, Note, Open, Proof};
 use crate::model::region::{Epoch, ResourceRecord};
 use crate::model::{AttemptOwner, OperationId, RegionId, ResourceKey};
 use crate::state::StateFile;
@@ -44,6 +44,10 @@ pub struct PendingOperation {
     #[serde(skip)]
     #[schemars(skip)]
     pub(super) hook_limit: Duration,
+    /// The regions that a person has cut off by hand, and did not let in since.
+    #[serde(skip)]
+    #[schemars(skip)]
+    by_hand: BTreeSet<RegionId>,
     /// The highest attempt at it that any region accepted, or heard of from one that may not answer now.
     #[serde(skip)]
     #[schemars(skip)]
@@ -53,16 +57,29 @@ pub struct PendingOperation {
 impl PendingOperation {
     fn new(bid: Bid) -> Self {
         let (open_at, promoted) = (BTreeMap::new(), BTreeMap::new());
-        let (cut_off, hook_limit) = (BTreeSet::new(), Duration::ZERO);
-        Self { bid, open_at, promoted, cut_off, heard_seconds: None, hook_limit, highest_attempt: 0 }
+        let (cut_off, by_hand, hook_limit) = (BTreeSet::new(), BTreeSet::new(), Duration::ZERO);
+        Self { bid, open_at, promoted, cut_off, heard_seconds: None, hook_limit, by_hand, highest_attempt: 0 }
+    }
+
+    /// Whether a region still counts as stopped: by hand, or by the hook as long as somebody carries the operation on. What
+    /// was left alone longer than a judgement holds may have seen it come back.
+    pub(super) fn is_cut_off(&self, region: &RegionId) -> bool {
+        self.by_hand.contains(region) || (self.cut_off.contains(region) && self.is_fresh())
+    }
+
+    /// Whether somebody carried it on lately.
+    fn is_fresh(&self) -> bool {
+        self.heard_seconds.is_some_and(|Seconds(age)| age <= HOLDS)
     }
 
     fn add(&mut self, region: &RegionId, open: Open, heard: Option<Seconds>) {
-        let Open { bid, resources, promoted, notes, replaced: _, closed: _ } = open;
+        let Open { bid, resources, promoted, notes, replaced: _, closed: _, declared_gone: _ } = open;
         self.cut_off.extend(notes.iter().filter_map(Note::cut_off).cloned());
         for note in notes {
-            if let Note::HookIntended { attempt: _, hook: _, limit } = note {
-                self.hook_limit = self.hook_limit.max(limit);
+            match note {
+                Note::HookIntended { attempt: _, hook: _, limit } => self.hook_limit = self.hook_limit.max(limit),
+                Note::Fenced { region, proof: Proof::Hand(_) } => drop(self.by_hand.insert(region)),
+                Note::Fenced { .. } | Note::HookDone { .. } | Note::Unproven { .. } => {}
             }
         }
         let latest = self.heard_seconds.into_iter().chain(heard).map(|Seconds(age)| age).min();
@@ -116,11 +133,11 @@ impl MultiRegionManager {
         let by_policy = whom == For::Round
             && !options.abort
             && sight.observed.snapshot(from).is_none()
-            && !pending.cut_off.contains(from);
+            && !pending.is_cut_off(from);
         let asker = if by_policy { Asker::Policy } else { Asker::Person };
         let known = self.know_whether_down(&Request { asker, ..request.clone() }, false, watch).await?;
         self.expect_fit(&known, &pending, options, asker)?;
-        let bid = self.next_bid(&known.sight, &pending, options);
+        let bid = self.next_bid(&known.sight, &pending, options, whom);
         let reason = bid.failover.reason.clone();
         let log = StateFile::new(&self.settings.state).failover_log()?;
         let mut event = match log.reader().failover(bid.failover.id)? {
@@ -136,6 +153,7 @@ impl MultiRegionManager {
         let asked = bid.resources.len();
         let mut progress = Progress::new(bid);
         self.arm_again(&mut progress, options);
+        progress.proof_is_old = progress.fence && !pending.is_fresh();
         progress.remember(&ran(&progress.hooks, &log.reader().failover_steps(progress.bid.failover.id)?));
         let under_way = log.under_way()?;
         let mut team = Team {
@@ -304,11 +322,13 @@ impl MultiRegionManager {
         request
     }
 
-    fn next_bid(&self, sight: &Sight, pending: &PendingOperation, options: &ResumeOptions) -> Bid {
+    fn next_bid(&self, sight: &Sight, pending: &PendingOperation, options: &ResumeOptions, whom: For) -> Bid {
         let mut bid = pending.bid.clone();
         let owner = AttemptOwner(self.world.ids.random());
         bid.attempt = Attempt { number: pending.highest_attempt + 1, owner };
         bid.direction = if options.abort { Direction::Abort } else { Direction::Forward };
+        // A round goes on with what a person asked for.
+        bid.by_person = whom == For::Person || (bid.by_person && bid.direction == pending.bid.direction);
         bid.gone.extend(sight.gone_but(&bid.failover.from, &options.overrides.gone));
         if let (false, Some(region)) = (options.abort, pending.promoted.keys().next()) {
             bid.to = region.clone();

@@ -12,7 +12,7 @@ use crate::plan::draft::{Draft, View};
 use crate::plan::live::{Holding, holding};
 use crate::plan::recording::{list, relied_on};
 use crate::plan::refusal::PlanRefusal;
-use crate::plan::step::regions::while_open;
+use crate::plan::step::regions::{OpenOperation, open_operation};
 
 pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
     let view = draft.view;
@@ -24,12 +24,12 @@ pub(crate) fn run(draft: &mut Draft<'_>) -> Result<(), PlanRefusal> {
         }
         return Ok(());
     }
-    let holds = still_held(view, &orphans);
+    let (holds, open) = (still_held(view, &orphans), open_operation(view));
     let mut deletes = Vec::new();
     // What depends on another goes first.
     for kind in [Kind::Resource, Kind::Replication, Kind::Region] {
         for address in orphans.iter().filter(|address| kind_of(address) == kind) {
-            deletes.extend(remove(draft, address, &holds));
+            deletes.extend(remove(draft, address, &holds, open.as_ref()));
         }
     }
     within_limits(view, &deletes)?;
@@ -63,7 +63,12 @@ fn still_held(view: &View<'_>, orphans: &BTreeSet<Address>) -> BTreeMap<RegionId
     held
 }
 
-fn remove(draft: &mut Draft<'_>, address: &Address, holds: &BTreeMap<RegionId, Address>) -> Option<Change> {
+fn remove(
+    draft: &mut Draft<'_>,
+    address: &Address,
+    holds: &BTreeMap<RegionId, Address>,
+    open: Option<&OpenOperation<'_>>,
+) -> Option<Change> {
     let view = draft.view;
     let sightings = view.live.of(address);
     let applied = view.applied(address);
@@ -76,9 +81,9 @@ fn remove(draft: &mut Draft<'_>, address: &Address, holds: &BTreeMap<RegionId, A
         return None;
     }
     if let Address::Region(_) = address
-        && let Some(blocked) = while_open(view, address)
+        && let Some(open) = open
     {
-        draft.blocked.push(blocked);
+        draft.blocked.push(open.blocks(address.clone()));
         return None;
     }
     let foreign = |region: &RegionId| {

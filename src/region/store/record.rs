@@ -238,11 +238,12 @@ impl Writer<'_> {
         let RecordChange { address, expected, record } = change;
         match (address, record) {
             (Address::Region(id), record) => {
-                self.expect(
-                    address,
-                    *expected,
-                    read::region(self.transaction, self.of, id)?.map(|found| Record::Region(Box::new(found))),
-                )?;
+                let found = read::region(self.transaction, self.of, id)?;
+                let comes_or_goes = found.is_some() != record.is_some();
+                self.expect(address, *expected, found.map(|found| Record::Region(Box::new(found))))?;
+                if comes_or_goes {
+                    self.expect_nothing_open(id)?;
+                }
                 match record {
                     Some(write) => self.put_region(id, write),
                     None => self.remove_region(id),
@@ -302,9 +303,6 @@ impl Writer<'_> {
                 "plan again; if the region was restored from a copy, bring the right one back",
             ));
         }
-        if read::region(self.transaction, self.of, id)?.is_none() {
-            self.expect_nothing_open(id)?;
-        }
         self.run(
             "INSERT INTO registry (region_id, spec, store, managed_by) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (region_id) DO UPDATE
@@ -332,7 +330,6 @@ impl Writer<'_> {
                 "move or remove what it holds first",
             ));
         }
-        self.expect_nothing_open(id)?;
         self.run("DELETE FROM registry WHERE region_id = ?1", (id.as_str(),))?;
         // Declared again, it may be another one: what was said of this one proves nothing of that.
         self.run("DELETE FROM cut_off WHERE region_id = ?1", (id.as_str(),))?;
