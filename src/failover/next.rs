@@ -84,6 +84,9 @@ impl Progress {
         if let Some(next) = self.acceptance() {
             return next;
         }
+        if now < self.hooks_over {
+            return Next::Wait(self.hooks_over);
+        }
         match self.bid.direction {
             Direction::Forward => self.forward(now),
             Direction::Abort => self.back(now),

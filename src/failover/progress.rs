@@ -76,8 +76,11 @@ pub struct Progress {
     pub noted: BTreeMap<RegionId, Vec<Note>>,
     /// What was left word of in this attempt and earlier ones.
     pub notes: Vec<Note>,
-    /// Nothing is done before: a region is busy, or a hook of an earlier attempt may still run.
-    pub not_before: Duration,
+    /// Nobody is asked before, as a region was busy; by this machine's boot clock.
+    pub(super) not_before: Duration,
+    /// Until when a hook of an earlier attempt may still run, by this machine's boot clock: regions accept meanwhile, and
+    /// nothing else is done before.
+    pub(super) hooks_over: Duration,
     /// Resources that the source has given up.
     pub given_up: BTreeSet<ResourceKey>,
     /// Resources that the source does not hold, and whose machines its runner saw stopped, or need not: see
@@ -138,6 +141,7 @@ impl Progress {
             noted: BTreeMap::new(),
             notes: Vec::new(),
             not_before: Duration::ZERO,
+            hooks_over: Duration::ZERO,
             given_up: BTreeSet::new(),
             demoted: BTreeSet::new(),
             promoted: BTreeSet::new(),
@@ -379,12 +383,13 @@ impl Progress {
         self.left.entry(key.clone()).or_insert(why);
     }
 
-    /// A hook that another orderer began on fresh word may still run.
+    /// A hook that another orderer began on fresh word may still run: no region's word is fresh to it any more once that
+    /// region has accepted this attempt.
     fn wait_out(&mut self, note: &Note, now: Duration) {
         let Note::HookIntended { attempt, hook, limit } = note else { return };
         let done = self.notes.contains(&Note::HookDone { hook: hook.clone() });
         if attempt.owner != self.bid.attempt.owner && !done {
-            self.not_before = self.not_before.max(now + FRESH + *limit + FRESH);
+            self.hooks_over = self.hooks_over.max(now + FRESH + *limit + FRESH);
         }
     }
 

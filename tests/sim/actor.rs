@@ -284,7 +284,7 @@ impl Actor {
                 next.cut.insert(silent.clone());
                 Some(next)
             }
-            Recourse::Abort if chance.percent(80) => {
+            Recourse::Abort if view.calm || chance.percent(80) => {
                 Some(progress.again(attempt, Direction::Abort, progress.bid.to.clone()))
             }
             Recourse::Abort | Recourse::Leave => None,
