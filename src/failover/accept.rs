@@ -103,7 +103,7 @@ impl Book {
                 // What came in under an earlier attempt was looked at then, and may have been demoted since.
                 let fits = if from { holds || mine } else { !holds };
                 if let Some(part) = part.filter(|_| !fits) {
-                    return Taken::Held(part.clone());
+                    return if running { Taken::Running } else { Taken::Held(part.clone()) };
                 }
             }
         }

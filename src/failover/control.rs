@@ -120,6 +120,34 @@ impl Known {
     }
 }
 
+impl Known {
+    /// What `own` begins with where no other region takes part: the regions that it remembers, and of what it has a part
+    /// in the latest holder that anybody remembers, in `others` too, whose word counts for nothing else. `gone`: the
+    /// regions that never come back.
+    pub fn alone(own: &Standings, others: &[&Standings], gone: &BTreeMap<RegionId, String>) -> Self {
+        let all = || std::iter::once(own).chain(others.iter().copied());
+        let latest = |key: &ResourceKey| {
+            let parts = all().filter_map(|told| told.resources.get(key)?.part.as_ref());
+            let part = parts.max_by_key(|part| part.age())?;
+            Some((key.clone(), Part { role: Role::Replica, ..part.clone() }))
+        };
+        let serials = others.iter().filter_map(|told| told.others.get(&own.region)).map(|met| met.serial);
+        let open = all().flat_map(|told| told.open.values()).map(|open| open.bid.failover.epoch);
+        let highest = all().map(|told| told.highest_epoch).chain(open).max();
+        Self {
+            registry: own.registry.clone(),
+            gone: gone
+                .iter()
+                .filter(|(id, _)| own.registry.contains(*id))
+                .map(|(id, how)| (id.clone(), how.clone()))
+                .collect(),
+            serial: serials.chain([own.met.serial]).max().unwrap_or_default() + 1,
+            highest_epoch: Epoch(highest.unwrap_or_default().0 + 1),
+            parts: own.resources.keys().filter_map(latest).collect(),
+        }
+    }
+}
+
 impl Book {
     pub(super) fn authorize(&self, authority: &Authority) -> Result<(), Refusal> {
         match &self.controller {

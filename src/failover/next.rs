@@ -316,7 +316,14 @@ impl Progress {
         let from = &self.bid.failover.from;
         let held: BTreeSet<ResourceKey> =
             going.iter().filter(|key| !self.demoted.contains(*key) && !self.started.contains(*key)).cloned().collect();
-        if !self.has_accepted(from) || held.is_empty() {
+        if held.is_empty() {
+            return None;
+        }
+        let kept = self.kept_by_source(&held);
+        if !kept.is_empty() {
+            return Some(Next::Stuck(Impasse::NotStopped(from.clone(), kept)));
+        }
+        if !self.has_accepted(from) {
             return None;
         }
         let unwatched = self.unwatched(&held);

@@ -377,7 +377,13 @@ impl Progress {
             Taken::OpenElsewhere(id) => format!("operation {id} is open on it at {region}"),
             Taken::Running => format!("it runs at {region}, or may"),
             Taken::NoCopy => format!("{region} keeps no copy of it"),
-            Taken::Held(part) => format!("{region} knows {} as its holder since epoch {}", part.holder, part.epoch),
+            Taken::Held(part) => {
+                // What it neither holds nor runs it need not give up.
+                if *region == self.bid.failover.from && part.role != Role::Holder {
+                    self.demoted.insert(key.clone());
+                }
+                format!("{region} knows {} as its holder since epoch {}", part.holder, part.epoch)
+            }
             Taken::Promoted(_) => format!("it was promoted at {region}"),
         };
         self.left.entry(key.clone()).or_insert(why);
@@ -474,6 +480,24 @@ impl Progress {
         let (from, to) = (&self.bid.failover.from, &self.bid.to);
         let unwatched = |key: &&ResourceKey| self.is_unwatched(from, key) && !self.is_unwatched(to, key);
         if self.vouched { BTreeSet::new() } else { keys.iter().filter(unwatched).cloned().collect() }
+    }
+
+    /// Of these, what the source runs, or holds as others do not know it, and did not accept to give up.
+    pub(super) fn kept_by_source(&self, keys: &BTreeSet<ResourceKey>) -> BTreeSet<ResourceKey> {
+        let Some(Answer::Done(acceptance)) = self.accepted.get(&self.bid.failover.from) else { return BTreeSet::new() };
+        let kept = |key: &&ResourceKey| {
+            let taken = acceptance.resources.get(*key);
+            taken.is_some_and(|taken| match taken {
+                Taken::Running => true,
+                Taken::Held(part) => part.role == Role::Holder,
+                Taken::Accepted { .. }
+                | Taken::OpenElsewhere(_)
+                | Taken::NoCopy
+                | Taken::Promoted(_)
+                | Taken::Closed(_) => false,
+            })
+        };
+        keys.iter().filter(kept).cloned().collect()
     }
 
     /// Takes an operator's word that a region is stopped.

@@ -24,7 +24,7 @@ pub enum Impasse {
     NewAttempt(RegionId),
     /// A hook failed.
     HookFailed(Hook, String),
-    /// The source did not stop what it was asked to.
+    /// The source did not stop what it was asked to, or runs or holds what nobody else knows it to.
     NotStopped(RegionId, BTreeSet<ResourceKey>),
     /// Nothing at the source could stop these machines or see them stopped, and the target would start them.
     Unwatched(RegionId, BTreeSet<ResourceKey>),

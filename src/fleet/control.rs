@@ -87,7 +87,7 @@ impl Sight {
 
     /// Whether a region obeys another one that this state does not stand above: it never obeys this one before another
     /// take-over, though it may take part in nothing.
-    fn is_outranked(&self) -> bool {
+    pub(super) fn is_outranked(&self) -> bool {
         let term = self.seating.map_or(0, |ours| ours.term);
         self.obeyed.values().any(|controller| controller.term >= term && !self.is_ours(controller))
     }

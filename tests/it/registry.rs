@@ -127,3 +127,47 @@ fn of_two_regions_that_were_declared_gone_by_each_other_one_answers_for_the_othe
     world.run(["apply", "--auto-approve"]);
     world.run(["region", "list"]).exits(0);
 }
+
+/// `b` took over what `a` held while it was away, and lost its disk before `a` was let in again.
+fn nobody_is_left() -> (World, Machines) {
+    let world = World::new();
+    let machines = Machines::of(&world);
+    for region in ["a", "b"] {
+        world.write(format!("{region}/.debvisor/config.toml"), machines.config());
+    }
+    let files = "a/resources/vm/web-1";
+    world.write(format!("{files}/domain.xml"), "<domain/>\n");
+    world.write(format!("{files}/disk.raw"), "a disk\n".repeat(9000));
+    let regions = ["a", "b"].map(|region| format!("[regions.{region}]\napi_endpoint = \"file:{region}\"\n"));
+    let vm = "[vms.web-1]\nprimary = \"a\"\nreplicas = [\"b\"]\n";
+    let pair = "[[replication]]\nsource = \"a\"\ntarget = \"b\"\nresource_types = [\"vm\"]\n";
+    world.write("topology.toml", format!("schema_version = 1\n{}{vm}{pair}", regions.concat()));
+    world.apply();
+    fs::rename(world.path("a"), world.path("away")).unwrap();
+    world.run(["failover", "execute", "a", "b", "--force", "--gone", "a=it burnt"]).exits(0);
+    fs::rename(world.path("away"), world.path("a")).unwrap();
+    world.run(["apply", "--auto-approve"]).exits(3).says(&["region readmit a"]);
+    (world, machines)
+}
+
+#[test]
+fn where_no_region_takes_part_any_more_a_person_says_with_which_one_the_fleet_begins_anew() {
+    let (world, machines) = nobody_is_left();
+    let alone = ["region", "readmit", "a", "--alone", "b lost its disk"];
+    world.run(alone).exits(5).says(&["b takes part"]);
+    machines.stop("web-1", "b");
+    fs::remove_dir_all(world.path("b")).unwrap();
+    world.run(["region", "readmit", "a"]).exits(5).says(&["was declared gone", "region readmit a --alone"]);
+    // It may still be anywhere: somebody must know.
+    world.run(alone).exits(5).says(&["b", "--gone"]);
+    fs::create_dir(world.path("b")).unwrap();
+    world.write("b/.debvisor/config.toml", machines.config());
+    world.run(alone).exits(0).says(&["a takes part again", "declared gone"]);
+    world.run(alone).exits(0).says(&["nothing was changed"]);
+    world.run(["region", "readmit", "b"]).exits(0).says(&["new store", "failover execute b"]);
+    world.run(["apply", "--auto-approve"]);
+    world.run(["failover", "execute", "b", "a", "--force", "--strategy", "manual"]).exits(0);
+    assert!(machines.runs("web-1", "a"));
+    world.apply();
+    world.run(["plan", "--detailed-exitcode"]).exits(0);
+}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 
 use super::super::declare::{Declaration, How, declare, ground, ground_or_begun, not_declared};
@@ -231,7 +232,8 @@ impl Remove {
 #[command(after_help = "Examples:
   debvisor-region region readmit us-east-1
   debvisor-region region readmit us-east-1 --take-over
-  debvisor-region region readmit us-east-1 --gone eu-west-1=\"it burnt\"")]
+  debvisor-region region readmit us-east-1 --gone eu-west-1=\"it burnt\"
+  debvisor-region region readmit us-east-1 --alone \"eu-west-1 was set up anew, nobody else is left\"")]
 pub(crate) struct Readmit {
     /// The region
     #[arg(value_name = "ID")]
@@ -242,12 +244,15 @@ pub(crate) struct Readmit {
     /// Take the controller's place first
     #[arg(long)]
     take_over: bool,
+    /// No region takes part any more: the fleet begins anew with what this one remembers, and this is why
+    #[arg(long, value_name = "HOW YOU KNOW", value_parser = NonEmptyStringValueParser::new())]
+    alone: Option<String>,
 }
 
 impl Readmit {
     async fn run(self, session: &Arc<Session>) -> Result<Exit, CliError> {
-        let Self { id, gone, take_over } = self;
-        let options = ReadmitOptions { region: id, gone: gone.regions(), take_over };
+        let Self { id, gone, take_over, alone } = self;
+        let options = ReadmitOptions { region: id, gone: gone.regions(), take_over, alone };
         let fleet = session.fleet()?;
         let (watch, feed) = session.watch_for_people();
         let done = fleet.readmit(&options, &watch).await;

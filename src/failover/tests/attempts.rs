@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::roles::{Regions, attempt, authority, bid, id, ids, key, keys, left_half_done};
 use crate::failover::{Ending, FRESH, Impasse, Next, Order, Progress, Recourse, Refusal, Step};
-use crate::model::failover::{Direction, Hook, Note, Proof};
+use crate::model::ResourceKey;
+use crate::model::failover::{Direction, Hook, Note, Part, Proof};
 use crate::model::region::{Epoch, Role};
 
 fn attempt_of(number: u32) -> Progress {
@@ -192,6 +193,31 @@ fn what_was_promoted_leads_only_forward() {
 }
 
 #[test]
+fn a_source_that_went_back_holds_nothing_up_unless_it_runs_what_it_does_not_hold() {
+    let forgot = |runs: BTreeSet<ResourceKey>| {
+        let mut regions = Regions::new();
+        let mut first = attempt_of(1);
+        while !regions.made.iter().any(|step| matches!(step, Step::Start(..))) {
+            regions.drive_once(&mut first);
+        }
+        regions.running = BTreeMap::from([(id("a"), runs)]);
+        regions.restart("b");
+        let a = regions.books.get_mut(&id("a")).unwrap();
+        (a.open, a.highest_epoch) = (BTreeMap::new(), Epoch::BIRTH);
+        a.parts.insert(key("db"), Part { role: Role::Replica, holder: id("c"), epoch: Epoch::BIRTH, attempt: 0 });
+        regions
+    };
+    let mut regions = forgot(BTreeSet::new());
+    assert_eq!(regions.drive(&mut attempt_of(2)), Next::Ended(Ending::Completed));
+    assert_eq!(regions.runs(&id("b")), keys());
+
+    let db = BTreeSet::from([key("db")]);
+    let mut regions = forgot(db.clone());
+    assert_eq!(regions.drive(&mut attempt_of(2)), Next::Stuck(Impasse::NotStopped(id("a"), db)));
+    assert_eq!(regions.runs(&id("b")), BTreeSet::new());
+}
+
+#[test]
 fn a_target_that_falls_silent_is_cut_off_before_it_is_passed_over() {
     let mut regions = Regions::new();
     let mut first = attempt_of(1);
@@ -215,14 +241,18 @@ fn a_target_that_falls_silent_is_cut_off_before_it_is_passed_over() {
 #[test]
 fn a_hook_that_another_orderer_began_is_waited_out() {
     let mut regions = Regions::new();
-    regions.ask(&id("b"), &Order::Accept { authority: authority(1), bid: Box::new(bid(1)) }).unwrap();
     let limit = Duration::from_secs(60);
     let note = Note::HookIntended { attempt: attempt(1), hook: Hook::Before(0), limit };
     let (operation, attempt) = (bid(1).failover.id, attempt(1));
-    regions.ask(&id("b"), &Order::Note { authority: authority(1), operation, attempt, note }).unwrap();
+    for region in ["a", "b", "c"].map(id) {
+        regions.ask(&region, &Order::Accept { authority: authority(1), bid: Box::new(bid(1)) }).unwrap();
+        let note = note.clone();
+        regions.ask(&region, &Order::Note { authority: authority(1), operation, attempt, note }).unwrap();
+    }
     let began = regions.now;
     assert_eq!(regions.drive(&mut attempt_of(2)), Next::Ended(Ending::Completed));
     assert!(regions.now >= began + FRESH + limit);
+    assert!(regions.now < began + 2 * (FRESH + limit), "once, not for each region");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::roles::{Regions, attempt, authority, bid, book, id, ids, key, keys};
 use crate::failover::{Agent, Reply};
 use crate::failover::{Control, Known, Order, Refusal, Taken};
-use crate::model::failover::{Attempt, Bid, Failover, Hook, Inert, Note, Standings};
+use crate::model::failover::{Attempt, Bid, Failover, Hook, Inert, Note, Part, Standings};
 use crate::model::region::{Epoch, Role};
 use crate::model::{AttemptOwner, Life, OperationId};
 use uuid::Uuid;
@@ -285,6 +285,28 @@ fn a_region_that_is_told_that_it_was_declared_gone_takes_part_in_nothing_before_
     let book = regions.books.get_mut(&a).unwrap();
     book.obey(&BTreeSet::new(), &Control::Readmit { authority: authority(1), known }).unwrap();
     assert_eq!((book.inert, book.parts[&key("db")].role), (None, Role::Fenced));
+}
+
+#[test]
+fn a_region_that_begins_alone_keeps_what_it_has_and_believes_a_later_holder() {
+    let mut regions = Regions::new();
+    for name in ["a", "b", "c"] {
+        regions.books.get_mut(&id(name)).unwrap().inert = Some(Inert::DeclaredGone);
+    }
+    let b = regions.books.get_mut(&id("b")).unwrap();
+    *b.parts.get_mut(&key("db")).unwrap() = Part { role: Role::Holder, holder: id("b"), epoch: Epoch(4), attempt: 1 };
+    b.highest_epoch = Epoch(4);
+    let told = |name: &str| regions.books[&id(name)].standings(&regions.agents[&id(name)], &BTreeSet::new());
+    let gone = [(id("c"), "it burnt".to_owned()), (id("z"), "never there".to_owned())].into();
+    let known = Known::alone(&told("a"), &[&told("b"), &told("c")], &gone);
+    assert_eq!(known.registry, ids(&["a", "b", "c"]));
+    assert_eq!(known.gone.keys().collect::<Vec<_>>(), [&id("c")]);
+    assert_eq!(known.highest_epoch, Epoch(5));
+    let a = regions.books.get_mut(&id("a")).unwrap();
+    a.obey(&BTreeSet::new(), &Control::Readmit { authority: authority(1), known }).unwrap();
+    assert_eq!(a.inert, None);
+    assert_eq!((&a.parts[&key("db")].holder, a.parts[&key("db")].role), (&id("b"), Role::Demoted));
+    assert_eq!((&a.parts[&key("web")].holder, a.parts[&key("web")].role), (&id("a"), Role::Fenced));
 }
 
 #[test]

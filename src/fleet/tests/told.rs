@@ -119,7 +119,7 @@ async fn a_region_whose_memory_went_back_is_unobserved_until_it_is_readmitted() 
     assert_eq!(place.plan().await.effects().count(), 1);
     // The other way that it says.
     fs::copy(&backup, &memory).unwrap();
-    let options = ReadmitOptions { region: id("west"), gone: BTreeMap::new(), take_over: false };
+    let options = ReadmitOptions { region: id("west"), gone: BTreeMap::new(), take_over: false, alone: None };
     let done = place.fleet().readmit(&options, &quiet()).await.unwrap();
     assert!(done.was.unwrap().contains("went back") && done.holds_no_more.is_empty());
     assert_eq!(place.apply().await.class, ExitClass::Done);

@@ -14,18 +14,20 @@
 //! | it is readmitted, which its runner must agree to | one that takes part, though its store may still be called another one |
 //! | the others, and the state, record its store | |
 
+mod alone;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::error::FleetError;
-use super::manager::MultiRegionManager;
-use super::options::Watch;
-use super::road::{Road, Sight, standings};
 use crate::execute::journal::{Journal, StateJournal};
 use crate::failover::{Control, Known};
+use crate::fleet::error::FleetError;
+use crate::fleet::manager::MultiRegionManager;
+use crate::fleet::options::Watch;
+use crate::fleet::road::{Road, Sight, standings};
 use crate::live::port::{PeerRecords, PortError, RegionPort};
 use crate::model::failover::{Inert, Standings};
 use crate::model::region::{Authority, Record, RecordChange, RecordWrite};
@@ -42,6 +44,8 @@ pub struct ReadmitOptions {
     pub gone: BTreeMap<RegionId, String>,
     /// Whether this state takes the controller's place first.
     pub take_over: bool,
+    /// Why the fleet begins anew with this region alone, in the words of whoever says so: none takes part any more.
+    pub alone: Option<String>,
 }
 
 /// What came of it.
@@ -62,18 +66,25 @@ impl MultiRegionManager {
     ///
     /// # Errors
     /// [`FleetError::Refused`] where this state is not the controller, a region does not answer, or something runs, or
-    /// may run, at the region; [`FleetError::Region`].
+    /// may run, at the region, or where it is to begin alone and another one takes part; [`FleetError::Region`].
     pub async fn readmit(&self, options: &ReadmitOptions, watch: &Watch) -> Result<Readmitted, FleetError> {
         self.declared_region(&options.region)?;
-        if options.take_over {
+        if options.take_over && options.alone.is_none() {
             self.take_control_but(&options.gone, Some(&options.region), watch).await?;
         }
         let mut road = self.set_out(self.settings.lock_timeout, watch).await?;
-        let done = match road.readmit(options, watch).await {
+        let done = match &options.alone {
+            None => road.readmit(options, watch).await,
+            Some(_) => road.begin_alone(options, watch).await,
+        };
+        let done = match done {
             Ok(done) => done,
             Err(error) => return Err(road.turn_back(error)),
         };
-        let end = RunEnd { outcome: RunOutcome::Done, exit_code: 0, message: done.was.clone() };
+        let alone = options.alone.iter().map(|how| format!("it begins alone: {how}"));
+        let message: Vec<String> = done.was.iter().cloned().chain(alone).collect();
+        let message = Some(message.join("; ")).filter(|message| !message.is_empty());
+        let end = RunEnd { outcome: RunOutcome::Done, exit_code: 0, message };
         road.state.finish_run(road.run, &end)?;
         Ok(done)
     }
@@ -83,14 +94,12 @@ impl Road<'_> {
     async fn readmit(&mut self, options: &ReadmitOptions, watch: &Watch) -> Result<Readmitted, FleetError> {
         let region = &options.region;
         let sight = self.look().await?;
-        let authority = self.manager.speaker(&sight)?;
-        let failed = |source| FleetError::Region {
-            region: region.clone(),
-            address: Address::Region(region.clone()),
-            source: Box::new(source),
+        let authority = match self.manager.speaker(&sight) {
+            Ok(authority) => authority,
+            Err(error) => return Err(alone::hint(region, &standings(sight.ports.iter()).await).unwrap_or(error)),
         };
-        let port =
-            sight.ports.get(region).ok_or_else(|| failed(PortError::NotFound("it has no endpoint".to_owned())))?;
+        let failed = |source| failed(region, source);
+        let port = port_of(&sight, region)?;
         let store = founded(port, &authority).await.map_err(failed)?;
         let told = standings(sight.ports.iter()).await;
         let others = others(region, &sight, &told, &options.gone)?;
@@ -201,6 +210,15 @@ impl Road<'_> {
     }
 }
 
+fn failed(region: &RegionId, source: PortError) -> FleetError {
+    FleetError::Region { region: region.clone(), address: Address::Region(region.clone()), source: Box::new(source) }
+}
+
+fn port_of<'a>(sight: &'a Sight, region: &RegionId) -> Result<&'a Arc<dyn RegionPort>, FleetError> {
+    let missing = || failed(region, PortError::NotFound("it has no endpoint".to_owned()));
+    sight.ports.get(region).ok_or_else(missing)
+}
+
 /// The region's store; where nothing was founded in its place, it is now.
 async fn founded(port: &Arc<dyn RegionPort>, authority: &Authority) -> Result<StoreId, PortError> {
     let identity = match port.snapshot().await?.identity {
@@ -220,15 +238,11 @@ async fn founded(port: &Arc<dyn RegionPort>, authority: &Authority) -> Result<St
 fn others(
     region: &RegionId,
     sight: &Sight,
-    told: &BTreeMap<RegionId, Result<Standings, PortError>>,
+    told: &Told,
     gone: &BTreeMap<RegionId, String>,
 ) -> Result<BTreeMap<RegionId, Standings>, FleetError> {
     let answers = |other: &&RegionId| told.get(*other).is_some_and(Result::is_ok);
-    if let Some(other) = gone.keys().find(answers) {
-        let detail = format!("{other} was declared gone, and answers");
-        let help = format!("leave --gone out; where it takes part in nothing, `region readmit {other}` comes next");
-        return Err(FleetError::refused("agreement", detail, help));
-    }
+    expect_gone(told, gone)?;
     let answered: BTreeMap<RegionId, Standings> = (told.iter())
         .filter(|(other, _)| *other != region)
         .filter_map(|(other, told)| Some((other.clone(), told.as_ref().ok()?.clone())))
@@ -242,8 +256,26 @@ fn others(
         return Err(FleetError::refused("readmit", detail, "declare it, and `apply` the topology"));
     }
     // One that takes part in nothing knows nothing that counts, and is readmitted in its turn.
-    let silent: Vec<String> = (registered.into_iter())
-        .filter(|other| *other != region && !answers(other) && !lost(other))
+    let silent = registered.into_iter().filter(|other| *other != region && !answers(other) && !lost(other));
+    expect_nobody(silent, told)?;
+    Ok(answered)
+}
+
+/// What each region answered.
+type Told = BTreeMap<RegionId, Result<Standings, PortError>>;
+
+/// Refuses to take for gone what answers.
+fn expect_gone(told: &Told, gone: &BTreeMap<RegionId, String>) -> Result<(), FleetError> {
+    let answers = |other: &&RegionId| told.get(*other).is_some_and(Result::is_ok);
+    let Some(other) = gone.keys().find(answers) else { return Ok(()) };
+    let detail = format!("{other} was declared gone, and answers");
+    let help = format!("leave --gone out; where it takes part in nothing, `region readmit {other}` comes next");
+    Err(FleetError::refused("agreement", detail, help))
+}
+
+/// Refuses to go on without the word of these.
+fn expect_nobody<'a>(silent: impl Iterator<Item = &'a RegionId>, told: &Told) -> Result<(), FleetError> {
+    let silent: Vec<String> = silent
         .map(|other| match told.get(other) {
             Some(Err(error)) => format!("{other} ({error})"),
             Some(Ok(_)) => other.to_string(),
@@ -251,7 +283,7 @@ fn others(
         })
         .collect();
     if silent.is_empty() {
-        return Ok(answered);
+        return Ok(());
     }
     let detail = format!("every other region must say what it knows; {} did not", silent.join(", "));
     let help = "bring them back first, or say with --gone REGION=\"how you know\" that one never comes back";

@@ -1,0 +1,148 @@
+//! A region with which the fleet begins anew: no other one takes part any more.
+//!
+//! It was declared gone, and those that took over what it held lost their stores; or each was declared gone while it was
+//! away. Nobody is left whose word counts, so a person says whose memory it goes on with. Every other region is asked all
+//! the same: one that takes part, that runs something, or that does not answer refuses this. What they remember of later
+//! holders still counts, as nothing that the region remembers may start above it.
+//!
+//! | step, each of them once more where it was cut off | a crash after it leaves |
+//! | --- | --- |
+//! | this state has the highest seat, where it had not | regions that take part in nothing |
+//! | the region knows this state as its controller | the same |
+//! | the region takes part: it holds nothing, and keeps copies of what it has | one that takes part, though its store may still be called another one |
+//! | the state records its store | |
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{ReadmitOptions, Readmitted, Told, expect_gone, expect_nobody, failed, port_of};
+use crate::failover::{Control, Known};
+use crate::fleet::error::FleetError;
+use crate::fleet::options::Watch;
+use crate::fleet::road::{Road, Sight, standings};
+use crate::live::port::PeerRecords;
+use crate::model::failover::{Inert, Standings};
+use crate::model::listed::listed;
+use crate::model::region::Authority;
+use crate::model::{OperationId, RegionId, ResourceKey};
+
+impl Road<'_> {
+    /// Has a region take part again with what it remembers itself. See the module.
+    pub(super) async fn begin_alone(
+        &mut self,
+        options: &ReadmitOptions,
+        watch: &Watch,
+    ) -> Result<Readmitted, FleetError> {
+        let region = &options.region;
+        let sight = self.look().await?;
+        let port = port_of(&sight, region)?;
+        let own = port.standings(&BTreeSet::new()).await.map_err(|source| failed(region, source))?;
+        let told = standings(sight.ports.iter().filter(|(other, _)| *other != region)).await;
+        let others: Vec<&Standings> = told.values().flatten().collect();
+        if let Some(other) = others.iter().find(|told| takes_part(told)) {
+            let detail = format!("{} takes part, so that {region} need not begin alone", other.region);
+            return Err(FleetError::refused("alone", detail, "leave --alone out"));
+        }
+        if own.registry.len() < 2 {
+            let detail = format!("{region} remembers no other region: {}", Inert::NewStore);
+            return Err(FleetError::refused("alone", detail, "begin with one that remembers what there was"));
+        }
+        let runs = |told: &&Standings| told.resources.values().any(|standing| standing.running);
+        if let Some(other) = others.iter().find(|told| runs(told)) {
+            let running = other.resources.iter().filter(|(_, standing)| standing.running);
+            let running: BTreeSet<ResourceKey> = running.map(|(key, _)| key.clone()).collect();
+            let detail = format!("{} runs at {}, or may", listed(&running, 12), other.region);
+            return Err(FleetError::refused("running", detail, "stop it there: nobody would know of it"));
+        }
+        let gone = lost((&own, &others), &sight, &told, options).await?;
+        let mut known = Known::alone(&own, &others, &gone);
+        known.serial = known.serial.max(sight.recorded.serials.get(region).map_or(0, |serial| serial + 1));
+        let all = || std::iter::once(&own).chain(others.iter().copied());
+        let term = all().filter_map(|told| told.controller.as_ref()).map(|controller| controller.term).max();
+        let authority = self.highest_seat(&sight, term.unwrap_or_default(), options.take_over)?;
+        let was = own.inert.map(|inert| inert.to_string());
+        let held: BTreeSet<ResourceKey> =
+            known.parts.iter().filter(|(_, part)| part.holder == *region).map(|(key, _)| key.clone()).collect();
+        let keeps = known.parts.keys().filter(|key| !held.contains(*key)).cloned().collect();
+        if was.is_some() {
+            let peers = PeerRecords::default();
+            self.order(port, Control::TakeOver { authority: authority.clone() }, &peers, watch).await?;
+            self.state.seat_counts(&known.registry.iter().filter(|other| *other != region).cloned().collect())?;
+            self.order(port, Control::Readmit { authority: authority.clone(), known }, &peers, watch).await?;
+        }
+        self.record_store(&sight, (region, own.met.store), &authority).await?;
+        Ok(Readmitted { region_id: region.clone(), was, keeps, holds_no_more: held })
+    }
+}
+
+impl Road<'_> {
+    /// Who this state is, above everybody that any region obeys.
+    fn highest_seat(&mut self, sight: &Sight, term: u64, take_over: bool) -> Result<Authority, FleetError> {
+        let seating = match sight.seating.filter(|_| !sight.is_outranked()) {
+            Some(seating) => seating,
+            None if take_over => self.state.take_seat(term + 1)?,
+            None => {
+                let detail = "regions are changed by the controller alone, and this state is not".to_owned();
+                return Err(FleetError::refused("not_controller", detail, "take its place with --take-over"));
+            }
+        };
+        Ok(Authority {
+            lineage: sight.recorded.lineage,
+            term: seating.term,
+            seat: seating.seat,
+            place: self.state.place(),
+            operation: OperationId(self.manager.world.ids.ordered()),
+        })
+    }
+}
+
+/// Whether anything counts that a region says: it knows others, and nothing speaks against its memory.
+fn takes_part(told: &Standings) -> bool {
+    told.inert.is_none() && told.registry.len() > 1
+}
+
+/// Who is registered and never comes back, in the words of whoever said so, now or before. Refused where one is neither
+/// gone nor says that it takes no part; a place where nothing was founded says so, too.
+async fn lost(
+    (own, others): (&Standings, &[&Standings]),
+    sight: &Sight,
+    told: &Told,
+    options: &ReadmitOptions,
+) -> Result<BTreeMap<RegionId, String>, FleetError> {
+    expect_gone(told, &options.gone)?;
+    let all = || std::iter::once(own).chain(others.iter().copied());
+    let mut gone: BTreeMap<RegionId, String> = all().flat_map(|told| told.gone.clone()).collect();
+    gone.extend(options.gone.clone());
+    gone.retain(|region, _| *region != own.region && !told.get(region).is_some_and(Result::is_ok));
+    let registered: BTreeSet<&RegionId> = all().flat_map(|told| &told.registry).chain(told.keys()).collect();
+    let mut silent = Vec::new();
+    for other in registered {
+        let answers = *other == own.region || told.get(other).is_some_and(Result::is_ok);
+        if answers || gone.contains_key(other) {
+            continue;
+        }
+        let vacant = match sight.ports.get(other) {
+            Some(port) => port.snapshot().await.is_ok_and(|snapshot| snapshot.identity.is_none()),
+            None => false,
+        };
+        if !vacant {
+            silent.push(other);
+        }
+    }
+    expect_nobody(silent.into_iter(), told)?;
+    Ok(gone)
+}
+
+/// The refusal of a readmission where the region takes no part, and nobody else does either that answers.
+pub(super) fn hint(region: &RegionId, told: &Told) -> Option<FleetError> {
+    let own = told.get(region)?.as_ref().ok()?;
+    let inert = own.inert?;
+    if told.values().flatten().any(takes_part) {
+        return None;
+    }
+    let detail = format!("{inert}, and no other region takes part that could say what has become of what it held");
+    let help = format!(
+        "bring the others back or, where none is left whose memory counts, begin anew with what {region} remembers: \
+         `region readmit {region} --alone \"how you know\"`; the others are readmitted after it"
+    );
+    Some(FleetError::refused("readmit", detail, help))
+}
