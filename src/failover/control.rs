@@ -69,7 +69,7 @@ pub enum Control {
     },
 }
 
-/// What a region is told that is readmitted: never that it holds something.
+/// What a region is told that is readmitted: never by others that it holds something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Known {
@@ -83,6 +83,9 @@ pub struct Known {
     pub highest_epoch: Epoch,
     /// What it takes part in, as the others know it.
     pub parts: BTreeMap<ResourceKey, Part>,
+    /// What of that it holds, as no other region takes part any more that could: see [`Known::alone`].
+    #[serde(default)]
+    pub holds: BTreeSet<ResourceKey>,
 }
 
 impl Known {
@@ -116,6 +119,7 @@ impl Known {
             // Above all that is known: whoever was declared gone before has not seen this.
             highest_epoch: Epoch(highest.unwrap_or_default().0 + 1),
             parts,
+            holds: BTreeSet::new(),
         })
     }
 }
@@ -123,27 +127,34 @@ impl Known {
 impl Known {
     /// What `own` begins with where no other region takes part: the regions that it remembers, and of what it has a part
     /// in the latest holder that anybody remembers, in `others` too, whose word counts for nothing else. `gone`: the
-    /// regions that never come back.
+    /// regions that never come back. What such a one held last, and `own` before it, `own` holds again, as what it held
+    /// last itself: above all that is known, as after a failover.
     pub fn alone(own: &Standings, others: &[&Standings], gone: &BTreeMap<RegionId, String>) -> Self {
         let all = || std::iter::once(own).chain(others.iter().copied());
-        let latest = |key: &ResourceKey| {
-            let parts = all().filter_map(|told| told.resources.get(key)?.part.as_ref());
-            let part = parts.max_by_key(|part| part.age())?;
-            Some((key.clone(), Part { role: Role::Replica, ..part.clone() }))
-        };
         let serials = others.iter().filter_map(|told| told.others.get(&own.region)).map(|met| met.serial);
         let open = all().flat_map(|told| told.open.values()).map(|open| open.bid.failover.epoch);
         let highest = all().map(|told| told.highest_epoch).chain(open).max();
+        let highest_epoch = Epoch(highest.unwrap_or_default().0 + 1);
+        let (mut parts, mut holds) = (BTreeMap::new(), BTreeSet::new());
+        for (key, standing) in &own.resources {
+            let known = all().filter_map(|told| told.resources.get(key)?.part.as_ref());
+            let Some(latest) = known.max_by_key(|part| part.age()) else { continue };
+            let held = standing.part.as_ref().is_some_and(|part| part.role != Role::Replica);
+            let mut part = Part { role: Role::Replica, ..latest.clone() };
+            if held && (part.holder == own.region || gone.contains_key(&part.holder)) {
+                part = Part { role: Role::Holder, holder: own.region.clone(), epoch: highest_epoch, attempt: 0 };
+                holds.insert(key.clone());
+            }
+            parts.insert(key.clone(), part);
+        }
+        let registered = |(id, _): &(&RegionId, &String)| own.registry.contains(*id);
         Self {
             registry: own.registry.clone(),
-            gone: gone
-                .iter()
-                .filter(|(id, _)| own.registry.contains(*id))
-                .map(|(id, how)| (id.clone(), how.clone()))
-                .collect(),
+            gone: gone.iter().filter(registered).map(|(id, how)| (id.clone(), how.clone())).collect(),
             serial: serials.chain([own.met.serial]).max().unwrap_or_default() + 1,
-            highest_epoch: Epoch(highest.unwrap_or_default().0 + 1),
-            parts: own.resources.keys().filter_map(latest).collect(),
+            highest_epoch,
+            parts,
+            holds,
         }
     }
 }
@@ -236,7 +247,7 @@ impl Book {
         Ok(())
     }
 
-    /// Takes part again. What this region held, or had open, it does not any more.
+    /// Takes part again. What this region held, or had open, it does not any more, but for what it is told to hold.
     fn readmit(
         &mut self,
         authority: &Authority,
@@ -257,7 +268,7 @@ impl Book {
         if !running.is_empty() {
             return Err(Refusal::Running(running.clone()));
         }
-        let Known { registry, gone, serial, highest_epoch, parts } = known;
+        let Known { registry, gone, serial, highest_epoch, parts, holds } = known;
         for (id, open) in std::mem::take(&mut self.open) {
             self.ended.insert(id, Ended { attempt: open.bid.attempt, closed: open.closed });
         }
@@ -272,7 +283,7 @@ impl Book {
                 self.parts.insert(key.clone(), part.clone());
             }
         }
-        for part in self.parts.values_mut() {
+        for (_, part) in self.parts.iter_mut().filter(|(key, _)| !holds.contains(*key)) {
             let holds = part.holder == self.region || part.role == Role::Holder;
             // What lies here may be anything: it becomes a copy as what a former holder left does.
             part.role = if holds { Role::Fenced } else { Role::Demoted };

@@ -35,9 +35,9 @@ impl MultiRegionManager {
     pub(super) async fn have_hear(&self, sight: &Sight) -> bool {
         let is_directory =
             |region: &RegionId| matches!(self.desired.topology.endpoints.get(region), Some(Endpoint::Directory(_)));
-        let behind: Vec<&RegionId> = (sight.observed.answering().map(|(region, _)| region))
-            .filter(|region| is_directory(region) && sight.is_behind(region))
-            .collect();
+        let behind = sight.observed.answering().map(|(region, _)| region).filter(|region| sight.is_behind(region));
+        // Whoever knows that such a one was declared gone may be lost before it is readmitted.
+        let behind: Vec<&RegionId> = behind.chain(&sight.returned).filter(|region| is_directory(region)).collect();
         if behind.is_empty() {
             return false;
         }

@@ -9,6 +9,7 @@ use super::table::{Cell, Column, Table};
 use super::terminal::Look;
 use super::text::{self, grouped};
 use crate::fleet::{GlobalStatistics, Readmitted, RegionState, RegionStatistics};
+use crate::model::listed::listed;
 use crate::model::observed::RegionStatus;
 use crate::model::sighting::Evidence;
 use crate::model::{RegionId, Timestamp};
@@ -249,7 +250,7 @@ pub fn global(stats: &GlobalStatistics, look: &Look) -> String {
 
 /// How a region was readmitted.
 pub fn readmitted(done: &Readmitted, look: &Look) -> String {
-    let Readmitted { region_id, was, keeps, holds_no_more } = done;
+    let Readmitted { region_id, was, keeps, holds_no_more, holds } = done;
     let Some(was) = was else { return format!("{region_id} takes part already; nothing was changed\n") };
     let mut told = format!("{region_id} takes part again: {was}\n");
     if !keeps.is_empty() {
@@ -258,12 +259,17 @@ pub fn readmitted(done: &Readmitted, look: &Look) -> String {
             text::count(keeps.len(), "resource", "resources")
         );
     }
-    if let Some(first) = holds_no_more.iter().next() {
-        let more = holds_no_more.len() - 1;
-        let named = if more == 0 { first.to_string() } else { format!("{first} and {more} more") };
+    if !holds.is_empty() {
+        told += &format!(
+            "it holds {}: its agent starts them once it has heard the others that are not gone\n",
+            listed(holds, 2)
+        );
+    }
+    if !holds_no_more.is_empty() {
         let idle = format!(
-            "the others know it as the holder of {named}, which nobody starts now: move it with `failover execute \
-             {region_id} TO --strategy manual`"
+            "the others know it as the holder of {}, which nobody starts now: move it with `failover execute \
+             {region_id} TO --strategy manual`",
+            listed(holds_no_more, 2)
         );
         told += &format!("{}\n", look.paint(Tone::Warn, &idle));
     }

@@ -233,7 +233,7 @@ impl Remove {
   debvisor-region region readmit us-east-1
   debvisor-region region readmit us-east-1 --take-over
   debvisor-region region readmit us-east-1 --gone eu-west-1=\"it burnt\"
-  debvisor-region region readmit us-east-1 --alone \"eu-west-1 was set up anew, nobody else is left\"")]
+  debvisor-region region readmit us-east-1 --alone \"eu-west-1 lost its disks\"")]
 pub(crate) struct Readmit {
     /// The region
     #[arg(value_name = "ID")]

@@ -288,7 +288,7 @@ fn a_region_that_is_told_that_it_was_declared_gone_takes_part_in_nothing_before_
 }
 
 #[test]
-fn a_region_that_begins_alone_keeps_what_it_has_and_believes_a_later_holder() {
+fn a_region_that_begins_alone_holds_what_it_held_unless_another_one_did_later() {
     let mut regions = Regions::new();
     for name in ["a", "b", "c"] {
         regions.books.get_mut(&id(name)).unwrap().inert = Some(Inert::DeclaredGone);
@@ -296,7 +296,12 @@ fn a_region_that_begins_alone_keeps_what_it_has_and_believes_a_later_holder() {
     let b = regions.books.get_mut(&id("b")).unwrap();
     *b.parts.get_mut(&key("db")).unwrap() = Part { role: Role::Holder, holder: id("b"), epoch: Epoch(4), attempt: 1 };
     b.highest_epoch = Epoch(4);
-    let told = |name: &str| regions.books[&id(name)].standings(&regions.agents[&id(name)], &BTreeSet::new());
+    let told: BTreeMap<_, _> = regions
+        .books
+        .iter()
+        .map(|(id, book)| (id.clone(), book.standings(&regions.agents[id], &BTreeSet::new())))
+        .collect();
+    let told = |name: &str| told[&id(name)].clone();
     let gone = [(id("c"), "it burnt".to_owned()), (id("z"), "never there".to_owned())].into();
     let known = Known::alone(&told("a"), &[&told("b"), &told("c")], &gone);
     assert_eq!(known.registry, ids(&["a", "b", "c"]));
@@ -306,7 +311,14 @@ fn a_region_that_begins_alone_keeps_what_it_has_and_believes_a_later_holder() {
     a.obey(&BTreeSet::new(), &Control::Readmit { authority: authority(1), known }).unwrap();
     assert_eq!(a.inert, None);
     assert_eq!((&a.parts[&key("db")].holder, a.parts[&key("db")].role), (&id("b"), Role::Demoted));
-    assert_eq!((&a.parts[&key("web")].holder, a.parts[&key("web")].role), (&id("a"), Role::Fenced));
+    assert_eq!((&a.parts[&key("web")].holder, a.parts[&key("web")].role), (&id("a"), Role::Holder));
+    assert_eq!(a.parts[&key("web")].epoch, Epoch(5), "above what anybody saw");
+
+    // What a region held last that never comes back is whose it was before; one that only has copies holds nothing.
+    let gone = [(id("b"), "it burnt".to_owned())].into();
+    assert_eq!(Known::alone(&told("a"), &[&told("b")], &gone).holds, keys());
+    let c = Known::alone(&told("c"), &[&told("b")], &gone);
+    assert_eq!((c.holds, &c.parts[&key("db")].holder), (BTreeSet::new(), &id("b")));
 }
 
 #[test]

@@ -3,13 +3,14 @@
 //! It was declared gone, and those that took over what it held lost their stores; or each was declared gone while it was
 //! away. Nobody is left whose word counts, so a person says whose memory it goes on with. Every other region is asked all
 //! the same: one that takes part, that runs something, or that does not answer refuses this. What they remember of later
-//! holders still counts, as nothing that the region remembers may start above it.
+//! holders that are not gone still counts: what those wrote since is not given up. All else that the region held it holds
+//! again, above every epoch that anybody saw, as after a failover: on that person's word no other region runs it.
 //!
 //! | step, each of them once more where it was cut off | a crash after it leaves |
 //! | --- | --- |
 //! | this state has the highest seat, where it had not | regions that take part in nothing |
 //! | the region knows this state as its controller | the same |
-//! | the region takes part: it holds nothing, and keeps copies of what it has | one that takes part, though its store may still be called another one |
+//! | the region takes part: it holds what it held last, or before one that is gone | one that takes part, though its store may still be called another one |
 //! | the state records its store | |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,16 +54,15 @@ impl Road<'_> {
             let detail = format!("{} runs at {}, or may", listed(&running, 12), other.region);
             return Err(FleetError::refused("running", detail, "stop it there: nobody would know of it"));
         }
-        let gone = lost((&own, &others), &sight, &told, options).await?;
+        let gone = lost((&own, &others), &told, options)?;
         let mut known = Known::alone(&own, &others, &gone);
         known.serial = known.serial.max(sight.recorded.serials.get(region).map_or(0, |serial| serial + 1));
         let all = || std::iter::once(&own).chain(others.iter().copied());
         let term = all().filter_map(|told| told.controller.as_ref()).map(|controller| controller.term).max();
         let authority = self.highest_seat(&sight, term.unwrap_or_default(), options.take_over)?;
         let was = own.inert.map(|inert| inert.to_string());
-        let held: BTreeSet<ResourceKey> =
-            known.parts.iter().filter(|(_, part)| part.holder == *region).map(|(key, _)| key.clone()).collect();
-        let keeps = known.parts.keys().filter(|key| !held.contains(*key)).cloned().collect();
+        let holds = known.holds.clone();
+        let keeps = known.parts.keys().filter(|key| !holds.contains(*key)).cloned().collect();
         if was.is_some() {
             let peers = PeerRecords::default();
             self.order(port, Control::TakeOver { authority: authority.clone() }, &peers, watch).await?;
@@ -70,7 +70,7 @@ impl Road<'_> {
             self.order(port, Control::Readmit { authority: authority.clone(), known }, &peers, watch).await?;
         }
         self.record_store(&sight, (region, own.met.store), &authority).await?;
-        Ok(Readmitted { region_id: region.clone(), was, keeps, holds_no_more: held })
+        Ok(Readmitted { region_id: region.clone(), was, keeps, holds_no_more: BTreeSet::new(), holds })
     }
 }
 
@@ -101,10 +101,9 @@ fn takes_part(told: &Standings) -> bool {
 }
 
 /// Who is registered and never comes back, in the words of whoever said so, now or before. Refused where one is neither
-/// gone nor says that it takes no part; a place where nothing was founded says so, too.
-async fn lost(
+/// gone nor says that it takes no part; so does a place where nothing is: its disk may only be unmounted.
+fn lost(
     (own, others): (&Standings, &[&Standings]),
-    sight: &Sight,
     told: &Told,
     options: &ReadmitOptions,
 ) -> Result<BTreeMap<RegionId, String>, FleetError> {
@@ -114,21 +113,9 @@ async fn lost(
     gone.extend(options.gone.clone());
     gone.retain(|region, _| *region != own.region && !told.get(region).is_some_and(Result::is_ok));
     let registered: BTreeSet<&RegionId> = all().flat_map(|told| &told.registry).chain(told.keys()).collect();
-    let mut silent = Vec::new();
-    for other in registered {
-        let answers = *other == own.region || told.get(other).is_some_and(Result::is_ok);
-        if answers || gone.contains_key(other) {
-            continue;
-        }
-        let vacant = match sight.ports.get(other) {
-            Some(port) => port.snapshot().await.is_ok_and(|snapshot| snapshot.identity.is_none()),
-            None => false,
-        };
-        if !vacant {
-            silent.push(other);
-        }
-    }
-    expect_nobody(silent.into_iter(), told)?;
+    let answers = |other: &RegionId| *other == own.region || told.get(other).is_some_and(Result::is_ok);
+    let silent = registered.into_iter().filter(|other| !answers(other) && !gone.contains_key(*other));
+    expect_nobody(silent, told)?;
     Ok(gone)
 }
 

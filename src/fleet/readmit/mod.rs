@@ -59,6 +59,8 @@ pub struct Readmitted {
     pub keeps: BTreeSet<ResourceKey>,
     /// What others know it to be the holder of: it starts none of that, and nobody else does before it is failed over.
     pub holds_no_more: BTreeSet<ResourceKey>,
+    /// What it holds, where it began alone.
+    pub holds: BTreeSet<ResourceKey>,
 }
 
 impl MultiRegionManager {
@@ -125,6 +127,7 @@ impl Road<'_> {
                 was: None,
                 keeps: BTreeSet::new(),
                 holds_no_more: BTreeSet::new(),
+                holds: BTreeSet::new(),
             });
         }
         // Anew: what the others say of who is gone has changed.
@@ -145,7 +148,7 @@ impl Road<'_> {
         self.order(port, Control::TakeOver { authority: authority.clone() }, &PeerRecords::default(), watch).await?;
         self.order(port, Control::Readmit { authority: authority.clone(), known }, &peers, watch).await?;
         self.record_store(&sight, (region, store), &authority).await?;
-        Ok(Readmitted { region_id: region.clone(), was, keeps, holds_no_more })
+        Ok(Readmitted { region_id: region.clone(), was, keeps, holds_no_more, holds: BTreeSet::new() })
     }
 
     /// Has the others forget that the region was declared gone, and know whom else a person declares gone now. Says
