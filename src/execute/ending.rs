@@ -180,6 +180,7 @@ mod tests {
             detail: "Permission denied (os error 13)".to_owned(),
             bad_file,
             no_space: false,
+            not_permitted: bad_file,
         };
         let errors = [
             io(true),

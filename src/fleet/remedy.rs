@@ -5,6 +5,7 @@ use crate::model::observed::{Observation, Observed};
 use crate::model::point::{BlockReason, Loss};
 use crate::model::topology::PairSpec;
 use crate::model::units::BitRate;
+use crate::model::work::Lack;
 use crate::model::{PairId, RegionId, ResourceKey};
 use crate::plan::remedy::unblock;
 
@@ -22,8 +23,8 @@ pub(super) struct Case<'a> {
     pub(super) pair: Option<(&'a PairId, &'a PairSpec)>,
     /// Why safety stops its copies, and what the source has lost.
     pub(super) blocked: Option<(BlockReason, Option<Loss>)>,
-    /// Why the last copy failed, where it did.
-    pub(super) failed: Option<&'a str>,
+    /// What the last copy lacked, where it failed.
+    pub(super) failed: Option<Lack>,
     /// How fast blocks came lately.
     pub(super) link: Option<BitRate>,
 }
@@ -77,14 +78,12 @@ impl Case<'_> {
                 Some(unblock(key, holder, at, reason, lost).unwrap_or_else(otherwise))
             }
             _ if self.silence(holder).is_some() => Some(unheard(holder)),
-            _ if self.failed.is_some() => Some(match self.failed.unwrap_or_default() {
-                why if why.contains("os error 28") || why.contains("os error 122") => {
-                    format!("make room at {at}, or keep fewer points (`[retention]`); then {sync}")
-                }
-                why if why.contains("os error 13") || why.contains("os error 1)") || why.contains("os error 30") => {
+            _ if self.failed.is_some() => self.failed.map(|lack| match lack {
+                Lack::Space => format!("make room at {at}, or keep fewer points (`[retention]`); then {sync}"),
+                Lack::Permission => {
                     format!("let the server of {at} write below its directory (`ls -ln`, `mount`); then {sync}")
                 }
-                _ => format!("look at the logs of {at} and {holder}; then {sync}"),
+                Lack::Other => format!("look at the logs of {at} and {holder}; then {sync}"),
             }),
             ReplicaHealth::Damaged => {
                 Some(format!("`apply` restores it from {holder}; `replication verify {id}` reads both"))

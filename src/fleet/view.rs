@@ -199,7 +199,7 @@ impl View<'_> {
         let obstacle = self.obstacle(key, holder, replica);
         let case = Case {
             blocked: obstacle.as_ref().map(|(reason, lost, _)| (*reason, *lost)),
-            failed: failed.map(|failed| failed.reason.as_str()),
+            failed: failed.map(|failed| failed.lack),
             link: snapshot.links.get(holder).copied(),
             ..case
         };

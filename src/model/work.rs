@@ -29,11 +29,27 @@ pub struct Work {
     pub bytes_total: Option<ByteCount>,
 }
 
+/// What a copy lacked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Lack {
+    /// Room, on the disk or in the quota of whoever writes.
+    Space,
+    /// The permission to do it there: by a file's rights, or on a file system that is read-only.
+    Permission,
+    /// Something else, or nobody knows.
+    #[default]
+    Other,
+}
+
 /// A copy that was tried and did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FailedCopy {
     /// Why.
     pub reason: String,
+    /// What lacked, where the system said.
+    #[serde(default)]
+    pub lack: Lack,
     /// How long ago it ended.
     #[serde(with = "units::duration")]
     #[schemars(with = "units::DurationText")]

@@ -18,6 +18,9 @@ const BAD_FILE: [Errno; 7] =
 /// What it says where room lacks, on the disk or in the quota of whoever writes.
 const NO_SPACE: [Errno; 2] = [Errno::NOSPC, Errno::DQUOT];
 
+/// What it says where nothing may be done there, whoever's the file is.
+const NOT_PERMITTED: [Errno; 3] = [Errno::ACCESS, Errno::PERM, Errno::ROFS];
+
 /// Turns the system's error into the engine's.
 pub(super) fn cannot<'a>(action: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> TransferError + 'a {
     move |error| {
@@ -28,6 +31,7 @@ pub(super) fn cannot<'a>(action: &'a str, path: &'a Path) -> impl FnOnce(io::Err
             detail: error.to_string(),
             bad_file: errno.is_some_and(|errno| BAD_FILE.contains(&errno)),
             no_space: errno.is_some_and(|errno| NO_SPACE.contains(&errno)),
+            not_permitted: errno.is_some_and(|errno| NOT_PERMITTED.contains(&errno)),
         }
     }
 }

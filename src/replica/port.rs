@@ -103,6 +103,8 @@ pub enum TransferError {
         bad_file: bool,
         /// Whether it is room that lacks.
         no_space: bool,
+        /// Whether it may not be done: by permissions, by an immutable file, or on a file system that is read-only.
+        not_permitted: bool,
     },
     /// Bytes that are not what their hash says.
     #[error("{0}")]

@@ -40,7 +40,9 @@ impl Refusing<'_> {
     /// A disk that filled up under a copy lacks room, as one does that had too little from the start; `needed` more
     /// bytes, where that is known. All other errors stay what they are.
     pub(super) fn unless_full(&self, error: TransferError, needed: Option<u64>) -> TransferError {
-        let TransferError::Io { action, path, detail, bad_file: _, no_space: true } = error else { return error };
+        let TransferError::Io { action, path, detail, bad_file: _, not_permitted: _, no_space: true } = error else {
+            return error;
+        };
         let needed = needed.map(|needed| ByteCount(needed.max(BLOCK_BYTES)));
         let words = needed.map_or(String::new(), |needed| format!("; {needed} more are needed"));
         let detail = format!("{action} {path}: {detail}{words}");

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -20,8 +20,10 @@ use super::answer::Failure;
 use super::body::Fingerprint;
 use super::job::Job;
 use super::outcome::{Outcome, outcome};
-use crate::model::work::{FailedCopy, Work};
+use crate::model::point::BlockReason;
+use crate::model::work::{FailedCopy, Lack, Work};
 use crate::model::{OperationId, RegionId, ResourceKey, World};
+use crate::replica::port::TransferError;
 use crate::wire::{FaultCode, Operation, OperationState, Progressed};
 
 /// How long what ended is remembered.
@@ -199,19 +201,19 @@ impl Operations {
     /// The last copies of resources to this region that failed, and were not stopped.
     pub(super) fn failed_copies(&self) -> BTreeMap<ResourceKey, FailedCopy> {
         let now = self.world.clock.since_boot();
-        let mut last: BTreeMap<ResourceKey, (Duration, Option<String>)> = BTreeMap::new();
+        let mut last: BTreeMap<ResourceKey, (Duration, Option<(String, Lack)>)> = BTreeMap::new();
         for running in self.known().values().filter(|running| running.job == Job::Sync) {
             let ended = running.now.borrow().ended.clone();
             let (Some(ended), Some((resource, _))) = (ended, running.about.get()) else { continue };
             let why = ended.outcome.as_ref().err().filter(|_| !running.cancel.is_cancelled());
-            let this = (ended.at, why.map(|failure| failure.message().to_owned()));
+            let this = (ended.at, why.map(|failure| (failure.message().to_owned(), lack(failure))));
             match last.get(resource) {
                 Some((at, _)) if *at > ended.at => {}
                 Some(_) | None => drop(last.insert(resource.clone(), this)),
             }
         }
-        let failed = |(key, (at, why)): (ResourceKey, (Duration, Option<String>))| {
-            why.map(|reason| (key, FailedCopy { reason, age: now.saturating_sub(at) }))
+        let failed = |(key, (at, why)): (ResourceKey, (Duration, Option<(String, Lack)>))| {
+            why.map(|(reason, lack)| (key, FailedCopy { reason, lack, age: now.saturating_sub(at) }))
         };
         last.into_iter().filter_map(failed).collect()
     }
@@ -233,6 +235,16 @@ impl Operations {
         self.stop();
         self.tasks.close();
         self.tasks.wait().await;
+    }
+}
+
+/// What a copy lacked that failed so.
+fn lack(failure: &Failure) -> Lack {
+    match TransferError::deserialize(failure.data()) {
+        Ok(TransferError::Io { no_space: true, .. }) => Lack::Space,
+        Ok(TransferError::Io { not_permitted: true, .. }) => Lack::Permission,
+        Ok(TransferError::Blocked(refused)) if refused.reason == BlockReason::NoSpace => Lack::Space,
+        Ok(_) | Err(_) => Lack::Other,
     }
 }
 

@@ -104,6 +104,7 @@ impl Target for HttpRegion {
             detail: error.to_string(),
             bad_file: false,
             no_space: false,
+            not_permitted: false,
         })?;
         self.give::<()>(session, format!("receivings/{session}/blocks"), packed, ANSWER).await?;
         packing.ended(bytes, self.client.world.clock.since_boot());
