@@ -21,6 +21,7 @@ use super::status::{
 use super::view::View;
 use crate::execute::records;
 use crate::execute::schedule::Limits;
+use crate::live::Extent;
 use crate::live::port::{FileVerdict, PointSelector, PortError, RegionPort};
 use crate::model::observed::{Observed, RegionStatus};
 use crate::model::point::{Point, PointState};
@@ -121,8 +122,7 @@ impl MultiRegionManager {
     /// # }
     /// ```
     pub async fn list_regions(&self, status: Option<RegionStatus>) -> Result<Vec<RegionState>, FleetError> {
-        let sight = self.look().await?;
-        let mut states = self.view(&sight.observed).regions();
+        let mut states = self.view(&self.look_at_records().await?).regions();
         self.add_heartbeats(&mut states)?;
         states.retain(|state| status.is_none_or(|status| state.status == status));
         Ok(states)
@@ -158,8 +158,8 @@ impl MultiRegionManager {
     /// ```
     pub async fn get_region(&self, region: &RegionId) -> Result<RegionState, FleetError> {
         self.declared_region(region)?;
-        let sight = self.look().await?;
-        let mut state = self.view(&sight.observed).region(region).ok_or_else(|| self.unknown_region(region))?;
+        let observed = self.look_at_records().await?;
+        let mut state = self.view(&observed).region(region).ok_or_else(|| self.unknown_region(region))?;
         self.add_heartbeats(std::slice::from_mut(&mut state))?;
         Ok(state)
     }
@@ -229,7 +229,8 @@ impl MultiRegionManager {
             let seen = self.open(other, endpoint).look_at(region).await;
             Some((other.clone(), seen.ok().flatten()?.evidence))
         });
-        let (observed, views) = futures_util::future::join(self.observe(&ports), join_all(views)).await;
+        let (observed, views) =
+            futures_util::future::join(self.observe(&ports, Extent::Records), join_all(views)).await;
         let observed = self.judge(&recorded, observed);
         let mut state = self.view(&observed).region(region).ok_or_else(|| self.unknown_region(region))?;
         self.add_heartbeats(std::slice::from_mut(&mut state))?;
@@ -547,9 +548,9 @@ impl MultiRegionManager {
         Ok(self.open(region, endpoint))
     }
 
-    pub(super) async fn observe(&self, ports: &std::collections::BTreeMap<RegionId, Arc<dyn RegionPort>>) -> Observed {
+    pub(super) async fn observe(&self, ports: &BTreeMap<RegionId, Arc<dyn RegionPort>>, extent: Extent) -> Observed {
         let policy = &self.desired.topology.policy.health;
-        crate::live::observe(self.world.clock.as_ref(), ports, crate::live::OBSERVE_DEADLINE, policy).await
+        crate::live::observe(self.world.clock.as_ref(), ports, extent, crate::live::OBSERVE_DEADLINE, policy).await
     }
 }
 

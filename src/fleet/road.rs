@@ -21,6 +21,7 @@ use crate::execute::journal::{Journal, StateJournal};
 use crate::execute::outcome::Executed;
 use crate::execute::run::{Job, run};
 use crate::host::lock::Holder;
+use crate::live::Extent;
 use crate::live::port::{PortError, RegionPort};
 use crate::model::failover::Standings;
 use crate::model::observed::{Observation, Observed, RegionStatus};
@@ -106,6 +107,14 @@ impl MultiRegionManager {
         Ok(self.look_with(recorded, superseded, seating).await)
     }
 
+    /// Looks at what all regions have recorded, and at no resource's files: no plan can be made of it. Which answers can be
+    /// relied on is judged as for a plan.
+    pub(super) async fn look_at_records(&self) -> Result<Observed, FleetError> {
+        let (recorded, ..) = self.remembered()?;
+        let seen = self.observe(&self.open_all(&recorded), Extent::Records).await;
+        Ok(self.judge(&recorded, apart(&self.desired.topology.endpoints, seen)))
+    }
+
     pub(super) async fn look_with(
         &self,
         recorded: Recorded,
@@ -114,7 +123,7 @@ impl MultiRegionManager {
     ) -> Sight {
         let ports: Ports = Arc::new(self.open_all(&recorded));
         let looked_at = self.world.clock.now();
-        let seen = apart(&self.desired.topology.endpoints, self.observe(&ports).await);
+        let seen = apart(&self.desired.topology.endpoints, self.observe(&ports, Extent::Everything).await);
         let itself = |region: &RegionId, seen: &RegionSnapshot| {
             seen.identity.as_ref().is_some_and(|identity| identity.region_id == *region)
         };

@@ -6,7 +6,7 @@ pub mod silence;
 pub mod http;
 
 pub use http::{Deadlines, HttpRegion, OBSERVE_DEADLINE};
-pub use observe::observe;
+pub use observe::{Extent, observe};
 pub use port::{PortError, RegionPort, Replaced};
 
 #[cfg(test)]

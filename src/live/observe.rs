@@ -21,19 +21,33 @@ use crate::model::{RegionId, units};
 /// How long a snapshot that is ready may still take to be read where the small question failed.
 const GRACE: Duration = Duration::from_millis(100);
 
+/// How much the regions are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All that planning needs.
+    Everything,
+    /// What they have recorded: no resource's files are looked at.
+    Records,
+}
+
 /// Asks every region for its snapshot, all at once, and waits at most `deadline` for each; for one that leaves a small
 /// question beside it without an answer, no longer than the policy's timeout. Its latency is that of the small question:
 /// how much it holds says nothing of the way there.
 pub async fn observe(
     clock: &dyn Clock,
     ports: &BTreeMap<RegionId, Arc<dyn RegionPort>>,
+    extent: Extent,
     deadline: Duration,
     policy: &HealthPolicy,
 ) -> Observed {
     let questions = ports.iter().map(|(region, port)| async move {
         let asked = clock.since_boot();
         let snapshot = async {
-            let answer = tokio::time::timeout(deadline, port.snapshot()).await;
+            let told = match extent {
+                Extent::Everything => port.snapshot(),
+                Extent::Records => port.snapshot_of_records(),
+            };
+            let answer = tokio::time::timeout(deadline, told).await;
             (answer, clock.since_boot().saturating_sub(asked))
         };
         let (answer, latency) = match select(pin!(snapshot), port.probe(policy)).await {

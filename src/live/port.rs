@@ -222,6 +222,15 @@ pub trait RegionPort: Source + Target + std::fmt::Debug {
         self.snapshot().await
     }
 
+    /// The same of what the region has recorded alone: no resource's files are looked at, nor a replica's. Of a place where
+    /// nothing was founded, all is told. A port may tell more.
+    ///
+    /// # Errors
+    /// As [`RegionPort::snapshot`].
+    async fn snapshot_of_records(&self) -> Result<RegionSnapshot, PortError> {
+        self.snapshot().await
+    }
+
     /// Asks whether it is there: the smallest question that it answers.
     async fn probe(&self, policy: &HealthPolicy) -> Probe;
 

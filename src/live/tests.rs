@@ -174,7 +174,7 @@ async fn all_regions_are_asked_at_once_and_the_silent_ones_are_part_of_the_answe
         let id: RegionId = name.parse().unwrap();
         ports.insert(id.clone(), Arc::new(region(name, origin, Duration::from_secs(60))));
     }
-    let observed = observe(&clock, &ports, DEADLINE, &Default::default()).await;
+    let observed = observe(&clock, &ports, Extent::Everything, DEADLINE, &Default::default()).await;
     assert!(clock.since_boot() < DEADLINE * 2, "one after the other would take three deadlines");
     assert_eq!(observed.regions.len(), 4);
     assert_eq!(observed.snapshot(&"b".parse().unwrap()), Some(&vacant()));
@@ -210,7 +210,7 @@ async fn a_region_that_has_much_to_tell_is_waited_for_and_one_that_is_mute_is_no
     }
     let policy = HealthPolicy { timeout: Duration::from_millis(300), ..HealthPolicy::default() };
     // That it ends at all is what is shown of the mute one: its snapshot would be waited for longer than tests are.
-    let observed = observe(clock.as_ref(), &ports, Duration::from_secs(600), &policy).await;
+    let observed = observe(clock.as_ref(), &ports, Extent::Everything, Duration::from_secs(600), &policy).await;
     assert_eq!(observed.snapshot(&"large".parse().unwrap()), Some(&vacant()));
     let Observation::Silent(silent) = &observed.regions[&"mute".parse::<RegionId>().unwrap()] else { panic!() };
     assert_eq!(silent.status, RegionStatus::Unreachable);

@@ -41,6 +41,25 @@ impl Inner {
         let config = self.config().map_err(|error| unknown(error.to_string(), None))?;
         snapshot(&*self.disk, &self.layout, &config, self.world.clock.now(), only)
     }
+
+    /// What the region has recorded, without a look at any resource's files. What keeps [`observe`](Self::observe) from
+    /// saying anything of the region keeps this from it too, and of a place without an identity, files tell what it was.
+    ///
+    /// # Errors
+    /// [`PortError::Unreachable`] where nothing can be said.
+    pub(super) fn observe_records(&self) -> Result<RegionSnapshot, PortError> {
+        let config = self.config().map_err(|error| unknown(error.to_string(), None))?;
+        let (disk, layout, now) = (&*self.disk, &self.layout, self.world.clock.now());
+        let recorded = recorded(disk, layout, now)?;
+        if recorded.identity.is_none() {
+            return snapshot(disk, layout, &config, now, None);
+        }
+        let places = Places { disk, layout, config: &config };
+        for kind in ResourceType::ALL {
+            directory_names(&places, kind)?;
+        }
+        Ok(RegionSnapshot { freezes: config.quiesce.is_some(), runner: config.runner.is_some(), ..recorded })
+    }
 }
 
 fn snapshot(
@@ -138,8 +157,9 @@ pub(super) fn recorded(disk: &dyn Disk, layout: &Layout, now: Timestamp) -> Resu
     })?;
     let vacant = RegionSnapshot::vacant(BTreeMap::new(), free);
     let Some(identity) = identity else { return Ok(vacant) };
-    let ((records, ledgers), copies, mut audits) =
-        read(layout, &identity, |store| Ok((store.everything()?, store.copies_lately(now)?, store.audits()?)))?;
+    let ((records, ledgers), copies, mut audits, links) = read(layout, &identity, |store| {
+        Ok((store.everything()?, store.copies_lately(now)?, store.audits()?, store.links()?))
+    })?;
     let kept = ledgers
         .into_iter()
         .filter(|(key, _)| records.resources.get(key).is_none_or(|kept| kept.record.role != Role::Holder));
@@ -162,6 +182,7 @@ pub(super) fn recorded(disk: &dyn Disk, layout: &Layout, now: Timestamp) -> Resu
         pairs: records.pairs,
         replicas: replicas.collect(),
         copies_lately: Some(copies),
+        links: rates(&links),
         resources: records.resources.into_iter().map(|(key, kept)| (key, kept.record)).collect(),
         ..vacant
     })

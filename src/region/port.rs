@@ -115,6 +115,11 @@ impl RegionPort for LocalRegion {
         blocking(move || inner.observe(Some(&resource))).await
     }
 
+    async fn snapshot_of_records(&self) -> Result<RegionSnapshot, PortError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || Ok(inner.with_sightings(inner.observe_records()?))).await
+    }
+
     async fn probe(&self, _: &HealthPolicy) -> Probe {
         let (inner, clock) = (Arc::clone(&self.inner), &self.inner.world.clock);
         let began = clock.since_boot();

@@ -82,7 +82,7 @@ impl App {
         }
         let ports = self.ports(&own);
         let others = ports.iter().filter(|(region, _)| *region != self.region.region());
-        let asked = others.map(|(_, port)| async move { port.snapshot().await.ok() });
+        let asked = others.map(|(_, port)| async move { port.snapshot_of_records().await.ok() });
         let others: Vec<RegionSnapshot> = join_all(asked).await.into_iter().flatten().collect();
         let is_controlled = others.iter().chain([&own]).any(|told| told.controller.is_some());
         let manager = self.manager("failover/execute", own.clone(), others, ports).await?;

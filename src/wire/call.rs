@@ -5,6 +5,7 @@
 //! | call | what |
 //! | --- | --- |
 //! | `GET snapshot`, `GET snapshot?resource=` | all that planning needs; what is known of one resource |
+//! | `GET snapshot?records=true` | what is recorded, without a look at any resource's files |
 //! | `GET running` | what it is running, asked of its runner now |
 //! | `POST regions/{id}/health` | how that region looks from here, asked now |
 //! | `GET regions/{id}` | a region as this one knows it; of itself, in its own words |

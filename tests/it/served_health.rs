@@ -1,9 +1,15 @@
 //! What is said of regions that live, and of one that died: health by name and by exit code, and work that is under way.
 
 use std::fs;
+use std::mem::MaybeUninit;
+use std::os::unix::fs::symlink;
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::io::Errno;
+use serde_json::Value;
 
 use crate::kill::Chance;
 use crate::served::Served;
@@ -59,6 +65,97 @@ fn a_health_check_ends_with_0_whatever_it_finds_and_names_it() {
     world.run(["region", "health-check", "b"]).exits(0);
     a.end();
     b.end();
+}
+
+/// What regions are listed as, without what differs from one look to the next.
+fn lasting(listed: &Value) -> Vec<Value> {
+    let mut regions = listed.as_array().unwrap().clone();
+    for region in regions.iter_mut().map(|region| region.as_object_mut().unwrap()) {
+        for fleeting in ["latency_ms", "last_heartbeat", "replication_lag_seconds", "free_bytes", "seen_by"] {
+            region.remove(fleeting);
+        }
+    }
+    regions
+}
+
+#[test]
+fn regions_are_listed_without_a_look_at_any_resources_files() {
+    let world = World::new();
+    let vms = ["web-1", "web-2", "web-3"];
+    for (n, vm) in (1..).zip(vms) {
+        world.write(format!("a/resources/vm/{vm}/disk.raw"), Chance::new(n).bytes(2 << 20));
+    }
+    let (a, b) = (Served::start(&world, "a", &[]), Served::start(&world, "b", &[]));
+    topology(&world, &a, &b, "[vms.\"web-{1..3}\"]\nreplicas = [\"b\"]\n");
+    world.apply();
+
+    let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
+    for (region, vm) in ["a", "b"].into_iter().flat_map(|region| vms.map(|vm| (region, vm))) {
+        let directory = world.path(format!("{region}/resources/vm/{vm}"));
+        inotify::add_watch(&watch, &directory, WatchFlags::OPEN | WatchFlags::ACCESS).unwrap();
+    }
+    let opened = || {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&watch, &mut buffer);
+        let mut opened = 0;
+        loop {
+            match reader.next() {
+                Ok(event) => opened += usize::from(event.events().contains(ReadFlags::OPEN)),
+                Err(Errno::AGAIN) => return opened,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    let json = |args: &[&str]| world.run(args.iter().chain(&["--format", "json"])).exits(0).json();
+    let listed = json(&["region", "list"]);
+    let counts = |region: &Value| {
+        ["current_vms", "resources_primary", "resources_replica"].map(|count| region[count].as_u64().unwrap())
+    };
+    assert_eq!([counts(&listed[0]), counts(&listed[1])], [[3, 3, 0], [0, 0, 3]], "{listed:#}");
+    assert!(listed[0]["bandwidth_mbps"].is_number() && listed[1]["replication_lag_seconds"].is_number(), "{listed:#}");
+    assert_eq!(counts(&json(&["region", "show", "a"])), [3, 3, 0]);
+    assert_eq!(json(&["region", "stats", "b"])["resources_replica"], 3);
+    assert_eq!(counts(&json(&["region", "health-check", "b"])), [0, 0, 3]);
+    assert_eq!(json(&["global"])["total_resources"], 3);
+    assert_eq!(opened(), 0, "resources' directories were opened");
+    // All else that looks at regions does look there, and sees the same.
+    let status = json(&["status"]);
+    assert!(opened() >= 6);
+    assert_eq!(lasting(&listed), lasting(&status["regions"]));
+    a.end();
+    b.end();
+}
+
+/// Words of why nothing is relied on, and what makes it so.
+type Doubted = (&'static str, fn(&World));
+
+#[test]
+fn a_region_that_is_doubted_is_doubted_without_its_resources_files_too() {
+    let doubted: [Doubted; 4] = [
+        ("resources' files are there", |world| fs::remove_file(world.path("b/.debvisor/region.json")).unwrap()),
+        ("its place is empty", |world| fs::rename(world.path("b"), world.path("elsewhere")).unwrap()),
+        ("cannot read", |world| {
+            fs::remove_dir_all(world.path("b/resources/vm")).unwrap();
+            symlink("vm", world.path("b/resources/vm")).unwrap();
+        }),
+        ("config.toml", |world| world.write("b/.debvisor/config.toml", "nothing = of = this")),
+    ];
+    for (reason, doubted) in doubted {
+        let world = World::two_regions("[vms.web]\nreplicas = [\"b\"]\n");
+        world.write("a/resources/vm/web/disk.raw", "first");
+        world.apply();
+        let both = || {
+            let json = |args: &[&str]| world.run(args.iter().chain(&["--format", "json"])).exits(0).json();
+            (lasting(&json(&["region", "list"])), lasting(&json(&["status"])["regions"]))
+        };
+        let (listed, told) = both();
+        assert_eq!((&listed, &listed[1]["status"]), (&told, &Value::from("healthy")));
+        doubted(&world);
+        let (listed, told) = both();
+        assert_eq!(listed, told, "{reason}");
+        assert_eq!(listed[1]["status"], "unknown", "{listed:#?}");
+        assert!(listed[1]["reason"].as_str().unwrap().contains(reason), "{listed:#?}");
+    }
 }
 
 #[test]

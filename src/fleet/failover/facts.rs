@@ -12,6 +12,7 @@ use crate::fleet::error::FleetError;
 use crate::fleet::manager::MultiRegionManager;
 use crate::fleet::options::Watch;
 use crate::fleet::road::Sight;
+use crate::live::Extent;
 use crate::model::observed::Observation;
 use crate::model::point::Point;
 use crate::model::{Address, RegionId, ResourceKey, Timestamp};
@@ -120,7 +121,7 @@ impl MultiRegionManager {
     pub(super) async fn look_again_at(&self, known: &mut Known, regions: &BTreeSet<RegionId>) {
         let asked = known.sight.ports.iter().filter(|(region, _)| regions.contains(*region));
         let asked = asked.map(|(region, port)| (region.clone(), std::sync::Arc::clone(port))).collect();
-        let mut seen = self.judge(&known.sight.recorded, self.observe(&asked).await);
+        let mut seen = self.judge(&known.sight.recorded, self.observe(&asked, Extent::Everything).await);
         for (region, observation) in &known.sight.observed.regions {
             if let (false, Observation::Silent(_)) = (regions.contains(region), observation) {
                 seen.regions.insert(region.clone(), observation.clone());

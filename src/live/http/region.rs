@@ -172,6 +172,10 @@ impl RegionPort for HttpRegion {
         self.observed(format!("snapshot?resource={resource}")).await
     }
 
+    async fn snapshot_of_records(&self) -> Result<RegionSnapshot, PortError> {
+        self.observed("snapshot?records=true".to_owned()).await
+    }
+
     async fn probe(&self, policy: &HealthPolicy) -> Probe {
         let probe = self.probe_for(policy, policy.timeout).await;
         self.client.met(&probe);

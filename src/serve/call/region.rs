@@ -41,13 +41,22 @@ pub(in super::super) async fn health(State(app): State<Arc<App>>) -> Reply<Healt
 pub(in super::super) struct Only {
     /// Only of this resource: no other's files are looked at, and regions are left out.
     resource: Option<ResourceKey>,
+    /// With `true`, only what the region has recorded: no resource's files are looked at. Not together with `resource`.
+    #[serde(default)]
+    records: bool,
 }
 
 pub(in super::super) async fn snapshot(
     State(app): State<Arc<App>>,
-    Queried(Only { resource }): Queried<Only>,
+    Queried(Only { resource, records }): Queried<Only>,
 ) -> Result<Reply<RegionSnapshot>, Failure> {
     let snapshot = match &resource {
+        Some(_) if records => {
+            return Err(Failure::bad_request(
+                "records",
+                "ask for `resource`, or for `records`, not for both".to_owned(),
+            ));
+        }
         Some(resource) => {
             let own = app.region.snapshot_of(resource).await?;
             let work = app.operations.work();
@@ -57,7 +66,7 @@ pub(in super::super) async fn snapshot(
             RegionSnapshot { work, failed_copies, ..own }
         }
         None => {
-            let own = app.region.snapshot().await?;
+            let own = if records { app.region.snapshot_of_records().await? } else { app.region.snapshot().await? };
             let (work, failed_copies) = (app.operations.work(), app.operations.failed_copies());
             RegionSnapshot { work, failed_copies, ..own }
         }

@@ -173,7 +173,14 @@ async fn the_status_of_one_resource_costs_a_look_at_that_one_alone() {
     assert!(names(&one["regions"]).is_empty(), "{one}");
     let none = east.get("snapshot?resource=vm.nothing").await.data();
     assert!(names(&none["contents"]).is_empty() && names(&none["resources"]).is_empty(), "{none}");
-    for wrong in ["resource=web", "resource=", "pair=a"] {
+    // What is recorded is told without a look at files; only of a place that nobody founded do they tell what it was.
+    let records = east.get("snapshot?records=true").await.data();
+    assert!(names(&records["contents"]).is_empty(), "{records}");
+    assert_eq!((&records["resources"], &records["regions"]), (&whole["resources"], &whole["regions"]));
+    assert_eq!((&records["identity"], &records["serial"]), (&whole["identity"], &whole["serial"]));
+    assert_eq!(names(&records["sightings"]), names(&whole["sightings"]));
+    assert_eq!(east.get("snapshot?records=false").await.data()["contents"], whole["contents"]);
+    for wrong in ["resource=web", "resource=", "pair=a", "records=yes", "resource=vm.web&records=true"] {
         let wrong = east.get(&format!("snapshot?{wrong}")).await;
         assert_eq!((wrong.status.as_u16(), wrong.code().as_str()), (400, "bad_request"), "{wrong:?}");
     }
