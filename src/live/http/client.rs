@@ -99,7 +99,7 @@ pub(super) struct Ask {
 impl Ask {
     /// See [`Asked::observes`].
     fn observes(&self) -> bool {
-        self.method == Method::GET && self.path == "snapshot"
+        self.method == Method::GET && is_observing(&self.path)
     }
 }
 
@@ -162,11 +162,20 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Whether it is the one question that regions are observed by: where it fails, all that needs to be said is what
+    /// Whether it is a question that regions are observed by: where it fails, all that needs to be said is what
     /// the region is like, in the same words every time.
     pub(super) fn observes(&self) -> bool {
-        self.what == "GET snapshot"
+        self.what.strip_prefix("GET ").is_some_and(is_observing)
     }
+}
+
+/// Where a region tells all that planning needs.
+pub(super) const SNAPSHOT: &str = "snapshot";
+/// Where it tells what it has recorded, without a look at any resource's files.
+pub(super) const RECORDS: &str = "snapshot?records=true";
+
+fn is_observing(path: &str) -> bool {
+    path == SNAPSHOT || path == RECORDS
 }
 
 /// The client of one region.

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{CallError, data};
-use super::client::{Ask, Body, Client, Repeat};
+use super::client::{Ask, Body, Client, RECORDS, Repeat, SNAPSHOT};
 use super::deadlines::Deadlines;
 use super::operation::{Work, json};
 use super::packing::Packing;
@@ -165,7 +165,7 @@ impl RegionPort for HttpRegion {
     }
 
     async fn snapshot(&self) -> Result<RegionSnapshot, PortError> {
-        self.observed("snapshot".to_owned()).await
+        self.observed(SNAPSHOT.to_owned()).await
     }
 
     async fn snapshot_of(&self, resource: &ResourceKey) -> Result<RegionSnapshot, PortError> {
@@ -173,7 +173,7 @@ impl RegionPort for HttpRegion {
     }
 
     async fn snapshot_of_records(&self) -> Result<RegionSnapshot, PortError> {
-        self.observed("snapshot?records=true".to_owned()).await
+        self.observed(RECORDS.to_owned()).await
     }
 
     async fn probe(&self, policy: &HealthPolicy) -> Probe {
