@@ -127,13 +127,12 @@ fn a_qcow2_with_a_bitmap_is_read_in_part() {
         world.write("a/.debvisor/config.toml", format!("{runner}[hints]\nbitmap = \"hint\"\n"));
     };
     let sync = || {
-        let report =
-            world.run(["replication", "sync", "hinted", "a", "b", "--format", "json"]).exits(0).json().to_string();
+        let report = world.run(["replication", "sync", "hinted", "a", "b", "--format", "json"]).exits(0).stdout;
         assert_same_tree(&world.path("a/resources/vm/hinted"), &world.path("b/resources/vm/hinted"));
         report
     };
     machine("stopped");
-    let first = world.run(["apply", "--auto-approve", "--format", "json"]).exits(0).json().to_string();
+    let first = world.run(["apply", "--auto-approve", "--format", "json"]).exits(0).stdout;
     assert!(first.contains("disk.qcow2: full comparison: its bitmap begins now"), "{first}");
     world.assert_settled();
     for byte in [4, 5] {
