@@ -183,6 +183,15 @@ fn every_file_says_what_it_is_and_stays_readable() {
 }
 
 #[test]
+fn the_top_level_has_only_what_is_agreed() {
+    let entries = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path());
+    let names = entries.filter(|path| path.is_dir()).map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
+    let agreed = ["examples", "schemas", "src", "target", "tests"];
+    let other: Vec<String> = names.filter(|name| !name.starts_with('.') && !agreed.contains(&name.as_str())).collect();
+    assert_eq!(other, Vec::<String>::new());
+}
+
+#[test]
 fn no_test_file_is_forgotten() {
     let main = fs::read_to_string(root().join("tests/it/main.rs")).unwrap();
     for path in rust_files(&root().join("tests/it")) {

@@ -314,7 +314,7 @@ fn nothing_that_becomes_unreachable_makes_a_region_look_more_down() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
 
     #[test]
     fn a_region_that_is_down_was_seen_by_nobody_and_is_silent_to_a_majority(scene in any_scene()) {
