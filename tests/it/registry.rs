@@ -172,3 +172,19 @@ fn where_no_region_takes_part_any_more_a_person_says_with_which_one_the_fleet_be
     world.run(["failover", "execute", "a", "b", "--force"]).exits(0);
     assert!(machines.runs("web-1", "b"));
 }
+
+#[test]
+fn a_fleet_does_not_begin_anew_with_one_region_while_a_machine_runs_elsewhere() {
+    let (world, machines) = nobody_is_left();
+    // Nobody counts on what `b` remembers either.
+    let store = rusqlite::Connection::open(world.path("b/region.db")).unwrap();
+    assert_eq!(store.execute("UPDATE region SET inert = '\"went_back\"'", []).unwrap(), 1);
+    drop(store);
+    world.run(["region", "readmit", "a"]).exits(5).says(&["region readmit a --alone"]);
+    let alone = ["region", "readmit", "a", "--alone", "both were put back from old backups"];
+    world.run(alone).exits(5).says(&["vm.web-1 runs at b, or may", "Stop it there"]);
+    machines.stop("web-1", "b");
+    // What `b` held later is not given up: it moves, as from any holder that was readmitted.
+    world.run(alone).exits(0).says(&["a takes part again", "keeps copies of 1 resource"]);
+    world.run(["region", "readmit", "b"]).exits(0).says(&["went back", "failover execute b"]);
+}

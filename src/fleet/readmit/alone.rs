@@ -47,12 +47,16 @@ impl Road<'_> {
             let detail = format!("{region} remembers no other region: {}", Inert::NewStore);
             return Err(FleetError::refused("alone", detail, "begin with one that remembers what there was"));
         }
-        let runs = |told: &&Standings| told.resources.values().any(|standing| standing.running);
-        if let Some(other) = others.iter().find(|told| runs(told)) {
-            let running = other.resources.iter().filter(|(_, standing)| standing.running);
-            let running: BTreeSet<ResourceKey> = running.map(|(key, _)| key.clone()).collect();
-            let detail = format!("{} runs at {}, or may", listed(&running, 12), other.region);
-            return Err(FleetError::refused("running", detail, "stop it there: nobody would know of it"));
+        for other in &others {
+            let machines: BTreeSet<ResourceKey> = other.resources.keys().cloned().collect();
+            let asked = port_of(&sight, &other.region)?.standings(&machines).await;
+            let asked = asked.map_err(|source| failed(&other.region, source))?;
+            let running = asked.resources.iter().filter(|(_, standing)| standing.running).map(|(key, _)| key);
+            let running: Vec<&ResourceKey> = running.collect();
+            if !running.is_empty() {
+                let detail = format!("{} runs at {}, or may", listed(running, 12), other.region);
+                return Err(FleetError::refused("running", detail, "stop it there: nobody would know of it"));
+            }
         }
         let gone = lost((&own, &others), &told, options)?;
         let mut known = Known::alone(&own, &others, &gone);
@@ -100,8 +104,9 @@ fn takes_part(told: &Standings) -> bool {
     told.inert.is_none() && told.registry.len() > 1
 }
 
-/// Who is registered and never comes back, in the words of whoever said so, now or before. Refused where one is neither
-/// gone nor says that it takes no part; so does a place where nothing is: its disk may only be unmounted.
+/// Who is registered and never comes back, in the words of whoever says so now: what was said before is remembered by
+/// those alone whose memory does not count. Refused where one is neither gone nor says that it takes no part; also where
+/// its place is empty: its disk may only be unmounted.
 fn lost(
     (own, others): (&Standings, &[&Standings]),
     told: &Told,
@@ -109,9 +114,7 @@ fn lost(
 ) -> Result<BTreeMap<RegionId, String>, FleetError> {
     expect_gone(told, &options.gone)?;
     let all = || std::iter::once(own).chain(others.iter().copied());
-    let mut gone: BTreeMap<RegionId, String> = all().flat_map(|told| told.gone.clone()).collect();
-    gone.extend(options.gone.clone());
-    gone.retain(|region, _| *region != own.region && !told.get(region).is_some_and(Result::is_ok));
+    let gone = options.gone.clone();
     let registered: BTreeSet<&RegionId> = all().flat_map(|told| &told.registry).chain(told.keys()).collect();
     let answers = |other: &RegionId| *other == own.region || told.get(other).is_some_and(Result::is_ok);
     let silent = registered.into_iter().filter(|other| !answers(other) && !gone.contains_key(*other));
