@@ -170,6 +170,7 @@ impl MultiRegionManager {
             epochs,
             event,
             unstarted: BTreeMap::new(),
+            not_started: BTreeSet::new(),
             unheard: BTreeMap::new(),
             began,
             lost: BTreeMap::new(),
@@ -550,7 +551,8 @@ impl MultiRegionManager {
         }
         team.unstarted.retain(|key, _| !arrived.contains(key));
         // An order that nobody heard the answer of may have been carried out.
-        team.event.failed.retain(|key, _| !arrived.contains(key));
+        let arrived_all_the_same = |key: &ResourceKey| arrived.contains(key) && !team.not_started.contains(key);
+        team.event.failed.retain(|key, _| !arrived_all_the_same(key));
         let mut ways = self.other_ways(&progress, &mut team).await;
         ways.extend(self.way_back(&progress, &team, &arrived));
         let event = &mut team.event;

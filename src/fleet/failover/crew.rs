@@ -45,6 +45,8 @@ pub(super) struct Team<'a> {
     pub(super) event: FailoverEvent,
     /// What a target held and could not start, and why.
     pub(super) unstarted: BTreeMap<ResourceKey, String>,
+    /// What a region said in this run that it did not start.
+    pub(super) not_started: BTreeSet<ResourceKey>,
     /// Regions that did not hear of the end, and why.
     pub(super) unheard: BTreeMap<RegionId, String>,
     /// When the steps that are under way began, since boot.
@@ -250,8 +252,16 @@ impl Crew for Team<'_> {
                     carried.and_then(|carried| carried.failed.get(key).or_else(|| carried.idle.get(key)).cloned());
                 let why = why.or_else(|| failure.filter(|_| carried.is_none()).map(ToOwned::to_owned));
                 match (step, &why) {
-                    (Step::Start(..), Some(why)) => drop(self.event.failed.insert(key.clone(), why.clone())),
-                    (Step::Start(..), None) => drop(self.event.failed.remove(key)),
+                    (Step::Start(..), Some(why)) => {
+                        if carried.is_some() {
+                            self.not_started.insert(key.clone());
+                        }
+                        self.event.failed.insert(key.clone(), why.clone());
+                    }
+                    (Step::Start(..), None) => {
+                        self.not_started.remove(key);
+                        self.event.failed.remove(key);
+                    }
                     _ => {}
                 }
                 // That the source stops is told where it does not.

@@ -169,6 +169,7 @@ impl MultiRegionManager {
             epochs,
             event,
             unstarted: BTreeMap::new(),
+            not_started: BTreeSet::new(),
             unheard: BTreeMap::new(),
             began,
             lost: BTreeMap::new(),
