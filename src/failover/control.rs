@@ -122,9 +122,7 @@ impl Known {
             holds: BTreeSet::new(),
         })
     }
-}
 
-impl Known {
     /// What `own` begins with where no other region takes part: the regions that it remembers, and of what it has a part
     /// in the latest holder that anybody remembers, in `others` too, whose word counts for nothing else. `gone`: the
     /// regions that never come back. What such a one held last, and `own` before it, `own` holds again, as what it held

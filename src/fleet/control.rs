@@ -29,7 +29,7 @@ use crate::live::port::{PeerRecords, PortError, RegionPort};
 use crate::model::listed::listed;
 use crate::model::observed::Observation;
 use crate::model::point::BlockReason;
-use crate::model::region::{Authority, Controller, Epoch, RegionSnapshot};
+use crate::model::region::{Controller, Epoch, RegionSnapshot};
 use crate::model::{Address, ByteCount, OperationId, RegionId};
 use crate::plan::document::{Action, Blocked, Change, Kind, Mode, Plan, Summary, Warning};
 use crate::process::Occasion;
@@ -531,13 +531,7 @@ impl Road<'_> {
         let seating = self.state.take_seat(sight.highest_term() + 1)?;
         let mut accepted: Vec<RegionId> = Vec::new();
         for region in regions {
-            let authority = Authority {
-                lineage: sight.recorded.lineage,
-                term: seating.term,
-                seat: seating.seat,
-                place: self.state.place(),
-                operation: OperationId(self.manager.world.ids.ordered()),
-            };
+            let authority = self.speaking(sight, seating);
             let Some(port) = sight.ports.get(region) else { continue };
             let control = failover::Control::TakeOver { authority };
             let answer = self.tell_control(port, &control, &PeerRecords::default(), watch).await?;

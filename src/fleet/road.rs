@@ -340,13 +340,18 @@ impl Road<'_> {
             None if sight.foreign().is_empty() => self.state.take_seat(1)?,
             None => Seating { seat: crate::model::Seat(Uuid::nil()), term: sight.highest_term() },
         };
-        Ok(Authority {
+        Ok(self.speaking(sight, seating))
+    }
+
+    /// Who this run is to regions with this seat, for one order.
+    pub(super) fn speaking(&self, sight: &Sight, seating: Seating) -> Authority {
+        Authority {
             lineage: sight.recorded.lineage,
             term: seating.term,
             seat: seating.seat,
             place: self.state.place(),
             operation: OperationId(self.manager.world.ids.ordered()),
-        })
+        }
     }
 
     /// Carries a plan out and ends the run.

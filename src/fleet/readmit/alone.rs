@@ -24,7 +24,7 @@ use crate::live::port::PeerRecords;
 use crate::model::failover::{Inert, Standings};
 use crate::model::listed::listed;
 use crate::model::region::Authority;
-use crate::model::{OperationId, RegionId, ResourceKey};
+use crate::model::{RegionId, ResourceKey};
 
 impl Road<'_> {
     /// Has a region take part again with what it remembers itself. See the module.
@@ -58,44 +58,41 @@ impl Road<'_> {
                 return Err(FleetError::refused("running", detail, "stop it there: nobody would know of it"));
             }
         }
-        let gone = lost((&own, &others), &told, options)?;
-        let mut known = Known::alone(&own, &others, &gone);
+        expect_nobody_else((&own, &others), &told, &options.gone)?;
+        let mut known = Known::alone(&own, &others, &options.gone);
         known.serial = known.serial.max(sight.recorded.serials.get(region).map_or(0, |serial| serial + 1));
-        let all = || std::iter::once(&own).chain(others.iter().copied());
-        let term = all().filter_map(|told| told.controller.as_ref()).map(|controller| controller.term).max();
-        let authority = self.highest_seat(&sight, term.unwrap_or_default(), options.take_over)?;
-        let was = own.inert.map(|inert| inert.to_string());
-        let holds = known.holds.clone();
-        let keeps = known.parts.keys().filter(|key| !holds.contains(*key)).cloned().collect();
-        if was.is_some() {
+        let authority = self.highest_seat(&sight, options.take_over)?;
+        let mut done = Readmitted {
+            region_id: region.clone(),
+            was: own.inert.map(|inert| inert.to_string()),
+            keeps: BTreeSet::new(),
+            holds_no_more: BTreeSet::new(),
+            holds: BTreeSet::new(),
+        };
+        if done.was.is_some() {
+            done.holds = known.holds.clone();
+            done.keeps = known.parts.keys().filter(|key| !done.holds.contains(*key)).cloned().collect();
             let peers = PeerRecords::default();
             self.order(port, Control::TakeOver { authority: authority.clone() }, &peers, watch).await?;
             self.state.seat_counts(&known.registry.iter().filter(|other| *other != region).cloned().collect())?;
             self.order(port, Control::Readmit { authority: authority.clone(), known }, &peers, watch).await?;
         }
+        // Also where a crash came right before it.
         self.record_store(&sight, (region, own.met.store), &authority).await?;
-        Ok(Readmitted { region_id: region.clone(), was, keeps, holds_no_more: BTreeSet::new(), holds })
+        Ok(done)
     }
-}
 
-impl Road<'_> {
     /// Who this state is, above everybody that any region obeys.
-    fn highest_seat(&mut self, sight: &Sight, term: u64, take_over: bool) -> Result<Authority, FleetError> {
+    fn highest_seat(&mut self, sight: &Sight, take_over: bool) -> Result<Authority, FleetError> {
         let seating = match sight.seating.filter(|_| !sight.is_outranked()) {
             Some(seating) => seating,
-            None if take_over => self.state.take_seat(term + 1)?,
+            None if take_over => self.state.take_seat(sight.highest_term() + 1)?,
             None => {
                 let detail = "regions are changed by the controller alone, and this state is not".to_owned();
                 return Err(FleetError::refused("not_controller", detail, "take its place with --take-over"));
             }
         };
-        Ok(Authority {
-            lineage: sight.recorded.lineage,
-            term: seating.term,
-            seat: seating.seat,
-            place: self.state.place(),
-            operation: OperationId(self.manager.world.ids.ordered()),
-        })
+        Ok(self.speaking(sight, seating))
     }
 }
 
@@ -104,22 +101,20 @@ fn takes_part(told: &Standings) -> bool {
     told.inert.is_none() && told.registry.len() > 1
 }
 
-/// Who is registered and never comes back, in the words of whoever says so now: what was said before is remembered by
-/// those alone whose memory does not count. Refused where one is neither gone nor says that it takes no part; also where
-/// its place is empty: its disk may only be unmounted.
-fn lost(
+/// Refused where a registered region neither is `gone`, in the words of whoever says so now, nor says that it takes no
+/// part; also where its place is empty: its disk may only be unmounted. What was said before is remembered by those alone
+/// whose memory does not count.
+fn expect_nobody_else(
     (own, others): (&Standings, &[&Standings]),
     told: &Told,
-    options: &ReadmitOptions,
-) -> Result<BTreeMap<RegionId, String>, FleetError> {
-    expect_gone(told, &options.gone)?;
+    gone: &BTreeMap<RegionId, String>,
+) -> Result<(), FleetError> {
+    expect_gone(told, gone)?;
     let all = || std::iter::once(own).chain(others.iter().copied());
-    let gone = options.gone.clone();
     let registered: BTreeSet<&RegionId> = all().flat_map(|told| &told.registry).chain(told.keys()).collect();
     let answers = |other: &RegionId| *other == own.region || told.get(other).is_some_and(Result::is_ok);
     let silent = registered.into_iter().filter(|other| !answers(other) && !gone.contains_key(*other));
-    expect_nobody(silent, told)?;
-    Ok(gone)
+    expect_nobody(silent, told)
 }
 
 /// The refusal of a readmission where the region takes no part, and nobody else does either that answers.
